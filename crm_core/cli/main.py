@@ -1,0 +1,21 @@
+"""The entry of `crm`, apart so that `crm --version` answers before anything else is imported."""
+
+from __future__ import annotations
+
+import sys
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run `crm` and return its exit code: 0 done, 1 failed, 2 usage, 3 some rows rejected, 130 interrupted."""
+    given = sys.argv[1:] if arguments is None else arguments
+    if given == ["--version"]:
+        from crm_core import __version__
+
+        sys.stdout.write(f"crm {__version__}\n")
+        return 0
+    try:
+        from crm_core.cli.run import run
+
+        return run(given)
+    except KeyboardInterrupt:
+        return 130

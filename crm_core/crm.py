@@ -1,0 +1,416 @@
+"""The CRM: opens a workspace (settings, plugins, storage) and hands out the services."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from contextvars import ContextVar
+from datetime import date
+from decimal import Decimal
+from fractions import Fraction
+from functools import cached_property
+from pathlib import Path
+from types import MappingProxyType, TracebackType
+from typing import TYPE_CHECKING, Any, Final, Self, TypeVar, cast
+
+from crm_core.errors import NotFound, SettingsError, UnknownStorage, UpgradeNeeded, UsageError
+from crm_core.events import ExchangeRateWanted, OriginKind
+from crm_core.extend import DataMigration, Storage, StorageScheme
+from crm_core.host import Host
+from crm_core.ledger.delivery import Delivery
+from crm_core.ledger.evolution import UpgradeReport, describe, merged_manifest, prepare, upgrade
+from crm_core.ledger.facade import Ledger
+from crm_core.ledger.history import History
+from crm_core.ledger.session import Session
+from crm_core.ledger.tables import LEDGER_TABLES
+from crm_core.ledger.undo import Undo
+from crm_core.ledger.work import Operation, Transaction, UnitOfWork
+from crm_core.records import TOPICS, Record
+from crm_core.services.customers import ContactPointService, CustomerService, RelationService
+from crm_core.services.deals import DealService, SaleService
+from crm_core.services.externals import ExternalIdService
+from crm_core.services.interactions import InteractionService
+from crm_core.services.people import TeamService, UserService
+from crm_core.services.records import RecordService
+from crm_core.services.references import References
+from crm_core.services.workspace import calendar_of, pipelines_of, registry_of
+from crm_core.settings import Settings, add_to_settings, load_settings, settings_for_url
+from crm_core.values import Clock, SystemClock
+
+if TYPE_CHECKING:
+    from sqlalchemy import CompoundSelect, Select
+
+    from crm_core.query.tables import Tables
+    from crm_core.services.metrics import MetricService
+    from crm_core.services.segments import SegmentService
+
+    Statement = Select[Any] | CompoundSelect[Any]
+
+R = TypeVar("R", bound=Record)
+_MEMORY: Final = "memory:"
+
+
+class CRM:
+    """One open CRM: records through its services, numbers through `metrics` and `segments`, the past through `ledger`.
+
+    May be shared by threads. Several may be open in one process, each with its own plugins.
+    """
+
+    def __init__(self, settings: Settings, host: Host, storage: Storage, clock: Clock, user: str | None) -> None:
+        self.settings = settings
+        self.host = host
+        self.storage = storage
+        self.clock = clock
+        self._user = user if user is not None else settings.user
+        self._known_user: int | None = None
+        self._in_snapshot: ContextVar[bool] = ContextVar("in_snapshot", default=False)
+        self._work = UnitOfWork(storage, clock, lambda: self.user_id, self._deliver)
+        self._assemble()
+
+    @classmethod
+    def open(
+        cls,
+        url_or_dir: str | Path = ".",
+        *,
+        plugins: Sequence[object] = (),
+        user: str | None = None,
+        clock: Clock | None = None,
+        upgrade: bool = True,
+    ) -> CRM:
+        """Open a workspace directory with its `crm.toml`, or a storage URL such as `sqlite:///team.db` or `memory:`.
+
+        Args:
+            url_or_dir: where the data is; a new embedded database is created.
+            plugins: objects with hook implementations, beside the installed plugins.
+            user: who is at work: a name, e-mail or id of a user; needed only for what records an actor.
+            clock: what "now" is, for metrics, segments and new records.
+            upgrade: whether an older embedded database is brought up to date; False refuses it.
+
+        Raises:
+            SettingsError: `crm.toml` is missing or not understood.
+            UnknownStorage: no installed plugin serves the URL's scheme.
+            StorageError: the storage cannot be opened; the subclasses say why.
+        """
+        given = str(url_or_dir)
+        is_url = isinstance(url_or_dir, str) and ":" in given[2:] and not Path(given).is_dir()
+        settings = settings_for_url(given) if is_url else load_settings(given)
+        host = Host.open(settings, plugins)
+        scheme = _scheme(host, settings.storage_url)
+        storage = _open_storage(scheme, settings)
+        try:
+            crm = cls(settings, host, storage, clock or SystemClock(), user)
+            crm._make_ready(automatic=upgrade and (scheme is None or scheme.embedded))
+        except BaseException:
+            storage.close()
+            raise
+        return crm
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the storage; an open transaction is rolled back."""
+        self.storage.close()
+
+    # Writing
+
+    def transaction(self) -> AbstractContextManager[Transaction]:
+        """One atomic chunk: what is written inside is stored together or not at all."""
+        return self.session.work.transaction()
+
+    def operation(
+        self,
+        label: str,
+        *,
+        kind: OriginKind | None = None,
+        detail: Mapping[str, Any] | None = None,
+        recorded: bool = False,
+    ) -> AbstractContextManager[Operation]:
+        """Group transactions, so that the log shows them as one and one undo takes them back.
+
+        Inside another operation it is part of that one. `recorded=True` writes the operation down before its first
+        transaction, so that one killed at once can be resumed.
+
+        Args:
+            label: what the log calls it.
+            kind: where it comes from: "user" unless a plugin's `on_*` hook is at work ("rule"), or it is said here.
+            detail: what else to keep with it, as JSON.
+            recorded: see above.
+
+        Raises:
+            UsageError: it is of another kind than the operation or transaction around it.
+        """
+        return self.session.work.operation(label, kind=kind, detail=detail, recorded=recorded)
+
+    def records(self, kind: type[R] | str) -> RecordService[R]:
+        """Return the service of a record type, given by its class or its name."""
+        name = (self.registry.named(kind) if isinstance(kind, str) else self.registry.by_class(kind)).name
+        return cast("RecordService[R]", self._services[name])
+
+    def resolve(self, type_name: str, typed: str) -> int:
+        """Return the id of the record a person means: an id, `system:external`, an e-mail, a phone, an ending, a name.
+
+        Raises:
+            NotFound: nothing matches.
+            AmbiguousReference: several records match; the message lists them.
+        """
+        return self._references.resolve(type_name, typed)
+
+    @property
+    def user_id(self) -> int | None:
+        """Who is at work, None when nobody was named, and while there is no user yet.
+
+        Raises:
+            NotFound: the user that was named does not exist.
+        """
+        if self._user is None:
+            return None
+        if self._known_user is None:
+            try:
+                self._known_user = self._references.resolve("user", self._user)
+            except NotFound:
+                if self.users.count():
+                    raise
+        return self._known_user
+
+    # Asking
+
+    def run(self, select: Statement) -> list[tuple[Any, ...]]:
+        """Run an analytic select over `tables` where the data is; for a storage without SQL, on the in-memory engine.
+
+        Raises:
+            StorageError: the select uses what engines disagree on; the message names it.
+        """
+        from crm_core.query.guard import require_closed
+
+        require_closed(select)
+        if "execute" in self.storage.capabilities:
+            return self.storage.execute(cast("Select[Any]", select))
+        from crm_core.query.memory import run_in_memory
+
+        token = None if self.session.work.current is not None else self.session.history.head()
+        return run_in_memory(select, self.storage, token=token)
+
+    @contextmanager
+    def snapshot(self) -> Iterator[None]:
+        """Several reads inside see one state of the data."""
+        if self.session.work.current is not None or self._in_snapshot.get():
+            yield
+            return
+        self.storage.begin(write=False)
+        token = self._in_snapshot.set(True)
+        try:
+            yield
+        finally:
+            self._in_snapshot.reset(token)
+            self.storage.rollback()
+
+    @cached_property
+    def tables(self) -> Tables:
+        """The tables of every record type, for selects: `crm.tables.deals.c.customer_id`."""
+        from crm_core.query.tables import Tables
+
+        return Tables(self.registry)
+
+    def exchange_rate(self, base: str, quote: str, on: date) -> Fraction | None:
+        """Return how many units of `quote` one unit of `base` was worth on a day; None when nobody knows.
+
+        Plugins are asked first (`choose_exchange_rate`), then the `[rates]` of `crm.toml`.
+        """
+        if base == quote:
+            return Fraction(1)
+        if self.host.implements("choose_exchange_rate"):
+            answer = self.host.first("choose_exchange_rate", ExchangeRateWanted(base=base, quote=quote, on=on))
+            if answer is not None:
+                return Fraction(cast(Decimal, answer))
+        days = [day for day in self.settings.rates if day <= on]
+        rates = dict(self.settings.rates[max(days)]) if days else {}
+        if self.settings.reporting_currency is not None:
+            rates[self.settings.reporting_currency] = Decimal(1)
+        if base not in rates or quote not in rates:
+            return None
+        return Fraction(rates[base]) / Fraction(rates[quote])
+
+    @cached_property
+    def metrics(self) -> MetricService:
+        """The numbers: `crm.metrics.compute("win_rate", period="2017-Q2", by="owner")`."""
+        from crm_core.services.metrics import MetricService
+
+        return MetricService(self)
+
+    @cached_property
+    def segments(self) -> SegmentService:
+        """The groups: `crm.segments.run("abc")`."""
+        from crm_core.services.segments import SegmentService
+
+        return SegmentService(self)
+
+    # The workspace
+
+    def extend_workspace(
+        self,
+        *,
+        fields: Mapping[str, Mapping[str, Mapping[str, Any]]] = MappingProxyType({}),
+        pipelines: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
+    ) -> list[str]:
+        """Add the team's own fields and pipelines to `crm.toml` and to this CRM; returns what was added.
+
+        Raises:
+            SettingsError: one of them is there already and says something else, or the CRM was opened by a URL.
+        """
+        if self.settings.directory is None:
+            raise SettingsError(
+                "own fields and pipelines are kept in crm.toml, and this CRM was opened by a URL",
+                hint="create a workspace with `crm init DIR` and open the directory",
+            )
+        if self._work.current is not None:
+            raise UsageError("a workspace cannot be extended inside a transaction", hint="extend it before")
+        added = add_to_settings(self.settings.directory, fields=fields, pipelines=pipelines)
+        if added:
+            self.settings = load_settings(self.settings.directory)
+            self._assemble()
+            self._make_ready(automatic=True)
+        return added
+
+    def upgrade(self, *, dry_run: bool = False) -> UpgradeReport:
+        """Bring the storage's schema up to what kernel, plugins and `crm.toml` declare; a dry run only reports."""
+        return upgrade(self.storage, self.registry.manifest(LEDGER_TABLES), self._migrations(), dry_run=dry_run)
+
+    def _migrations(self) -> list[DataMigration]:
+        return [found.item for found in self.host.collect("register_data_migrations")]
+
+    def _make_ready(self, *, automatic: bool) -> None:
+        wanted = self.registry.manifest(LEDGER_TABLES)
+        if prepare(self.storage, wanted, automatic=True):
+            missing = self.upgrade(dry_run=True)
+            if self.storage.schema() is not None and missing.needed and not automatic:
+                raise _upgrade_needed(missing)
+            self.upgrade()
+        self._work.stored = merged_manifest(self.storage.schema(), wanted).tables
+        if self.ledger.delivery.listened():
+            self.ledger.delivery.start_new()
+
+    def _assemble(self) -> None:
+        """Build everything that follows from settings and plugins."""
+        for name in ("tables", "metrics", "segments"):
+            self.__dict__.pop(name, None)
+        self.zone = self.settings.zone
+        self.registry = registry_of(self.settings, self.host)
+        self.calendar = calendar_of(self.settings, self.host)
+        self.pipelines = pipelines_of(self.settings, self.host)
+        self._references = References(self.storage, self.registry)
+        work = self._work
+        self.session = Session(
+            storage=self.storage,
+            registry=self.registry,
+            host=self.host,
+            work=work,
+            history=History(self.storage),
+            clock=self.clock,
+            zone=self.zone,
+            currency=self.settings.currency,
+            pipelines=self.pipelines,
+            default_pipeline=next(iter(self.pipelines.values())),
+            topics=frozenset(TOPICS) | {found.item.name for found in self.host.collect("register_topics")},
+            resolve=self._references.resolve,
+        )
+        self._assemble_services()
+        delivery = Delivery(self.storage, self.registry, self.host, work, self.session.history, SystemClock(), self)
+        normalise = {name: service._normalised for name, service in self._services.items()}
+        undo = Undo(self.storage, self.registry, work, self.session.history, normalise)
+        self.ledger = Ledger(work, self.session.history, undo, delivery)
+
+    def _assemble_services(self) -> None:
+        session, types = self.session, self.registry.types
+        plain = {name: RecordService[Any](session, kind) for name, kind in types.items()}
+        self.teams = TeamService(session, types["team"])
+        self.users = UserService(session, types["user"])
+        self.contact_points = ContactPointService(session, types["contact_point"])
+        self.customers = CustomerService(session, types["customer"], self.contact_points)
+        self.relations = RelationService(session, types["relation"])
+        self.interactions = InteractionService(session, types["interaction"])
+        self.sales = SaleService(session, types["sale"])
+        self.deals = DealService(session, types["deal"], self.sales, plain["stage_change"], plain["deal_change"])
+        self.external_ids = ExternalIdService(session, types["external_id"])
+        self._services: dict[str, RecordService[Any]] = {
+            **plain,
+            "team": self.teams,
+            "user": self.users,
+            "contact_point": self.contact_points,
+            "customer": self.customers,
+            "relation": self.relations,
+            "interaction": self.interactions,
+            "sale": self.sales,
+            "deal": self.deals,
+            "external_id": self.external_ids,
+        }
+
+    def _deliver(self, operation: Operation) -> None:
+        if self.ledger.delivery.listened():
+            self.ledger.deliver()
+
+
+def upgrade_workspace(url_or_dir: str | Path, *, dry_run: bool = False) -> UpgradeReport:
+    """Bring the schema of a workspace's storage up to date without opening a CRM on it; a dry run only reports.
+
+    A storage that is not embedded refuses to be opened by `CRM.open` until this was done.
+    """
+    given = str(url_or_dir)
+    settings = load_settings(given) if Path(given).is_dir() else settings_for_url(given)
+    host = Host.open(settings)
+    storage = _open_storage(_scheme(host, settings.storage_url), settings)
+    try:
+        wanted = registry_of(settings, host).manifest(LEDGER_TABLES)
+        migrations = [found.item for found in host.collect("register_data_migrations")]
+        return upgrade(storage, wanted, migrations, dry_run=dry_run)
+    finally:
+        storage.close()
+
+
+def _upgrade_needed(missing: UpgradeReport) -> UpgradeNeeded:
+    steps = [describe(change) for change in missing.changes]
+    steps += [f"change {one.table} as {one.owner} {one.to_version} wants it" for one in missing.migrations]
+    return UpgradeNeeded(
+        f"the database lacks what is declared now: {steps[0]}"
+        + (f" and {len(steps) - 1} more changes" if len(steps) > 1 else ""),
+        hint="run `crm storage upgrade` (with --dry-run to see all of it first)",
+    )
+
+
+def _scheme(host: Host, url: str) -> StorageScheme | None:
+    """Return the storage plugin's scheme of a URL; None for the kernel's own `memory:`."""
+    if url == _MEMORY:
+        return None
+    wanted = url.partition(":")[0]
+    schemes = [cast(StorageScheme, found.item) for found in host.collect("register_storages")]
+    for scheme in schemes:
+        if wanted in scheme.schemes:
+            return scheme
+    known = ", ".join(sorted({"memory", *(name for scheme in schemes for name in scheme.schemes)}))
+    absent = "".join(
+        f"; plugin {info.name!r} of {info.title} is {info.status}: {info.reason}"
+        for info in host.absent("register_storages")
+    )
+    raise UnknownStorage(
+        f"no plugin at work stores data at {wanted}: URLs{absent}",
+        hint=f"the schemes at hand are: {known}; SQLite comes with `pip install crm-storage-sql`",
+    )
+
+
+def _open_storage(scheme: StorageScheme | None, settings: Settings) -> Storage:
+    if scheme is None:
+        from crm_core.memory import MemoryStorage
+
+        return MemoryStorage()
+    options = dict(settings.storage_options)
+    if settings.directory is not None:
+        options.setdefault("directory", str(settings.directory))
+    return scheme.open(settings.storage_url, options)
+
+
+__all__ = ["CRM", "upgrade_workspace"]

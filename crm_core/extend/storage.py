@@ -1,0 +1,180 @@
+"""The contract of a storage: what a plugin implements so that records, ledger and lists live in its database.
+
+A storage knows tables and rows of primitives (64-bit integers, text, NULL), never records: encoding is the kernel's.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal
+
+import attrs
+
+from crm_core.query.ast import Expression, SortKey
+from crm_core.records.schema import Manifest, Primitive, Row, SchemaChange
+
+if TYPE_CHECKING:
+    from sqlalchemy import Select
+
+LEDGER_HEAD: Final = "ledger_head"
+"""The table of one row, `id` 1, whose `position` is that of the last transaction."""
+LEDGER_TRANSACTIONS: Final = "ledger_transactions"
+
+Capability = Literal["execute", "search", "backup", "concurrent"]
+
+
+@attrs.frozen
+class Update:
+    """A conditional write: `changes` by column go to the row `id` only while it still has `version`."""
+
+    id: int
+    version: int
+    changes: Mapping[str, Primitive]
+
+
+@attrs.frozen
+class StorageStatus:
+    """What `crm storage status` shows: engine and place in words, bytes on disk, settings that matter for safety."""
+
+    engine: str
+    place: str
+    size: int | None
+    details: Mapping[str, str]
+
+
+class Storage(ABC):
+    """One open database. Used by several threads: `begin` to `commit` belong to the calling thread.
+
+    Reads outside a transaction see what is committed, those inside what it wrote. A write outside a transaction is a
+    programming error (`StorageError`), and so is `begin` inside one. After an error of a write the transaction can
+    only be rolled back: `commit` refuses. Whole rows come in the order of the manifest that was applied or is used
+    last. Errors are those of `crm_core.errors`: `DuplicateKey`, `StorageLocked`, `StorageFull`, `StorageError`.
+    """
+
+    capabilities: ClassVar[frozenset[Capability]] = frozenset()
+
+    @abstractmethod
+    def schema(self) -> Manifest | None:
+        """Return the manifest the database holds, None when it is empty."""
+
+    @abstractmethod
+    def apply(self, changes: Sequence[SchemaChange], manifest: Manifest) -> None:
+        """Carry out schema changes, store the new manifest and use it; outside a transaction of the caller.
+
+        Changes that are there already are passed over, so that a run after a crash converges.
+        """
+
+    @abstractmethod
+    def use(self, manifest: Manifest) -> None:
+        """Read rows in the order of this manifest from now on; it differs from the stored one in the order only."""
+
+    def upgrading(self) -> AbstractContextManager[None]:
+        """Keep other processes from changing the schema while this thread does; it may begin and commit."""
+        return nullcontext()
+
+    @abstractmethod
+    def begin(self, *, write: bool = True) -> None:
+        """Start this thread's transaction: a writing one, or (`write=False`) one snapshot for several reads."""
+
+    @abstractmethod
+    def commit(self) -> None:
+        """Make this thread's transaction durable."""
+
+    @abstractmethod
+    def rollback(self) -> None:
+        """Forget this thread's transaction; without one, do nothing."""
+
+    @abstractmethod
+    def insert_many(self, table: str, columns: Sequence[str], rows: Sequence[Row]) -> None:
+        """Insert rows; columns left out are NULL.
+
+        Raises:
+            DuplicateKey: a primary key or unique index is taken; nothing of the call may be relied on, roll back.
+        """
+
+    @abstractmethod
+    def update_if_version(self, table: str, updates: Sequence[Update]) -> list[int]:
+        """Write each update, in order, whose row still has its version; the row's version grows by one.
+
+        Returns:
+            The ids of the updates that did not apply, because the row is gone or has another version.
+
+        Raises:
+            DuplicateKey: a unique index is taken.
+        """
+
+    @abstractmethod
+    def delete(self, table: str, keys: Sequence[tuple[int, int]]) -> list[int]:
+        """Delete the rows of (id, version) pairs; return the ids of those gone or of another version."""
+
+    @abstractmethod
+    def get_many(self, table: str, ids: Sequence[int]) -> list[Row]:
+        """Return the whole rows of those ids that exist, in no particular order, columns in the table's order."""
+
+    @abstractmethod
+    def find(
+        self,
+        table: str,
+        where: Expression | None = None,
+        *,
+        sort: Sequence[SortKey] = (),
+        after: Sequence[Primitive] = (),
+        limit: int | None = None,
+        columns: Sequence[str] = (),
+    ) -> list[Row]:
+        """Return the rows that match, sorted by `sort` and then by id, NULLs last in both directions.
+
+        `after` holds the sort values and the id of the last row of the page before (keyset). `columns` empty: all.
+        Text sorts by code point.
+        """
+
+    @abstractmethod
+    def count(self, table: str, where: Expression | None = None) -> int:
+        """Return how many rows match."""
+
+    @abstractmethod
+    def scan(self, table: str, columns: Sequence[str], *, batch: int = 10_000) -> Iterator[list[Row]]:
+        """Yield all rows in batches, in id order, in constant memory.
+
+        Between two batches the caller may begin, write and commit; rows added since the scan began may be left out.
+        """
+
+    @abstractmethod
+    def append_ledger(self, columns: Sequence[str], row: Row) -> int:
+        """Write the transaction row in the last step before commit: lock the head, take the next position, insert.
+
+        `row` lacks the position; it is written to the column `position` of `ledger_transactions` and returned.
+        """
+
+    @abstractmethod
+    def put_many(self, table: str, columns: Sequence[str], rows: Sequence[Row]) -> None:
+        """Insert rows, or replace those of the same `id` whole: for the ledger's tables, whose rows have no version."""
+
+    @abstractmethod
+    def status(self) -> StorageStatus:
+        """Return what a person wants to know of the database."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Close every connection; open transactions are rolled back."""
+
+    def execute(self, select: Select[Any]) -> list[tuple[Any, ...]]:
+        """Run an analytic select where the data is (capability `execute`)."""
+        raise NotImplementedError(f"{type(self).__name__} does not declare the capability 'execute'")
+
+
+@attrs.frozen(kw_only=True)
+class StorageScheme:
+    """What a storage plugin registers: the URL schemes it serves and how one is opened.
+
+    `open(url, options)` connects, creating an empty database when there is none; `options` is the `[storage]` table of
+    `crm.toml`. `embedded` databases belong to one workspace and are upgraded when it opens.
+    """
+
+    name: str
+    schemes: tuple[str, ...]
+    open: Callable[[str, Mapping[str, Any]], Storage]
+    embedded: bool = False
+    help: str = ""

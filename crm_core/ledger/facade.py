@@ -1,0 +1,76 @@
+"""The ledger as a CRM offers it: the log, what an operation did, undo, and delivery."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+
+from crm_core.errors import AmbiguousReference, InvalidValue, NotFound
+from crm_core.ledger.delivery import Delivery, DeliveryReport
+from crm_core.ledger.history import History, OperationEntry, RowChange
+from crm_core.ledger.undo import Undo, UndoReport
+from crm_core.ledger.work import Operation, UnitOfWork
+from crm_core.values import format_id, parse_id
+
+
+class Ledger:
+    """What happened, in order, and how to take it back."""
+
+    def __init__(self, work: UnitOfWork, history: History, undo: Undo, delivery: Delivery) -> None:
+        self._work = work
+        self._undo = undo
+        self.history = history
+        self.delivery = delivery
+
+    def operations(self, *, limit: int = 50, before: int | None = None) -> list[OperationEntry]:
+        """Return operations, newest first; `before` is the id of the last one of the page before."""
+        return self.history.operations(limit=limit, before=before)
+
+    def get(self, operation_id: int) -> OperationEntry:
+        """Return one operation.
+
+        Raises:
+            NotFound: the ledger knows no such operation.
+        """
+        return self.history.operation(operation_id)
+
+    def resolve(self, typed: str) -> int:
+        """Return the id of the operation a person means: its id, the end of it (5 characters or more), or `last`.
+
+        Raises:
+            NotFound: nothing matches.
+            AmbiguousReference: several match.
+        """
+        if typed.strip().casefold() == "last":
+            newest = self.history.last()
+            if newest is None:
+                raise NotFound("nothing was written yet: the ledger is empty")
+            return newest.id
+        try:
+            return self.history.operation(parse_id(typed)).id
+        except (InvalidValue, NotFound):
+            pass
+        found = self.history.ending_in(typed)
+        if len(found) > 1:
+            listed = ", ".join(format_id(one) for one in found[:5])
+            raise AmbiguousReference(f"{typed!r} means several operations: {listed}", candidates=found)
+        if not found:
+            raise NotFound(f"the ledger has no operation {typed!r}", hint="crm ledger log lists them")
+        return found[0]
+
+    def changes(self, operation_id: int) -> Iterator[list[RowChange]]:
+        """Yield, in batches, what an operation changed, oldest first."""
+        for entry in self.history.transactions(operation_id):
+            yield from self.history.changes(entry)
+
+    def undo(self, operation_id: int, *, dry_run: bool = False, with_consequences: bool = False) -> UndoReport:
+        """Take an operation back field by field; see `crm_core.ledger.undo.Undo.run`."""
+        return self._undo.run(operation_id, dry_run=dry_run, with_consequences=with_consequences)
+
+    def resumed(self, entry: OperationEntry) -> AbstractContextManager[Operation]:
+        """Go on with an operation that was cut off."""
+        return self._work.resumed(entry.as_operation())
+
+    def deliver(self, seconds: float = 5.0) -> DeliveryReport:
+        """Bring committed changes to the plugins that listen, for at most about `seconds`."""
+        return self.delivery.run(seconds)

@@ -1,0 +1,207 @@
+"""Taking changes back: transaction by transaction, newest first, field by field, as `Staying` allows."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, cast
+
+from crm_core.errors import InvalidValue
+from crm_core.extend import Storage
+from crm_core.ledger.history import History, RowChange, TransactionEntry
+from crm_core.ledger.staying import Staying, derived_columns, field_of, known_changes
+from crm_core.ledger.work import Edit, Transaction, UnitOfWork
+from crm_core.query.ast import And, Compare, In
+from crm_core.records import Record, RecordType, Registry
+from crm_core.records.schema import Primitive, Row
+from crm_core.values import format_id
+
+Normalise = Callable[[Record, Record | None], Record]
+
+
+class Reversal:
+    """One undo at work. Without a transaction it writes nothing and remembers what rows would be by now."""
+
+    def __init__(
+        self,
+        storage: Storage,
+        registry: Registry,
+        work: UnitOfWork,
+        history: History,
+        normalise: Mapping[str, Normalise],
+        transactions: Sequence[TransactionEntry],
+    ) -> None:
+        self._storage = storage
+        self._registry = registry
+        self._work = work
+        self._history = history
+        self._normalise = normalise
+        self._transactions = sorted(transactions, key=lambda entry: entry.position, reverse=True)
+        self._types = {kind.plural: kind for kind in registry.types.values()}
+        self._edited: set[tuple[str, int, str]] = set()
+        self._seen: dict[tuple[str, int], Row | None] = {}
+        self._returning: set[tuple[str, int]] = set()
+        self._reversed: dict[tuple[str, int], None] = {}
+        self.staying = Staying(storage, registry, history, self._transactions)
+
+    @property
+    def reversed(self) -> dict[str, int]:
+        """How many records of each type went back, wholly or in part."""
+        return dict(Counter(self._types[table].name for table, _ in self._reversed))
+
+    def steps(self) -> Iterator[TransactionEntry]:
+        """Yield the transactions to take back, newest first; each goes back in one transaction."""
+        yield from self._transactions
+
+    def take_back(self, entry: TransactionEntry, tx: Transaction | None) -> None:
+        """Take one transaction back, changes before the inserts they built on; without `tx` only the report is made."""
+        batches = list(known_changes(self._history, entry, self._types))
+        self._returning = {(one.table, one.id) for batch in batches for one in batch if one.action == "deleted"}
+        for batch in reversed(batches):
+            self._take_back(batch, tx)
+
+    def _take_back(self, batch: Sequence[RowChange], tx: Transaction | None) -> None:
+        tables = list(dict.fromkeys(change.table for change in batch))
+        mine = {
+            table: [change for change in batch if change.table == table and (table, change.id) not in self.staying]
+            for table in tables
+        }
+        for table in reversed(tables):  # parts were deleted before what they are parts of
+            self._bring_back(self._types[table], [one for one in mine[table] if one.action == "deleted"], tx)
+        for table in tables:
+            self._restore(self._types[table], [one for one in mine[table] if one.action == "updated"], tx)
+        for table in reversed(tables):  # parts were put back after what they are parts of
+            self._remove(self._types[table], [one for one in mine[table] if one.action == "created"], tx)
+
+    # Records that were created
+
+    def _remove(self, kind: RecordType, created: Sequence[RowChange], tx: Transaction | None) -> None:
+        present = self._current(kind, [change.id for change in created])
+        rows = [row for row in present.values() if row is not None]
+        if tx is not None:
+            tx.delete(kind.table, rows)
+        for row in rows:
+            self._note(kind, cast(int, row[0]), None, tx)
+
+    # Records that were changed
+
+    def _restore(self, kind: RecordType, updated: Sequence[RowChange], tx: Transaction | None) -> None:
+        present = self._current(kind, [change.id for change in updated])
+        edits: list[Edit] = []
+        names = self._work.columns(kind.table)
+        for change in updated:
+            row = present.get(change.id)
+            edit = None if row is None else self._restoring(kind, row, change)
+            if edit is not None:
+                edits.append(edit)
+                changed = tuple(edit.changes.get(name, cell) for name, cell in zip(names, edit.before, strict=True))
+                self._note(kind, change.id, changed, tx)
+        if tx is not None:
+            tx.update(kind.table, edits)
+            self._forget_row_hashes(tx, kind, [cast(int, edit.before[0]) for edit in edits])
+
+    def _restoring(self, kind: RecordType, row: Row, change: RowChange) -> Edit | None:
+        """Return the edit that takes a change back as far as nobody has touched its fields since."""
+        derived = derived_columns(kind)
+        now = dict(zip(self._work.columns(kind.table), row, strict=True))
+        field = {column: field_of(kind, column) for column in change.cells}
+        later = {
+            path
+            for column, path in field.items()
+            if column in now
+            and column not in derived
+            and (now[column] != change.cells[column][1] or (kind.plural, change.id, path) in self._edited)
+        }
+        if later:
+            self._edited |= {(kind.plural, change.id, path) for path in later}
+            self.staying.keep(kind, row, [path for path in dict.fromkeys(field.values()) if path in later])
+        back = {c: old for c, (old, _) in change.cells.items() if c in now and field[c] not in later}
+        if not back:
+            return None
+        wanted = self._normalised(kind, row, {**now, **back})
+        changes = {name: cell for name, cell in wanted.items() if cell != now[name]}
+        return Edit(row, changes, derived) if changes else None
+
+    def _normalised(self, kind: RecordType, row: Row, wanted: dict[str, Primitive]) -> dict[str, Primitive]:
+        """Compute again what follows from the restored cells; where the rules refuse them, the row stays as it is."""
+        names = self._work.columns(kind.table)
+        try:
+            record = self._normalise[kind.name](kind.decode(tuple(wanted.values())), kind.decode(row))
+            computed = dict(zip(kind.table.column_names[4:], kind.rows.cells(record), strict=True))
+        except InvalidValue as error:
+            self.staying.refuse(kind, row, error.message)
+            return dict(zip(names, row, strict=True))
+        derived = derived_columns(kind)
+        return {name: computed[name] if name in derived else cell for name, cell in wanted.items()}
+
+    def _forget_row_hashes(self, tx: Transaction, kind: RecordType, ids: Sequence[int]) -> None:
+        """Keep an import from taking a restored record for unchanged because its source row is."""
+        if kind.name == "external_id" or not ids:
+            return
+        entries = self._registry.types["external_id"]
+        where = And((Compare("record_type", "=", kind.name), In("record_id", tuple(ids))))
+        place = entries.table.column_names.index("row_hash")
+        rows = [row for row in self._storage.find(entries.plural, where) if row[place] is not None]
+        tx.update(entries.table, [Edit(row, {"row_hash": None}, frozenset({"row_hash"})) for row in rows])
+
+    # Records that were deleted
+
+    def _bring_back(self, kind: RecordType, deleted: Sequence[RowChange], tx: Transaction | None) -> None:
+        present = self._current(kind, [change.id for change in deleted])
+        names = self._work.columns(kind.table)
+        images: list[dict[str, Primitive]] = []
+        for change in deleted:
+            image = {name: old for name, (old, _) in change.cells.items()}
+            row = tuple(image.get(name) for name in names)
+            if present.get(change.id) is not None:
+                continue
+            obstacle = self._obstacle(kind, row)
+            if obstacle:
+                self.staying.refuse(kind, row, obstacle)
+                continue
+            images.append(image)
+            self._note(kind, change.id, row, tx)
+        if tx is not None:
+            tx.put_back(kind.table, images)
+
+    def _obstacle(self, kind: RecordType, row: Row) -> str:
+        """Say why a deleted row cannot return: a unique value is taken, or what it points at is gone."""
+        cells = dict(zip(self._work.columns(kind.table), row, strict=True))
+        for index in kind.table.indexes:
+            values = {column: cells[column] for column in index.columns}
+            if index.unique and None not in values.values() and self._is_taken(kind, values):
+                return "key taken: " + ", ".join(f"{column} {value!r}" for column, value in values.items())
+        for field in kind.fields.values():
+            value = cells.get(field.column) if field.declaration.references else None
+            target = self._registry.types.get(field.declaration.references)
+            if target is not None and value is not None and not self._is_there(target, cast(int, value)):
+                return f"its {field.path} {format_id(cast(int, value))} is gone"
+        return ""
+
+    def _is_there(self, kind: RecordType, record_id: int) -> bool:
+        """Whether a record exists now, or returns in the same transaction."""
+        record = (kind.plural, record_id)
+        returns = record in self._returning and record not in self.staying
+        return returns or self._current(kind, [record_id])[record_id] is not None
+
+    def _is_taken(self, kind: RecordType, values: Mapping[str, Primitive]) -> bool:
+        where = And(tuple(Compare(column, "=", cast(Any, value)) for column, value in values.items()))
+        holders = self._storage.find(kind.plural, where, limit=2, columns=["id"])
+        # In a dry run a holder may be one that would have gone by now.
+        return any((kind.plural, holder[0]) not in self._seen for holder in holders)
+
+    # What is now
+
+    def _note(self, kind: RecordType, record_id: int, row: Row | None, tx: Transaction | None) -> None:
+        self._reversed[(kind.plural, record_id)] = None
+        if tx is None:
+            self._seen[(kind.plural, record_id)] = row
+
+    def _current(self, kind: RecordType, ids: Sequence[int]) -> dict[int, Row | None]:
+        """Return the rows as they are now; in a dry run, as they would be by now."""
+        found: dict[int, Row | None] = dict.fromkeys(ids)
+        found.update({cast(int, row[0]): row for row in self._storage.get_many(kind.plural, list(found))})
+        for record_id in found:
+            if (kind.plural, record_id) in self._seen:
+                found[record_id] = self._seen[(kind.plural, record_id)]
+        return found

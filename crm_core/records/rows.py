@@ -1,0 +1,209 @@
+"""The functions that turn a record into a row and back, written out as source once for each record type.
+
+Apart from the codecs, because an import spends its time here: what is common (None, short ASCII text, integers) is
+decided in line, and only the rest goes through the field's codec, which has the words for what is wrong.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from itertools import chain
+from types import MappingProxyType, MemberDescriptorType
+from typing import TYPE_CHECKING, Any, Final, cast
+
+import attrs
+
+from crm_core.errors import InvalidValue
+from crm_core.records.declare import OWN_FIELDS
+from crm_core.records.schema import SYSTEM_COLUMNS, Primitive, Row
+from crm_core.values import text_key
+
+if TYPE_CHECKING:
+    from crm_core.records.declare import Record
+    from crm_core.records.registry import Field
+
+_EMPTY: Final[Mapping[str, Any]] = MappingProxyType({})
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_PLAIN: Final = ("text", "integer", "reference")
+"""Kinds whose cell is the value."""
+
+
+@attrs.frozen
+class RowFunctions:
+    """What is generated for one record type.
+
+    `made(values)` builds a new record of the values of some fields by name; `cells(record)` checks a record and returns
+    its cells without the system columns; `decode(row, tags)` builds the record of a whole row; `stamped(record, id,
+    version, created_tx, updated_tx)` copies a record under other system values.
+    """
+
+    made: Callable[[Mapping[str, Any]], Record]
+    cells: Callable[[Record], Row]
+    decode: Callable[[Sequence[Any], tuple[str, ...]], Record]
+    stamped: Callable[[Record, int, int, int, int], Record]
+
+
+def row_functions(cls: type[Record], name: str, fields: Sequence[Field]) -> RowFunctions:
+    """Generate the functions of a record type from its fields in the order of the table's columns."""
+    namespace: dict[str, Any] = {"cls": cls, "text_key": text_key, "EPOCH": _EPOCH, "timedelta": timedelta}
+    namespace |= {"new": object.__new__, "EMPTY": _EMPTY, "added": _Added(name, fields)}
+    functions = (_made(cls, namespace), _cells(fields, namespace), _decode(cls, fields, namespace))
+    source = "\n".join([*chain(*functions), *_stamped(cls, namespace)])
+    exec(compile(source, f"<rows of {name}>", "exec"), namespace)
+    return RowFunctions(namespace["made"], namespace["cells"], namespace["decode"], namespace["stamped"])
+
+
+def _made(cls: type[Record], namespace: dict[str, Any]) -> list[str]:
+    given: dict[str, str] = {}
+    for one in attrs.fields(cls):
+        if hasattr(one.default, "takes_self"):  # a factory of defaults
+            return ["def made(values):", "    return cls(**values)"]
+        namespace[f"default_{one.name}"] = one.default
+        required = one.default is attrs.NOTHING
+        given[one.name] = f"values[{one.name!r}]" if required else f"get({one.name!r}, default_{one.name})"
+    return ["def made(values):", "    get = values.get", *_constructed(cls, given, namespace)]
+
+
+def _cells(fields: Sequence[Field], namespace: dict[str, Any]) -> list[str]:
+    lines = ["def cells(r):"]
+    cells: list[str] = []
+    for number, field in enumerate(own for own in fields if not own.extension):
+        width = len(field.codec.columns)
+        mine = [f"c{len(cells) + place}" for place in range(width)]
+        if width:
+            namespace[f"e{number}"] = field.codec.encode
+            namespace[f"k{number}"] = frozenset(field.declaration.choices)
+            lines += [f"    v = r.{field.name}", *_assign(field, number, mine)]
+            cells += mine
+    lines.append("    more = added.cells(r) if r.fields or r.extensions else added.nothing")
+    lines.append(f"    return ({''.join(cell + ', ' for cell in cells)}*more)")
+    return lines
+
+
+def _assign(field: Field, number: int, cells: Sequence[str]) -> list[str]:
+    """Write the lines that set a field's cells from `v`: the common cases in line, the rest by the codec."""
+    declared, targets = field.declaration, "".join(cell + ", " for cell in cells)
+    slow = f"{targets}= e{number}(v)"
+    unset = f"    if v is None: {' = '.join(cells)} = None"
+    if not declared.nullable:
+        unset = f"    if v is None: e{number}(v)"
+    match declared.kind:
+        case "text" if declared.choices:
+            common = f"v.__class__ is str and v in k{number}"
+        case "text":
+            limit = f" and len(v) <= {declared.max_length}" if declared.max_length else ""
+            filled = " and not v.isspace() and v" if declared.required else ""
+            common = f'v.__class__ is str and v.isascii() and "\\0" not in v{limit}{filled}'
+        case "integer":
+            common = f"v.__class__ is int and {-(2**63)} <= v < {2**63}"
+        case "reference":
+            common = f"v.__class__ is int and 0 < v < {2**63}"
+        case _:
+            return [unset, f"    else: {slow}"]
+    quick = f"{cells[0]} = v" + (f"; {cells[1]} = text_key(v)" if declared.key else "")
+    return [unset, f"    elif {common}: {quick}", f"    else: {slow}"]
+
+
+def _decode(cls: type[Record], fields: Sequence[Field], namespace: dict[str, Any]) -> list[str]:
+    given = {name: f"row[{place}]" for place, name in enumerate(SYSTEM_COLUMNS)}
+    at = len(SYSTEM_COLUMNS)
+    for number, field in enumerate(own for own in fields if not own.extension):
+        given[field.name] = _decoded(field, number, at, namespace)
+        at += len(field.codec.columns)
+    lines = ["def decode(row, tags=()):"]
+    if any(field.extension for field in fields):
+        lines.append(f"    fields, extensions = added.decode(row, {at})")
+        given |= {"fields": "fields", "extensions": "extensions"}
+    else:
+        given |= {"fields": "EMPTY", "extensions": "EMPTY"}
+    return [*lines, *_constructed(cls, given, namespace)]
+
+
+def _constructed(cls: type[Record], given: Mapping[str, str], namespace: dict[str, Any]) -> list[str]:
+    """Write the lines that make and return a record of the `given` values.
+
+    Where a class is nothing but its slots they are set one by one, which takes half the time of `__init__`.
+    """
+    attributes = attrs.fields(cls)
+    slots = {one.name: getattr(cls, one.name, None) for one in attributes}
+    plain = all(isinstance(slot, MemberDescriptorType) for slot in slots.values())
+    checks = hasattr(cls, "__attrs_post_init__") or any(one.validator or one.converter for one in attributes)
+    if not plain or checks or slots.keys() != given.keys():
+        return [f"    return cls({', '.join(f'{name}={value}' for name, value in given.items())})"]
+    namespace |= {f"set_{name}": cast(Any, slot).__set__ for name, slot in slots.items()}
+    setting = [f"    set_{name}(made, {value})" for name, value in given.items()]
+    return ["    made = new(cls)", *setting, "    return made"]
+
+
+def _decoded(field: Field, number: int, at: int, namespace: dict[str, Any]) -> str:
+    width = len(field.codec.columns)
+    if not width:
+        return "tags"
+    if field.declaration.kind in _PLAIN:
+        return f"row[{at}]"
+    if field.declaration.kind == "boolean":
+        return f"None if row[{at}] is None else row[{at}] == 1"
+    namespace[f"d{number}"] = field.codec.decode
+    careful = f"d{number}(row[{at}:{at + width}])"
+    if field.declaration.kind == "moment":
+        careful = f"{careful} if row[{at + 1}] else EPOCH + timedelta(0, 0, row[{at}])"
+    return f"None if row[{at}] is None else {careful}"
+
+
+def _stamped(cls: type[Record], namespace: dict[str, Any]) -> list[str]:
+    given = {name: name if name in SYSTEM_COLUMNS else f"r.{name}" for name in (one.name for one in attrs.fields(cls))}
+    return [f"def stamped(r, {', '.join(SYSTEM_COLUMNS)}):", *_constructed(cls, given, namespace)]
+
+
+class _Added:
+    """The fields that plugins and the team added to a type: few and mostly unset, so looked up and not generated."""
+
+    def __init__(self, type_name: str, fields: Sequence[Field]) -> None:
+        self._type = type_name
+        self._fields = [field for field in fields if field.extension]
+        self._known: dict[str, set[str]] = {}
+        for field in self._fields:
+            self._known.setdefault(field.extension, set()).add(field.name)
+        self.nothing: Row = (None,) * sum(len(field.codec.columns) for field in self._fields)
+
+    def cells(self, record: Record) -> Row:
+        """Return the cells of the added fields.
+
+        Raises:
+            InvalidValue: a value breaks a rule, or there is no such field here.
+        """
+        self._refuse_unknown(OWN_FIELDS, record.fields)
+        for extension, content in record.extensions.items():
+            self._refuse_unknown(extension, content)
+        cells: list[Primitive] = []
+        for field in self._fields:
+            cells += field.codec.encode(field.of(record))
+        return tuple(cells)
+
+    def decode(self, row: Sequence[Any], at: int) -> tuple[Mapping[str, Any], Mapping[str, Mapping[str, Any]]]:
+        """Return the team's own fields and the plugins' from the cells from `at` on; those never set are left out."""
+        found: dict[str, dict[str, Any]] = {}
+        for field in self._fields:
+            width = len(field.codec.columns)
+            if row[at] is not None:
+                found.setdefault(field.extension, {})[field.name] = field.codec.decode(tuple(row[at : at + width]))
+            at += width
+        if not found:
+            return _EMPTY, _EMPTY
+        own = found.pop(OWN_FIELDS, None)
+        extensions = MappingProxyType({name: MappingProxyType(content) for name, content in found.items()})
+        return MappingProxyType(own) if own else _EMPTY, extensions if found else _EMPTY
+
+    def _refuse_unknown(self, extension: str, content: Mapping[str, Any]) -> None:
+        for name in content.keys() - self._known.get(extension, set()):
+            if content[name] is not None:
+                path = f"{extension}.{name}"
+                hint = (
+                    f"declare it in crm.toml under [fields.{self._type}.{name}]"
+                    if extension == OWN_FIELDS
+                    else "register its class with the hook register_fields"
+                )
+                raise InvalidValue(
+                    f"{path}: {self._type} has no such field", field=path, value=content[name], rule="known", hint=hint
+                )

@@ -1,0 +1,418 @@
+"""How one chunk of records is written: the steps from record to row, each of which may refuse some."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Final, Generic, TypeVar, cast
+
+import attrs
+
+from crm_core.errors import CrmError, DuplicateKey, InvalidValue, PluginError, UsageError, Vetoed
+from crm_core.events import Change, Changing
+from crm_core.ledger.session import Session
+from crm_core.ledger.work import Edit, Transaction, stale_write
+from crm_core.query.ast import And, Compare, Expression, In
+from crm_core.records import ExternalId, Record, RecordType
+from crm_core.records.schema import Index, Primitive, Row
+from crm_core.values import format_id, new_ids, text_key
+
+R = TypeVar("R", bound=Record)
+_HASH: Final = frozenset({"row_hash"})
+
+
+@attrs.frozen(kw_only=True)
+class Write(Generic[R]):
+    """One record to be written: a new one, or the new state of `before`, the record as it was read.
+
+    `external` is (system, id) under which the record is known elsewhere; `known` its entry when there is one already;
+    `row_hash` marks the source row, so that an unchanged one is skipped next time.
+    """
+
+    record: R
+    before: R | None = None
+    external: tuple[str, str] | None = None
+    known: ExternalId | None = None
+    row_hash: str | None = None
+
+
+@attrs.frozen
+class Refusal:
+    """Why one write of a chunk was refused: `index` counts in the chunk."""
+
+    index: int
+    error: CrmError
+
+    @property
+    def field(self) -> str:
+        """The field at fault, empty when it is the record as a whole."""
+        return getattr(self.error, "field", "")
+
+    @property
+    def rule(self) -> str:
+        """The rule that was broken."""
+        return getattr(self.error, "rule", "") or type(self.error).__name__
+
+
+@attrs.frozen
+class Outcome(Generic[R]):
+    """What became of a chunk: each record as stored, None where refused; `changed` says whether it was written."""
+
+    records: tuple[R | None, ...]
+    changed: tuple[bool, ...]
+    refused: tuple[Refusal, ...]
+
+
+@attrs.frozen(kw_only=True)
+class Rules(Generic[R]):
+    """What is particular to a type.
+
+    `normalise(record, before)` computes derived fields and refuses by `InvalidValue` what the declarations cannot see;
+    `written(pairs)` writes, in the same transaction, what belongs to every change of (before, after).
+    """
+
+    normalise: Callable[[R, R | None], R]
+    written: Callable[[Sequence[tuple[R | None, R]]], None]
+    prepare_hook: str = ""
+    before_hook: str = ""
+
+
+@attrs.define
+class _Pending(Generic[R]):
+    """A write on its way: `record` carries the system values it will have, `row` and `before_row` all cells."""
+
+    index: int
+    write: Write[R]
+    record: R
+    row: Row = ()
+    before_row: Row | None = None
+
+
+Refused = dict[int, CrmError]
+
+
+class ChunkWriter(Generic[R]):
+    """Writes chunks of records of one type, inside a transaction of the caller."""
+
+    def __init__(self, session: Session, kind: RecordType, rules: Rules[R]) -> None:
+        self._session = session
+        self._kind = kind
+        self._rules = rules
+        self._tags = session.registry.types[f"{kind.name}_tag"] if kind.tags_table else None
+        self._externals = session.registry.types["external_id"]
+        fields = kind.fields.values()
+        self._derived = frozenset(c.name for f in fields if f.declaration.derived for c in f.codec.columns)
+        self._references = [f for f in fields if f.declaration.references]
+        self._unique = [index for index in kind.table.indexes if index.unique]
+        self._at = {name: place for place, name in enumerate(kind.table.column_names)}
+
+    def write(self, tx: Transaction, writes: Sequence[Write[R]]) -> Outcome[R]:
+        """Store what can be stored and name what cannot, and why."""
+        refused: Refused = {}
+        pending = self._identified(tx, writes, refused)
+        pending = self._prepared(tx, pending, refused)
+        pending = self._encoded(pending, refused)
+        pending = self._without_vetoed(tx, pending, refused)
+        pending = self._with_references(pending, refused)
+        for index in self._unique:
+            pending = self._with_free_keys(index, pending, refused)
+        pending = self._with_free_names(pending, refused)
+        stored = self._stored(tx, pending, refused)
+        records = tuple(stored[i][0] if i in stored else None for i in range(len(writes)))
+        changed = tuple(i in stored and stored[i][1] for i in range(len(writes)))
+        return Outcome(records, changed, tuple(Refusal(i, error) for i, error in sorted(refused.items())))
+
+    def refuse_vetoed(self, tx: Transaction, changes: Sequence[Change[R]]) -> None:
+        """Ask the plugins about changes that are made all or none.
+
+        Raises:
+            Vetoed: a plugin refuses one of them.
+        """
+        host, hook = self._session.host, self._rules.before_hook
+        if hook and host.implements(hook):
+            found = host.veto(hook, Changing(changes=tuple(changes), origin=tx.operation.origin))
+            if found:
+                raise vetoed(self._kind.name, [(plugin.name, veto.field, veto.reason) for plugin, veto in found])
+
+    # What a record will be
+
+    def _identified(self, tx: Transaction, writes: Sequence[Write[R]], refused: Refused) -> list[_Pending[R]]:
+        """Give each record the system values it will have; those that a caller filled in do not count."""
+        fresh = iter(new_ids(sum(1 for write in writes if write.before is None)))
+        stamped = self._kind.rows.stamped
+        changing: set[int] = set()
+        pending: list[_Pending[R]] = []
+        for index, write in enumerate(writes):
+            before = write.before
+            try:
+                record = self._normalised(write.record, before)
+                if before is None:
+                    made = stamped(record, next(fresh), *tx.stamp)
+                elif self._kind.declaration.append_only:
+                    raise UsageError(f"a {self._kind.name} is written once and never edited")
+                elif before.id in changing:
+                    raise stale_write(self._kind.plural, [before.id])
+                else:
+                    changing.add(before.id)
+                    made = stamped(record, before.id, before.version + 1, before.created_tx, tx.id)
+            except CrmError as error:
+                refused[index] = error
+                continue
+            pending.append(_Pending(index, write, cast(R, made)))
+        return pending
+
+    def _normalised(self, record: R, before: R | None) -> R:
+        try:
+            normal = self._rules.normalise(record, before)
+        except (AttributeError, TypeError):
+            self._kind.rows.cells(record)  # a value of a wrong type is named by its field
+            raise
+        return normal if self._tags is None else self._with_tags(normal, before)
+
+    def _with_tags(self, record: R, before: R | None) -> R:
+        """Check the tags and put them in the order in which they are stored: those that stay, then the new ones."""
+        given, old = self._tags_of(record), self._tags_of(before)
+        if given == old:
+            return record
+        if not isinstance(given, (tuple, list, set, frozenset)):
+            raise InvalidValue(f"tags: {given!r} is not a tuple of texts", field="tags", value=given, rule="type")
+        fresh = [tag for tag in dict.fromkeys(given) if tag not in old]
+        for tag in fresh:
+            try:
+                cast(RecordType, self._tags).fields["tag"].codec.encode(tag)
+            except InvalidValue as error:
+                message = f"tags: {error.message.removeprefix('tag: ')}"
+                raise InvalidValue(message, field="tags", value=tag, rule=error.rule) from error
+        ordered = (*(tag for tag in old if tag in given), *fresh)
+        changes: dict[str, Any] = {"tags": ordered}
+        return record if given == ordered else record.evolve(**changes)
+
+    def _prepared(self, tx: Transaction, pending: list[_Pending[R]], refused: Refused) -> list[_Pending[R]]:
+        host, hook = self._session.host, self._rules.prepare_hook
+        if not hook or not pending or not host.implements(hook):
+            return pending
+        try:
+            answers = host.derive(hook, self._changing(tx, pending))
+        except PluginError as error:
+            return _refuse_all(pending, error, refused)
+        for _, derived in answers:
+            one = pending[derived.index]
+            one.record = one.record.with_ext(derived.values)
+        return pending
+
+    def _encoded(self, pending: list[_Pending[R]], refused: Refused) -> list[_Pending[R]]:
+        cells = self._kind.rows.cells
+        good: list[_Pending[R]] = []
+        for one in pending:
+            record = one.record
+            try:
+                one.row = (record.id, record.version, record.created_tx, record.updated_tx, *cells(record))
+                if one.write.before is not None:
+                    one.before_row = self._row_before(one.write.before)
+            except CrmError as error:
+                refused[one.index] = error
+                continue
+            good.append(one)
+        return good
+
+    def _row_before(self, before: R) -> Row:
+        try:
+            return self._kind.encode(before)
+        except InvalidValue:  # stored when other rules held: what is in the storage counts
+            rows = self._session.storage.get_many(self._kind.plural, [before.id])
+            if not rows or rows[0][1] != before.version:
+                raise stale_write(self._kind.plural, [before.id]) from None
+            return rows[0][: len(self._at)]
+
+    # What is refused
+
+    def _changing(self, tx: Transaction, pending: Sequence[_Pending[R]]) -> Changing[R]:
+        changes = tuple(Change(one.write.before, one.record) for one in pending)
+        return Changing(changes=changes, origin=tx.operation.origin)
+
+    def _without_vetoed(self, tx: Transaction, pending: list[_Pending[R]], refused: Refused) -> list[_Pending[R]]:
+        host, hook = self._session.host, self._rules.before_hook
+        if not hook or not pending or not host.implements(hook):
+            return pending
+        try:
+            answers = host.veto(hook, self._changing(tx, pending))
+        except PluginError as error:
+            return _refuse_all(pending, error, refused)
+        reasons: dict[int, list[tuple[str, str, str]]] = {}
+        for plugin, veto in answers:
+            reasons.setdefault(veto.index, []).append((plugin.name, veto.field, veto.reason))
+        for place, given in reasons.items():
+            refused[pending[place].index] = vetoed(self._kind.name, given)
+        return [one for place, one in enumerate(pending) if place not in reasons]
+
+    def _with_references(self, pending: list[_Pending[R]], refused: Refused) -> list[_Pending[R]]:
+        """Refuse what points at a record that does not exist; one query per referenced type."""
+        for field in self._references:
+            place = self._at[field.column]
+            pointing = [one for one in pending if one.row[place] is not None and _differs(one, place)]
+            if not pointing:
+                continue
+            target = self._session.registry.types[field.declaration.references]
+            wanted = In("id", tuple(sorted({cast(int, one.row[place]) for one in pointing})))
+            there = {row[0] for row in self._session.storage.find(target.plural, wanted, columns=["id"])}
+            for one in pointing:
+                value = cast(int, one.row[place])
+                if value not in there:
+                    message = f"{field.path}: there is no {target.name} {format_id(value)}"
+                    error = InvalidValue(message, field=field.path, value=value, rule="reference")
+                    refused.setdefault(one.index, error)
+        return [one for one in pending if one.index not in refused]
+
+    def _with_free_keys(self, index: Index, pending: list[_Pending[R]], refused: Refused) -> list[_Pending[R]]:
+        """Refuse values of a unique index that are taken, in the storage or earlier in the chunk."""
+        places = [self._at[column] for column in index.columns]
+        keyed = [(one, tuple(one.row[place] for place in places)) for one in pending]
+        wanted = [(one, key) for one, key in keyed if None not in key and any(_differs(one, p) for p in places)]
+        if not wanted:
+            return pending
+        parts = [
+            In(column, tuple(sorted({cast(Any, key[number]) for _, key in wanted})))
+            for number, column in enumerate(index.columns)
+        ]
+        rows = self._session.storage.find(self._kind.plural, And(tuple(parts)), columns=["id", *index.columns])
+        holders = {row[1:]: row[0] for row in rows}
+        for one, key in wanted:
+            holder = holders.setdefault(key, one.row[0])
+            if holder != one.row[0]:
+                told = ", ".join(f"{column} {value!r}" for column, value in zip(index.columns, key, strict=True))
+                taken = f"{told} is taken by {self._kind.name} {format_id(cast(int, holder))}"
+                refused[one.index] = DuplicateKey(taken, table=self._kind.plural, columns=index.columns)
+        return [one for one in pending if one.index not in refused]
+
+    def _with_free_names(self, pending: list[_Pending[R]], refused: Refused) -> list[_Pending[R]]:
+        """Refuse external ids that are no text, or name another record, or one that was deleted."""
+        named = [(one, one.write.external) for one in pending if one.write.external and one.write.known is None]
+        if not named:
+            return pending
+        holders = self._holders([external for _, external in named])
+        check_system, check_external = (self._externals.fields[name].codec.encode for name in ("system", "external"))
+        for one, (system, external) in named:
+            try:
+                check_system(system)
+                check_external(external)
+                holder, state = holders.setdefault((system, external), (one.row[0], "live"))
+                if holder != one.row[0] or state != "live":
+                    what = f"{self._kind.name} {format_id(cast(int, holder))}"
+                    told = f"is taken by {what}" if state == "live" else f"names {what}, which was {state}"
+                    message = f"the external id {system}:{external} {told}"
+                    raise DuplicateKey(message, table=self._externals.plural, columns=("system", "external"))
+            except CrmError as error:
+                refused[one.index] = error
+        return [one for one in pending if one.index not in refused]
+
+    def _holders(
+        self, names: Sequence[tuple[str, str]]
+    ) -> dict[tuple[Primitive, Primitive], tuple[Primitive, Primitive]]:
+        """Return (record id, state) by (system, external id), of those names that are known."""
+        parts: list[Expression] = [Compare("record_type", "=", self._kind.name)]
+        for column, values in (("system", {name[0] for name in names}), ("external", {name[1] for name in names})):
+            parts.append(In(column, tuple(sorted(value for value in values if isinstance(value, str)))))
+        columns = ["system", "external", "record_id", "state"]
+        rows = self._session.storage.find(self._externals.plural, And(tuple(parts)), columns=columns)
+        return {(row[0], row[1]): (row[2], row[3]) for row in rows}
+
+    # What is stored
+
+    def _stored(self, tx: Transaction, pending: list[_Pending[R]], refused: Refused) -> dict[int, tuple[R, bool]]:
+        """Write the rows and what belongs to them; returns, by index, each record as stored and whether it changed."""
+        table = self._kind.table
+        tx.insert(table, [one.row for one in pending if one.before_row is None])
+        edits = {one.index: edit for one in pending if (edit := self._edit(one)) is not None}
+        stale = set(tx.try_update(table, list(edits.values())))
+        if stale:
+            for one in pending:
+                if one.index in edits and one.row[0] in stale:
+                    refused[one.index] = stale_write(self._kind.plural, [one.record.id])
+            pending = [one for one in pending if one.index not in refused]
+        changed = [one for one in pending if one.before_row is None or one.index in edits]
+        self._store_tags(tx, changed)
+        self._store_external_ids(tx, pending)
+        if changed:
+            self._rules.written([(one.write.before, one.record) for one in changed])
+        written = {one.index for one in changed}
+        return {
+            one.index: (one.record, True) if one.index in written else (cast(R, one.write.before), False)
+            for one in pending
+        }
+
+    def _edit(self, one: _Pending[R]) -> Edit | None:
+        """Return what changes of a stored row, None when nothing does or it is new; tags alone raise the version."""
+        if one.before_row is None:
+            return None
+        cells = zip(self._at, one.before_row, one.row, strict=True)
+        changes = {name: new for name, old, new in list(cells)[4:] if old != new}
+        if not changes and self._tags_of(one.write.before) == self._tags_of(one.record):
+            return None
+        return Edit(one.before_row, changes, self._derived)
+
+    def _tags_of(self, record: R | None) -> tuple[str, ...]:
+        found: tuple[str, ...] = () if self._tags is None else getattr(record, "tags", ())
+        return found
+
+    def _store_tags(self, tx: Transaction, changed: Sequence[_Pending[R]]) -> None:
+        if self._tags is None:
+            return
+        table = self._tags.table
+        gone: set[tuple[Primitive, Primitive]] = set()
+        fresh: list[tuple[Primitive, str]] = []
+        for one in changed:
+            old, new = self._tags_of(one.write.before), self._tags_of(one.record)
+            if old != new:
+                gone |= {(one.row[0], tag) for tag in old if tag not in new}
+                fresh += [(one.row[0], tag) for tag in new if tag not in old]
+        if gone:
+            owners = tuple({cast(int, owner) for owner, _ in gone})
+            rows = self._session.storage.find(table.name, In(table.column_names[4], owners))
+            tx.delete(table, [row for row in rows if (row[4], row[5]) in gone])
+        ids = new_ids(len(fresh))
+        tx.insert(
+            table, [(i, *tx.stamp, owner, tag, text_key(tag)) for i, (owner, tag) in zip(ids, fresh, strict=True)]
+        )
+
+    def _store_external_ids(self, tx: Transaction, pending: Sequence[_Pending[R]]) -> None:
+        named = [one for one in pending if one.write.external is not None]
+        if not named:
+            return
+        kind = self._externals
+        tx.insert(kind.table, list(self._new_names(tx, [one for one in named if one.write.known is None])))
+        edits = []
+        for one in named:
+            known = one.write.known
+            if known is not None:
+                now: Mapping[str, Primitive] = {
+                    "record_id": one.row[0],
+                    "state": "live",
+                    "row_hash": one.write.row_hash,
+                }
+                changes = {name: value for name, value in now.items() if getattr(known, name) != value}
+                if changes:
+                    edits.append(Edit(kind.encode(known), changes, _HASH))
+        tx.update(kind.table, edits)
+
+    def _new_names(self, tx: Transaction, named: Sequence[_Pending[R]]) -> Iterator[Row]:
+        for new_id, one in zip(new_ids(len(named)), named, strict=True):
+            system, external = cast("tuple[str, str]", one.write.external)
+            yield (new_id, *tx.stamp, self._kind.name, system, external, one.row[0], "live", one.write.row_hash)
+
+
+def vetoed(type_name: str, reasons: Sequence[tuple[str, str, str]]) -> Vetoed:
+    """Build the error of a change that plugins refused."""
+    told = "; ".join(f"{plugin}: {field + ': ' if field else ''}{reason}" for plugin, field, reason in reasons)
+    return Vetoed(f"the {type_name} was refused by {told}", reasons=reasons)
+
+
+def _refuse_all(pending: Sequence[_Pending[R]], error: PluginError, refused: Refused) -> list[_Pending[R]]:
+    """Refuse a whole chunk: a plugin that failed may have had something against any of it."""
+    refused.update({one.index: error for one in pending})
+    return []
+
+
+def _differs(one: _Pending[Any], place: int) -> bool:
+    return one.before_row is None or one.before_row[place] != one.row[place]
+
+
+__all__ = ["ChunkWriter", "Outcome", "Refusal", "Rules", "Write", "vetoed"]

@@ -1,0 +1,266 @@
+"""The service of any record type: add, get, find, edit, delete, one atomic chunk at a time.
+
+The services of the kernel's own types build on it and add what is particular to them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice, repeat
+from typing import ClassVar, Final, Generic, TypeVar, cast
+
+import attrs
+
+from crm_core.errors import NotFound, UsageError
+from crm_core.events import Change
+from crm_core.ledger.reading import decode_rows
+from crm_core.ledger.removal import Removal
+from crm_core.ledger.session import Session
+from crm_core.ledger.work import stale_write
+from crm_core.query.ast import Expression
+from crm_core.query.bind import bind, bind_sort
+from crm_core.query.page import decode_cursor, encode_cursor
+from crm_core.query.text import parse
+from crm_core.records import Record, RecordType
+from crm_core.records.schema import Row
+from crm_core.services.chunk import ChunkWriter, Outcome, Refusal, Rules, Write
+from crm_core.values import format_id
+
+R = TypeVar("R", bound=Record)
+N = TypeVar("N")
+CHUNK: Final = 1_000
+"""Rows of one bulk transaction: about 30 ms of write lock on SQLite."""
+
+
+@attrs.frozen
+class Page(Generic[R]):
+    """One page of a list: the records, and the cursor of the page after it (None: there is none)."""
+
+    records: tuple[R, ...]
+    next: str | None
+
+    def __iter__(self) -> Iterator[R]:
+        return iter(self.records)
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+
+class RecordService(Generic[R]):
+    """Reads and writes records of one type."""
+
+    prepare_hook: ClassVar[str] = ""
+    before_hook: ClassVar[str] = ""
+
+    def __init__(self, session: Session, kind: RecordType) -> None:
+        self.kind = kind
+        self._session = session
+        rules = Rules(
+            normalise=self._normalised,
+            written=self._written,
+            prepare_hook=self.prepare_hook,
+            before_hook=self.before_hook,
+        )
+        self._chunks: ChunkWriter[R] = ChunkWriter(session, kind, rules)
+
+    # Reading
+
+    def get(self, record_id: int) -> R:
+        """Return one record.
+
+        Raises:
+            NotFound: there is none with this id.
+        """
+        found = self.get_many([record_id])
+        if not found:
+            told = format_id(record_id) if record_id > 0 else record_id
+            raise NotFound(f"there is no {self.kind.name} {told}", hint=f"crm {self.kind.plural} list")
+        return found[0]
+
+    def get_many(self, ids: Sequence[int]) -> list[R]:
+        """Return the records of those ids that exist, in the order of `ids`."""
+        rows = {row[0]: row for row in self._session.storage.get_many(self.kind.plural, ids)}
+        return self._decode([rows[one] for one in dict.fromkeys(ids) if one in rows])
+
+    def find(
+        self,
+        where: str | Expression | None = None,
+        *,
+        sort: str = "",
+        after: str | None = None,
+        limit: int | None = 50,
+    ) -> Page[R]:
+        """Return one page of the records that match, in keyset order: no page is slower than the first.
+
+        `where` is the filter language (`country = "DE" and not tags contains "vip"`), `sort` is `-amount,name`, `after`
+        the `next` of the page before; `limit=None` returns all.
+
+        Raises:
+            UsageError: the filter, the sort order or the cursor is not understood.
+        """
+        if limit is not None and limit < 1:
+            raise UsageError(f"a page of {limit} records is none", hint="ask for 1 or more, or limit=None for all")
+        keys = bind_sort(sort, self.kind)
+        place = decode_cursor(after, keys) if after else ()
+        wanted = None if limit is None else limit + 1
+        rows = self._session.storage.find(self.kind.plural, self.bind(where), sort=keys, after=place, limit=wanted)
+        more = limit is not None and len(rows) > limit
+        rows = rows[:limit] if more else rows
+        cursor = encode_cursor(keys, rows[-1], self.kind.table.column_names) if more and rows else None
+        return Page(tuple(self._decode(rows)), cursor)
+
+    def iterate(self, where: str | Expression | None = None, *, batch: int = 1_000) -> Iterator[R]:
+        """Yield every record that matches, page by page, in id order, in constant memory."""
+        after: str | None = None
+        while True:
+            page = self.find(where, after=after, limit=batch)
+            yield from page
+            if page.next is None:
+                return
+            after = page.next
+
+    def count(self, where: str | Expression | None = None) -> int:
+        """Return how many records match."""
+        return self._session.storage.count(self.kind.plural, self.bind(where))
+
+    def bind(self, where: str | Expression | None) -> Expression | None:
+        """Turn a filter as typed into one over columns."""
+        if not isinstance(where, str):
+            return where
+        if not where.strip():
+            return None
+        session = self._session
+        return bind(
+            parse(where), self.kind, registry=session.registry, resolve=session.resolve, currency=session.currency
+        )
+
+    # Writing
+
+    def add(self, record: R, *, external: tuple[str, str] | None = None) -> R:
+        """Store a new record and return it with its id and version.
+
+        Raises:
+            InvalidValue: a value breaks a rule of its field.
+            Vetoed: a plugin refused it.
+            DuplicateKey: a unique value or the external id is taken.
+        """
+        with self._session.work.transaction(f"add {self.kind.name}") as tx:
+            return _all(self._chunks.write(tx, [Write(record=self._complete(record), external=external)]))[0]
+
+    def add_many(self, records: Iterable[R], *, externals: Iterable[tuple[str, str]] | None = None) -> list[R]:
+        """Store new records in chunks, as one operation, and return them with ids and versions.
+
+        A record that is refused ends it: the chunks before it stay, and one undo takes them back. `externals` gives
+        each record its (system, external id).
+        """
+        stored: list[R] = []
+        names = repeat(None) if externals is None else externals
+        source = (Write(record=self._complete(r), external=e) for r, e in _pairs(records, names))
+        with self._session.work.operation(f"add {self.kind.plural}"):
+            while chunk := list(islice(source, CHUNK)):
+                with self._session.work.transaction() as tx:
+                    stored += _all(self._chunks.write(tx, chunk))
+        return stored
+
+    def edit(self, record: R) -> R:
+        """Store the changes of a record that was read before and return it with its new version.
+
+        Raises:
+            ConflictError: somebody wrote it since it was read.
+        """
+        with self._session.work.transaction(f"edit {self.kind.name}") as tx:
+            return _all(self._chunks.write(tx, self._edits([record])))[0]
+
+    def edit_many(self, records: Iterable[R]) -> list[R]:
+        """Store the changes of many records in chunks, as one operation."""
+        stored: list[R] = []
+        source = iter(records)
+        with self._session.work.operation(f"edit {self.kind.plural}"):
+            while chunk := list(islice(source, CHUNK)):
+                with self._session.work.transaction() as tx:
+                    stored += _all(self._chunks.write(tx, self._edits(chunk)))
+        return stored
+
+    def write_many(self, writes: Sequence[Write[R]]) -> Outcome[R]:
+        """Write new and changed records as one atomic chunk: the refused ones are named, all others are stored.
+
+        Nothing follows from it by itself (no sale from a won deal): what a bulk write means is the caller's to say.
+        """
+        with self._session.work.transaction(f"write {self.kind.plural}") as tx:
+            return self._chunks.write(tx, writes)
+
+    def delete(self, record: R | int) -> None:
+        """Delete a record with its parts (contact points, tags ...); the ledger keeps the full image, undo restores it.
+
+        Raises:
+            StillReferenced: other records point at it; the message counts them.
+            ConflictError: it changed since it was read.
+        """
+        with self._session.work.transaction(f"delete {self.kind.name}") as tx:
+            stored = self.get(record) if isinstance(record, int) else self._as_read([record])[0]
+            self._chunks.refuse_vetoed(tx, [Change(stored, None)])
+            Removal(self._session.storage, self._session.registry).remove(tx, self.kind, [stored.id])
+
+    # What the services of particular types change
+
+    def _completed(self, record: R) -> R:
+        """Fill in what a single new record that is added now says by being added now."""
+        return record
+
+    def _normalised(self, record: R, before: R | None) -> R:
+        """Compute derived fields; raise `InvalidValue` for what the declarations alone cannot see."""
+        return record
+
+    def _written(self, pairs: Sequence[tuple[R | None, R]]) -> None:
+        """Write what belongs to every change of these records, in the same transaction."""
+
+    def _complete(self, record: R) -> R:
+        try:
+            return self._completed(record)
+        except (AttributeError, TypeError):
+            self.kind.rows.cells(record)  # a value of a wrong type is named by its field
+            raise
+
+    def _edits(self, records: Sequence[R]) -> list[Write[R]]:
+        before = self._as_read(records)
+        return [Write(record=record, before=stored) for record, stored in zip(records, before, strict=True)]
+
+    def _as_read(self, records: Sequence[R]) -> list[R]:
+        """Return the records as they are stored, which is as they were read.
+
+        Raises:
+            ConflictError: one of them was written since.
+            NotFound: one of them is gone.
+        """
+        stored = {record.id: record for record in self.get_many([record.id for record in records])}
+        for record in records:
+            if record.id < 1:
+                raise UsageError(f"this {self.kind.name} was never stored", hint="add it first")
+            if record.id not in stored:
+                raise NotFound(f"there is no {self.kind.name} {format_id(record.id)}", hint="it may have been deleted")
+            if stored[record.id].version != record.version:
+                raise stale_write(self.kind.plural, [record.id])
+        return [stored[record.id] for record in records]
+
+    def _decode(self, rows: Sequence[Row]) -> list[R]:
+        return cast("list[R]", decode_rows(self._session.storage, self.kind, rows))
+
+
+def _all(outcome: Outcome[R]) -> list[R]:
+    """Return all records of a chunk that must be stored whole; the error of the first refused one ends it."""
+    if outcome.refused:
+        raise outcome.refused[0].error
+    return cast("list[R]", list(outcome.records))
+
+
+def _pairs(records: Iterable[R], names: Iterable[N]) -> Iterator[tuple[R, N]]:
+    """Pair records with names; too few names are an error, too many are not: they may repeat for ever."""
+    source = iter(names)
+    for record in records:
+        try:
+            yield record, next(source)
+        except StopIteration:
+            raise UsageError("there are fewer external ids than records", hint="give each record one") from None
+
+
+__all__ = ["CHUNK", "Outcome", "Page", "RecordService", "Refusal", "Write"]

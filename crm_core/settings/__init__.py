@@ -1,0 +1,25 @@
+"""The settings of a workspace: `crm.toml` as one frozen object, and the few ways in which the CRM writes it.
+
+They stand at the bottom of the house: every floor may ask them, they know none but the errors.
+"""
+
+from __future__ import annotations
+
+from crm_core.settings.model import FILE_NAME, POLICIES, OwnField, Policy, Settings, default_policies
+from crm_core.settings.read import WORKSPACE_VARIABLE, find_workspace, load_settings, settings_for_url
+from crm_core.settings.write import add_to_settings, write_settings
+
+__all__ = [
+    "FILE_NAME",
+    "POLICIES",
+    "WORKSPACE_VARIABLE",
+    "OwnField",
+    "Policy",
+    "Settings",
+    "add_to_settings",
+    "default_policies",
+    "find_workspace",
+    "load_settings",
+    "settings_for_url",
+    "write_settings",
+]

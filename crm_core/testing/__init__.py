@@ -1,0 +1,15 @@
+"""The conformance kit: what a vendor's tests subclass to know that a plugin keeps the contract.
+
+Needs `pip install "crm-core[testing]"`.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+pytest.register_assert_rewrite("crm_core.testing.plugins", "crm_core.testing.storage", "crm_core.testing.machine")
+
+from crm_core.testing.plugins import PluginContract  # noqa: E402  (after the line that makes its assertions talk)
+from crm_core.testing.storage import StorageContract  # noqa: E402
+
+__all__ = ["PluginContract", "StorageContract"]

@@ -1,0 +1,121 @@
+"""The normalised forms under which names, e-mail addresses and phone numbers match each other.
+
+Apart from the records because import, search and look-ups must all fold text in exactly the same way.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from functools import lru_cache
+
+__all__ = ["ascii_digits", "email_key", "phone_key", "strip_marks", "text_key"]
+
+# ZWSP, ZWNJ, ZWJ, bidi marks, embeddings and isolates, byte order mark, Arabic letter mark.
+_MARKS = [*range(0x200B, 0x2010), *range(0x202A, 0x202F), *range(0x2066, 0x206A), 0xFEFF, 0x061C]
+_TATWEEL = 0x0640
+_ARABIC_TO_PERSIAN = {0x064A: "\u06cc", 0x0649: "\u06cc", 0x0643: "\u06a9"}
+_SEPARATORS = {0x066B: ".", 0x066C: ","}
+_CACHED_LENGTH = 100  # names and labels repeat; message bodies do not and would fill the cache
+
+
+class _Table(dict[int, str | int | None]):
+    """A table for `str.translate` that turns decimal digits of any script into ASCII, learnt as they are met.
+
+    Listing all digits beforehand would walk the whole of Unicode at import.
+    """
+
+    def __missing__(self, code: int) -> str | int:
+        digit = unicodedata.decimal(chr(code), None)
+        result: str | int = code if digit is None else str(digit)
+        self[code] = result
+        return result
+
+
+_DROP_MARKS: dict[int, None] = dict.fromkeys(_MARKS)
+_DIGITS = _Table(_SEPARATORS)
+_FOLD = _Table({**_DROP_MARKS, _TATWEEL: None, **_ARABIC_TO_PERSIAN})
+
+
+def text_key(text: str) -> str:
+    """Fold a text so that two spellings of one name compare equal; folding twice changes nothing.
+
+    NFKC, case-folded, Arabic yeh and kaf as the Persian ones, joiners, bidi marks and tatweel dropped, digits of any
+    script as ASCII, white space collapsed and stripped.
+
+    >>> text_key("  Ada   LOVELACE ")
+    'ada lovelace'
+    >>> text_key("علي\u200cرضا كاظمي ۱۲") == text_key("علیرضا کاظمی 12")
+    True
+    """
+    if text.isascii():  # a million names per import: this path is the common one
+        return " ".join(text.lower().split())
+    return _cached_fold(text) if len(text) <= _CACHED_LENGTH else _fold(text)
+
+
+def email_key(address: str) -> str:
+    """Fold an e-mail address for matching; whether it is a valid address is not asked here.
+
+    >>> email_key(" Ada@Example.ORG ")
+    'ada@example.org'
+    """
+    return text_key(address)
+
+
+def phone_key(number: str) -> str | None:
+    """Reduce a phone number as typed to its digits for matching, without knowing any country's numbering plan.
+
+    A leading `+` stays, a leading `00` becomes `+`, an extension stays as `x12`.
+
+    Returns None for what cannot be one phone number: fewer than three digits, letters, two numbers in one text.
+
+    >>> phone_key("0098 (912) 345-67 89")
+    '+989123456789'
+    >>> phone_key("۰۹۱۲ ۳۴۵ ۶۷۸۹")
+    '09123456789'
+    >>> phone_key("4.41E+11") is None
+    True
+    """
+    match = _PHONE.fullmatch(ascii_digits(strip_marks(number)).casefold())
+    if match is None:
+        return None
+    plus, digits = "+" if match["plus"] else "", _NOT_DIGITS.sub("", match["digits"])
+    if not plus and digits.startswith("00"):
+        plus, digits = "+", digits[2:]
+    if len(digits) < 3:
+        return None
+    return f"{plus}{digits}" + (f"x{match['extension']}" if match["extension"] else "")
+
+
+def ascii_digits(text: str) -> str:
+    """Write the decimal digits of any script in ASCII, the Arabic separators as `.` and `,`; the rest stays.
+
+    Superscripts and circled numbers are not decimal digits and stay as they are.
+
+    >>> ascii_digits("۱٬۲۳۴٫۵ m²")
+    '1,234.5 m²'
+    """
+    return text if text.isascii() else text.translate(_DIGITS)
+
+
+def strip_marks(text: str) -> str:
+    """Drop the invisible joiners and bidi marks that copying from right-to-left text leaves behind."""
+    return text if text.isascii() else text.translate(_DROP_MARKS)
+
+
+# Separators people write: white space, brackets, full stop, slash, and the hyphens and dashes of Unicode.
+_GAP = r"[\s().\-/\u2010-\u2015\u2212]*"
+_PHONE = re.compile(
+    rf"{_GAP}(?P<plus>[+\uff0b]{_GAP})?(?P<digits>[0-9](?:{_GAP}[0-9])*){_GAP}"
+    r"(?:(?:x|ext\.?|#)\s*(?P<extension>[0-9]{1,8}))?"
+)
+_NOT_DIGITS = re.compile(r"[^0-9]")
+
+
+def _fold(text: str) -> str:
+    # The second NFKC joins letters and accents that a joiner or case folding had parted.
+    folded = unicodedata.normalize("NFKC", text).casefold().translate(_FOLD)
+    return " ".join(unicodedata.normalize("NFKC", folded).split())
+
+
+_cached_fold = lru_cache(maxsize=4096)(_fold)

@@ -1,0 +1,5 @@
+"""The Persian solar calendar for crm-core."""
+
+from __future__ import annotations
+
+__version__ = "0.1.0"

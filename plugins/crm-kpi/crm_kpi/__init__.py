@@ -1,0 +1,5 @@
+"""Sales and retention KPIs and the report for crm-core."""
+
+from __future__ import annotations
+
+__version__ = "0.1.0"

@@ -1,0 +1,187 @@
+"""Stages: how many deals get further, and how long they stay; from the moves that were recorded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Final
+
+from sqlalchemy import and_, case, false, func, literal, or_, select, union_all
+
+from crm_core.extend import Measure, Metric, MetricQuery
+from crm_core.query.functions import count_if, isum
+from crm_kpi.deals import lasting, medians
+
+_LOST: Final = -1
+_NOT_COUNTED: Final = ("visits that ended before they began", "visits whose beginning is unknown")
+
+
+def _is_open(q: MetricQuery, pipeline: Any, stage: Any) -> Any:
+    """Return the condition that a stage is open: its pipeline does not say that it ends there."""
+    ends = [
+        and_(pipeline == one.name, stage.in_([each.name for each in one.stages if each.kind != "open"]))
+        for one in q.crm.pipelines.values()
+        if any(each.kind != "open" for each in one.stages)
+    ]
+    return ~or_(*ends) if ends else ~false()
+
+
+def _rank(q: MetricQuery, pipeline: Any, stage: Any) -> Any:
+    """Return the place of a stage in its pipeline; won comes after every open stage, lost before."""
+    by_pipeline = {}
+    for one in q.crm.pipelines.values():
+        kinds = {"won": len(one.stages), "lost": _LOST}
+        places = {each.name: kinds.get(each.kind, place) for place, each in enumerate(one.stages)}
+        by_pipeline[one.name] = case(places, value=stage)
+    return case(by_pipeline, value=pipeline)
+
+
+def _changes(q: MetricQuery, *columns: str) -> Any:
+    """Return these columns of every stage change, with the moment of the one before it in its deal.
+
+    Only what is needed is named, because every row passes through a sort.
+    """
+    changes = q.tables.stage_changes
+    before: dict[str, Any] = {"partition_by": changes.c.deal_id, "order_by": [changes.c.at, changes.c.id]}
+    found: list[Any] = [changes.c[name] for name in ("deal_id", "pipeline", "from_stage", *columns)]
+    found.append(func.lag(changes.c.at).over(**before).label("since"))
+    if "at_is_date" in columns:
+        found.append(func.lag(changes.c.at_is_date).over(**before).label("since_is_date"))
+    return select(*found).subquery("changes")
+
+
+def _entries(q: MetricQuery) -> Any:
+    """Return (deal_id, pipeline, stage, at, rank, reached): each entry into a stage, and the furthest one later.
+
+    A deal whose first recorded move leaves a stage had entered that stage when it was opened.
+    """
+    changes, deals = q.tables.stage_changes, q.tables.deals
+    moves = select(changes.c.id, changes.c.deal_id, changes.c.pipeline, changes.c.to_stage.label("stage"), changes.c.at)
+    first = _changes(q)
+    opened = (
+        select(
+            literal(0).label("id"),
+            first.c.deal_id,
+            first.c.pipeline,
+            first.c.from_stage.label("stage"),
+            deals.c.opened_at.label("at"),
+        )
+        .select_from(first.join(deals, deals.c.id == first.c.deal_id))
+        .where(first.c.since.is_(None), first.c.from_stage.is_not(None))
+    )
+    both = union_all(moves, opened).subquery("entered")
+    rank = _rank(q, both.c.pipeline, both.c.stage)
+    order: Any = {"partition_by": both.c.deal_id, "order_by": [func.coalesce(both.c.at, 0), both.c.id]}
+    reached = func.max(rank).over(**order, rows=(1, None))
+    columns = [both.c.deal_id, both.c.pipeline, both.c.stage, both.c.at]
+    return select(*columns, rank.label("rank"), reached.label("reached")).subquery("entries")
+
+
+def _stage_conversion(q: MetricQuery) -> Iterator[Measure]:
+    deals, entries = q.tables.deals, _entries(q)
+    further = func.count(case((entries.c.reached > entries.c.rank, entries.c.deal_id)).distinct())
+    all_of_them = func.count(entries.c.deal_id.distinct())
+    cells = q.cells(
+        [further, all_of_them],
+        source=entries.join(deals, deals.c.id == entries.c.deal_id),
+        where=[_is_open(q, entries.c.pipeline, entries.c.stage)],
+        time=entries.c.at,
+        instead={"stage": entries.c.stage, "pipeline": entries.c.pipeline},
+    )
+    for cell in cells:
+        yield cell.measure(numerator=cell.values[0], denominator=cell.values[1])
+
+
+def _visits(q: MetricQuery) -> tuple[Any, Any, Any, dict[str, Any], Any]:
+    """Return the visits that ended: source, changes, duration, dimensions and conditions."""
+    deals, changes = q.tables.deals, _changes(q, "at", "at_is_date")
+    entered = func.coalesce(changes.c.since, deals.c.opened_at)
+    entered_is_date = case((changes.c.since.is_not(None), changes.c.since_is_date), else_=deals.c.opened_at_is_date)
+    duration = lasting(entered, entered_is_date, changes.c.at, changes.c.at_is_date)
+    where = and_(changes.c.from_stage.is_not(None), _is_open(q, changes.c.pipeline, changes.c.from_stage))
+    source = changes.join(deals, deals.c.id == changes.c.deal_id)
+    return source, changes, duration, {"stage": changes.c.from_stage, "pipeline": changes.c.pipeline}, where
+
+
+def _stage_duration(q: MetricQuery) -> Iterator[Measure]:
+    source, changes, duration, instead, where = _visits(q)
+    fine = duration >= 0
+    columns = [isum(case((fine, duration)), bounded=True), count_if(fine), count_if(duration < 0)]
+    columns.append(count_if(duration.is_(None)))
+    for cell in q.cells(columns, source=source, where=[where], time=changes.c.at, instead=instead):
+        total, number, negative, unknown = cell.values
+        excluded = dict(zip(_NOT_COUNTED, (negative, unknown), strict=True))
+        yield cell.measure(numerator=total, denominator=number, excluded=excluded)
+    yield from _still_open(q)
+
+
+def _stage_duration_median(q: MetricQuery) -> Iterator[Measure]:
+    source, changes, duration, instead, where = _visits(q)
+    yield from medians(q, duration, where, changes.c.at, _NOT_COUNTED, source=source, instead=instead)
+    yield from _still_open(q)
+
+
+def _still_open(q: MetricQuery) -> Iterator[Measure]:
+    deals = q.tables.deals
+    open_now = [deals.c.status == "open", deals.c.stage.is_not(None)]
+    for cell in q.cells([func.count()], source=deals, where=open_now):
+        last = len(q.buckets) - 1
+        yield Measure(group=cell.group, bucket=last, excluded={"visits still open": cell.values[0]})
+
+
+_MOVED: Final[Any] = lambda t: t.stage_changes.c.at  # noqa: E731
+
+METRICS: Final = (
+    Metric(
+        name="stage_conversion",
+        label="Stage conversion",
+        unit="ratio",
+        kind="cohort",
+        formula="deals that later entered a further stage / deals that entered this stage",
+        population="deals that entered the stage in the period, per pipeline and stage, from recorded moves",
+        traps="shows where deals get stuck; skipping a stage is getting further; a deal that came back counts once",
+        example="10 deals entered Proposal, 6 of them Negotiation or Won later: 60%",
+        subject="recorded stage changes",
+        base="deal",
+        rows="stage_change",
+        time=_MOVED,
+        per_pipeline=True,
+        intrinsic=("stage",),
+        compute=_stage_conversion,
+    ),
+    Metric(
+        name="stage_duration",
+        label="Time in stage",
+        unit="days",
+        kind="ratio",
+        direction="down",
+        formula="mean of (left - entered) per visit",
+        population="visits to a stage that ended in the period, per pipeline and stage",
+        traps="a second visit counts again; visits still open are not averaged but shown apart",
+        example="visits of 2, 4 and 9 days: 5",
+        subject="recorded stage changes",
+        base="deal",
+        rows="stage_change",
+        time=_MOVED,
+        per_pipeline=True,
+        intrinsic=("stage",),
+        compute=_stage_duration,
+    ),
+    Metric(
+        name="stage_duration_median",
+        label="Time in stage, median",
+        unit="days",
+        kind="ratio",
+        direction="down",
+        formula="median of (left - entered) per visit",
+        population="visits to a stage that ended in the period, per pipeline and stage",
+        traps="a second visit counts again; visits still open are shown apart",
+        example="visits of 2, 4 and 9 days: 4",
+        subject="recorded stage changes",
+        base="deal",
+        rows="stage_change",
+        time=_MOVED,
+        per_pipeline=True,
+        intrinsic=("stage",),
+        compute=_stage_duration_median,
+    ),
+)

@@ -1,0 +1,5 @@
+"""SQL storage for crm-core: SQLite, embedded and durable by default."""
+
+from __future__ import annotations
+
+__version__ = "0.1.0"

@@ -1,0 +1,82 @@
+"""SQLite's errors in the CRM's words: what failed, where, and what to do next."""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+from pathlib import Path
+from typing import Final
+
+from crm_core.errors import CrmError, DuplicateKey, NotADatabase, StorageError, StorageFull, StorageLocked
+from crm_core.values import format_id
+
+_UNIQUE: Final = frozenset({"SQLITE_CONSTRAINT_UNIQUE", "SQLITE_CONSTRAINT_PRIMARYKEY", "SQLITE_CONSTRAINT_ROWID"})
+_LITTLE: Final = 1 << 20
+"""With less than these bytes free, a failed write is taken for a full disk."""
+
+
+def translated(error: Exception, path: Path, connection: sqlite3.Connection | None = None) -> CrmError:
+    """Return the CRM's error for one of the driver's; `connection` lets it look up which reference is broken."""
+    name: str = getattr(error, "sqlite_errorname", None) or ""
+    if name in _UNIQUE:
+        return _duplicate(error)
+    if name == "SQLITE_CONSTRAINT_FOREIGNKEY":
+        return _dangling(error, connection)
+    if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
+        return StorageLocked(
+            f"{path}: another program holds the database",
+            hint="close the program that has the file open (a database browser, a backup), then try again",
+        )
+    if name == "SQLITE_FULL" or (name.startswith("SQLITE_IOERR") and _is_full(path)):
+        return StorageFull(
+            f"{path}: there is no room left to write; nothing of the transaction was kept",
+            hint="free some space on that disk, then run the command again",
+        )
+    if name == "SQLITE_NOTADB":
+        return NotADatabase(f"{path} is not an SQLite database", hint="correct the storage URL, or move that file away")
+    if name.startswith("SQLITE_CORRUPT"):
+        return StorageError(f"{path}: the database is damaged: {error}", hint="go back to the last backup of the file")
+    if name.startswith("SQLITE_READONLY"):
+        return StorageError(f"{path} may only be read", hint="give yourself the right to write to it and to its folder")
+    if name.startswith("SQLITE_CANTOPEN"):
+        return _cannot_open(path)
+    if isinstance(error, OverflowError):
+        return StorageError("a number does not fit into 64 bits", hint="check the value against its field's type")
+    return StorageError(f"{path}: SQLite says: {error}")
+
+
+def _duplicate(error: Exception) -> DuplicateKey:
+    # The message ends in "failed:" and the columns, each as table.column.
+    names = [part.strip().rpartition(".") for part in str(error).partition(":")[2].split(",")]
+    table, columns = names[0][0], tuple(column for _, _, column in names)
+    return DuplicateKey(f"{table}: another record has the same {', '.join(columns)}", table=table, columns=columns)
+
+
+def _dangling(error: Exception, connection: sqlite3.Connection | None) -> StorageError:
+    found = (
+        connection.execute("PRAGMA foreign_key_check").fetchone() if connection and connection.in_transaction else None
+    )
+    if found is None:
+        return StorageError(f"a record points at one that does not exist: {error}")
+    table, row_id, parent, _ = found
+    return StorageError(
+        f"{table} {format_id(row_id)} points at a record of {parent} that does not exist; nothing was written",
+        hint="write the record that is pointed at first, or delete those that point at it",
+    )
+
+
+def _cannot_open(path: Path) -> StorageError:
+    if not path.parent.is_dir():
+        return StorageError(
+            f"{path}: the folder {path.parent} does not exist", hint="create it, or correct the storage URL"
+        )
+    if path.is_dir():
+        return StorageError(f"{path} is a folder, not a database", hint="name a file in the storage URL")
+    return StorageError(f"{path} cannot be opened", hint="give yourself the right to read and write it and its folder")
+
+
+def _is_full(path: Path) -> bool:
+    try:
+        return shutil.disk_usage(path.parent).free < _LITTLE
+    except OSError:
+        return False

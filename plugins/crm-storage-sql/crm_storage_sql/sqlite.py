@@ -1,0 +1,123 @@
+"""A connection as the CRM needs it: durable, in write-ahead mode, and to a file that is ours."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Callable
+from typing import Final, TypeVar
+
+from crm_core.errors import NewerDatabase, NotADatabase, StorageError
+from crm_storage_sql.lock import WriterQueue
+from crm_storage_sql.url import Place
+
+APPLICATION_ID: Final = 0x43524D43
+"""The bytes "CRMC" in the header of our files."""
+FILE_VERSION: Final = 1
+"""The header's user version: raised when an older crm-storage-sql must not write to the file."""
+MANIFEST: Final = "crm_manifest"
+_SLICE: Final = 0.25
+"""Seconds of one wait inside SQLite, during which Python cannot see that a person presses Ctrl-C."""
+_OLDEST: Final = (3, 37, 0)  # STRICT tables
+_SETTINGS: Final = (
+    "PRAGMA foreign_keys=ON",
+    "PRAGMA synchronous=FULL",
+    "PRAGMA temp_store=MEMORY",
+    "PRAGMA cache_size=-32000",
+    "PRAGMA mmap_size=1073741824",
+    "PRAGMA wal_autocheckpoint=4000",
+)
+"""Durable at every commit; 32 MB of cache; reads by memory map; checkpoints at 16 MB, so that bulk loads sync less."""
+
+T = TypeVar("T")
+
+
+def connect(place: Place, queue: WriterQueue) -> sqlite3.Connection:
+    """Open a connection for one thread; the caller commits by hand.
+
+    Raises:
+        sqlite3.Error: the file cannot be opened or read.
+        NotADatabase: the file is an SQLite database of another program.
+        NewerDatabase: a newer crm-storage-sql has written it.
+    """
+    if sqlite3.sqlite_version_info < _OLDEST:
+        raise StorageError(
+            f"Python's SQLite is {sqlite3.sqlite_version}; 3.37 or later is needed", hint="use a newer build of Python"
+        )
+    connection = sqlite3.connect(
+        place.path,
+        timeout=min(place.timeout, _SLICE),
+        isolation_level=None,
+        check_same_thread=False,
+        cached_statements=256,
+    )
+    try:
+        patiently(lambda: _recognise(connection, place), place.timeout)
+        for setting in _SETTINGS:
+            connection.execute(setting)
+        if patiently(lambda: pragma(connection, "journal_mode"), place.timeout) != "wal":
+            _write_ahead(connection, place, queue)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def patiently(call: Callable[[], T], timeout: float) -> T:
+    """Do it again while another program holds the database, at most `timeout` seconds.
+
+    Raises:
+        sqlite3.Error: the driver's last answer.
+    """
+    deadline = time.monotonic() + timeout
+    while True:
+        try:
+            return call()
+        except sqlite3.OperationalError as error:
+            busy = (getattr(error, "sqlite_errorname", None) or "").startswith("SQLITE_BUSY")
+            if not busy or time.monotonic() >= deadline:
+                raise
+
+
+def pragma(connection: sqlite3.Connection, name: str) -> str | int:
+    """Return the value of a setting."""
+    value: str | int = connection.execute(f"PRAGMA {name}").fetchone()[0]
+    return value
+
+
+def claim(connection: sqlite3.Connection) -> None:
+    """Mark the file as ours."""
+    connection.execute(f"PRAGMA application_id={APPLICATION_ID}")
+    connection.execute(f"PRAGMA user_version={FILE_VERSION}")
+    connection.execute(
+        f"CREATE TABLE IF NOT EXISTS {MANIFEST} (id INTEGER PRIMARY KEY CHECK (id = 1), json TEXT) STRICT"
+    )
+
+
+def _recognise(connection: sqlite3.Connection, place: Place) -> None:
+    owner = pragma(connection, "application_id")
+    version = pragma(connection, "user_version")
+    if owner == APPLICATION_ID:
+        if int(version) > FILE_VERSION:
+            raise NewerDatabase(
+                f"{place.path} has file version {version}, this crm-storage-sql knows {FILE_VERSION}",
+                hint="install a newer one: pip install --upgrade crm-storage-sql",
+            )
+    elif owner or connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]:
+        raise NotADatabase(
+            f"{place.path} is an SQLite database of another program",
+            hint="correct the storage URL, or move that file away",
+        )
+
+
+def _write_ahead(connection: sqlite3.Connection, place: Place, queue: WriterQueue) -> None:
+    queue.acquire()
+    try:
+        mode = patiently(lambda: connection.execute("PRAGMA journal_mode=WAL").fetchone()[0], place.timeout)
+    finally:
+        queue.release()
+    if mode != "wal":
+        raise StorageError(
+            f"{place.path}: this file system has no write-ahead log (SQLite chose {mode!r})",
+            hint="keep the database on a local disk",
+        )

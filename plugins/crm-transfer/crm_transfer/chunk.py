@@ -1,0 +1,334 @@
+"""One chunk of rows: keys, what is known already, values, references, then the writes, record by record.
+
+Apart from the run, which only decides which rows form a chunk and keeps count of what became of them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import attrs
+
+from crm_core import CRM, RecordService, Write
+from crm_core.records import ExternalId, Record
+from crm_transfer.compiled import RecordReader, Reference
+from crm_transfer.errors import BadCell
+from crm_transfer.lookup import Lookup
+from crm_transfer.rowhash import is_same, with_digest
+from crm_transfer.spill import Spill
+
+RANK: Final = ("unchanged", "updated", "created", "rejected")
+"""What became of a row is the highest of what became of its records."""
+_LONGEST_KEY: Final = 400
+_UNFIT: Final = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
+
+
+@attrs.define
+class Row:
+    """A row on its way: `error` refuses it, `status` says what became of its records, `waiting` which of them wait."""
+
+    number: int
+    cells: Sequence[str]
+    error: BadCell | None = None
+    status: dict[int, str] = attrs.field(factory=dict)
+    waiting: frozenset[int] = frozenset()
+
+
+@attrs.define
+class _Entry:
+    """One record of one row."""
+
+    row: Row
+    key: str
+    digest: str = ""
+    known: ExternalId | None = None
+    values: dict[str, Any] | None = None
+    wanted: list[tuple[Reference, str]] = attrs.field(factory=list)
+
+
+class Chunk:
+    """Works on some rows of one file: `prepare` before the transaction, `write` inside it; done again after a conflict.
+
+    `only` is the record wanted of every row, in a round of records that waited; a reference that is still unknown
+    then refuses the row if `last`.
+    """
+
+    def __init__(
+        self,
+        crm: CRM,
+        readers: Sequence[RecordReader],
+        rows: Sequence[Row],
+        lookup: Lookup,
+        spill: Spill,
+        *,
+        file: int,
+        only: int | None = None,
+        last: bool = False,
+    ) -> None:
+        """Take the rows; nothing happens yet."""
+        self._crm = crm
+        self._readers = readers
+        self._rows = rows
+        self._lookup = lookup
+        self._spill = spill
+        self._file = file
+        self._only = only
+        self._last = last
+        self._entries: dict[int, list[_Entry]] = {}
+        self._made: dict[tuple[str, str], dict[str, Record]] = {}
+        self._same: dict[int, list[_Entry]] = {}
+
+    def prepare(self) -> None:
+        """Find keys and duplicates, what is known, values and references: all that needs no write lock."""
+        for at, reader in enumerate(self._readers):
+            if self._only not in (None, at):
+                continue
+            entries = [_Entry(row, key) for row in self._rows if (key := self._key(reader, row)) is not None]
+            self._entries[at] = entries
+            if self._only is None and not reader.repeats:
+                self._refuse_doubles(at, reader)
+        wanted = [(at, self._readers[at]) for at in self._entries]
+        for at, reader in wanted:
+            self._compare(at, reader)
+        for at, reader in wanted:
+            self._resolve(at, reader)
+        for at, reader in wanted:
+            if reader.repeats and self._only is None:
+                self._take_first(at)
+
+    def write(self) -> None:
+        """Write, record by record: to be called inside one transaction."""
+        for at in self._entries:
+            self._store(at, self._readers[at])
+
+    def torn(self) -> list[Row]:
+        """Return the rows that were refused when some of their records had been written."""
+        return [
+            row
+            for row in self._rows
+            if row.error is not None and not {"created", "updated"}.isdisjoint(row.status.values())
+        ]
+
+    def reset(self, *, refused: bool = False) -> None:
+        """Forget what was found, to begin anew; rows refused so far stay so with `refused`."""
+        self._entries, self._made, self._same = {}, {}, {}
+        for row in self._rows:
+            row.error, row.status, row.waiting = row.error if refused else None, {}, frozenset()
+
+    # Keys
+
+    @staticmethod
+    def _key(reader: RecordReader, row: Row) -> str | None:
+        if row.error is not None or (reader.applies is not None and not reader.applies(row.cells)):
+            return None
+        key = reader.key(row.cells)
+        if key and len(key) <= _LONGEST_KEY and (key.isprintable() or not _UNFIT.search(key)):
+            return key
+        if not key:
+            message = f"is empty, so the {reader.kind.name} has no key"
+        else:
+            message = f"is no key: at most {_LONGEST_KEY} characters, and no control characters"
+        row.error = BadCell("key", message, column=reader.key_columns, value=key[:80])
+        return None
+
+    def _refuse_doubles(self, at: int, reader: RecordReader) -> None:
+        for entry, first in self._doubles(at, self._entries[at]):
+            if entry.row.error is None:
+                message = f"rows {first} and {entry.row.number} have the same key; only row {first} is taken"
+                entry.row.error = BadCell("duplicate", message, column=reader.key_columns, value=entry.key)
+
+    def _take_first(self, at: int) -> None:
+        """Of the good rows that make the same record, the first one counts; the others change nothing."""
+        entries = self._entries[at]
+        doubles = self._doubles(at, sorted([*entries, *self._same.get(at, ())], key=lambda entry: entry.row.number))
+        for entry, _ in doubles:
+            entry.row.status[at] = "unchanged"
+            entry.values = None
+
+    def _doubles(self, at: int, entries: Sequence[_Entry]) -> list[tuple[_Entry, int]]:
+        """Return the entries whose key an earlier row of the file had, each with that row."""
+        good = [entry for entry in entries if entry.row.error is None]
+        first = self._spill.first_rows(f"{self._file}/{at}", [(entry.row.number, entry.key) for entry in good])
+        return [(entry, first[entry.row.number]) for entry in good if entry.row.number in first]
+
+    # What is known, and what the cells say
+
+    def _compare(self, at: int, reader: RecordReader) -> None:
+        """Leave out what is unchanged, read the values of the others."""
+        live = [entry for entry in self._entries[at] if entry.row.error is None]
+        known = self._lookup.known(reader.kind.name, reader.system, [entry.key for entry in live])
+        kept: list[_Entry] = []
+        same = self._same.setdefault(at, [])
+        for entry in live:
+            row = entry.row
+            entry.digest = reader.digest(row.cells)
+            entry.known = known.get(entry.key)
+            if entry.known is not None:
+                if entry.known.state != "live":
+                    row.error = _gone(reader, entry.known)
+                    continue
+                if is_same(entry.known.row_hash, entry.digest):
+                    row.status[at] = "unchanged"
+                    same.append(entry)
+                    continue
+            try:
+                entry.values = reader.values(row.cells)
+                for reference in reader.references:
+                    name = reference.read(row.cells)
+                    if name:
+                        entry.wanted.append((reference, name))
+                    elif reference.required:
+                        message = f"is empty, and no {reader.kind.name} is without {reference.field}"
+                        raise BadCell("required", message, column=reference.column)
+                    else:
+                        entry.values[reference.field] = None
+            except BadCell as bad:
+                row.error = bad
+                continue
+            kept.append(entry)
+        self._entries[at] = kept
+
+    # References
+
+    def _resolve(self, at: int, reader: RecordReader) -> None:
+        """Look up what the references name; a record may name one that this chunk makes before it."""
+        entries = [entry for entry in self._entries[at] if entry.row.error is None]
+        if not reader.references:
+            self._entries[at] = entries
+            return
+        for reference in reader.references:
+            names = {name for entry in entries for wanted, name in entry.wanted if wanted is reference}
+            self._lookup.load(reference, names)
+        makers = self._makers()
+        for entry in entries:
+            for reference, name in entry.wanted:
+                self._check(at, entry, reference, name, makers)
+        self._entries[at] = [entry for entry in entries if entry.row.error is None]
+
+    def _check(
+        self,
+        at: int,
+        entry: _Entry,
+        reference: Reference,
+        name: str,
+        makers: Mapping[tuple[str, str, str], tuple[int, int]],
+    ) -> None:
+        found = self._lookup.found(reference, name)
+        if isinstance(found, BadCell):
+            entry.row.error = entry.row.error or found.at(reference.column, name)
+            return
+        if found is not None:
+            return
+        maker = makers.get((reference.target, reference.system, name)) if not reference.by else None
+        if maker is not None and maker < (entry.row.number, at) and maker[1] < at:
+            return
+        earlier = maker is not None and maker < (entry.row.number, at)
+        held_up = any(self._readers[other].kind.name == reference.target for other in entry.row.waiting)
+        if not self._last and (reference.later or earlier or held_up):
+            entry.row.waiting |= {at}
+        else:
+            entry.row.error = entry.row.error or _unknown(reference, name)
+
+    def _makers(self) -> dict[tuple[str, str, str], tuple[int, int]]:
+        """Return which (row, record) of this chunk first makes each key."""
+        makers: dict[tuple[str, str, str], tuple[int, int]] = {}
+        for at, entries in self._entries.items():
+            reader = self._readers[at]
+            for entry in entries:
+                place = (entry.row.number, at)
+                name = (reader.kind.name, reader.system, entry.key)
+                if entry.row.error is None and makers.get(name, place) >= place:
+                    makers[name] = place
+        return makers
+
+    # Writes
+
+    def _store(self, at: int, reader: RecordReader) -> None:
+        entries = [entry for entry in self._entries[at] if self._fill(at, entry)]
+        made = self._made.setdefault((reader.kind.name, reader.system), {})
+        ids = [entry.known.record_id for entry in entries if entry.known is not None]
+        service: RecordService[Record] = self._crm.records(reader.kind.name)
+        before = {record.id: record for record in service.get_many(ids)} if ids else {}
+        writes: list[Write[Record]] = []
+        for entry in entries:
+            old = before.get(entry.known.record_id) if entry.known is not None else made.get(entry.key)
+            assert entry.values is not None, "values were read"
+            record = reader.build(entry.values, old)
+            stored = entry.known.row_hash if entry.known is not None else None
+            digest = with_digest(stored, None if at in entry.row.waiting else entry.digest, reader.tag)
+            name = None if entry.known is None and old is not None else (reader.system, entry.key)
+            writes.append(Write(record=record, before=old, external=name, known=entry.known, row_hash=digest))
+        if not writes:
+            return
+        outcome = service.write_many(writes)
+        for refusal in outcome.refused:
+            row = entries[refusal.index].row
+            column, cells = reader.sources.get(refusal.field, (refusal.field, ()))
+            value = " ".join(row.cells[at] for at in cells) or str(getattr(refusal.error, "value", "") or "")
+            row.error = BadCell(refusal.rule, refusal.error.message, column=column, value=value[:80])
+        for entry, write, stored_record, changed in zip(entries, writes, outcome.records, outcome.changed, strict=True):
+            if stored_record is not None:
+                made[entry.key] = stored_record
+                entry.row.status[at] = "created" if write.before is None else "updated" if changed else "unchanged"
+        if reader.also:
+            self._add_names(reader, entries, made)
+
+    def _fill(self, at: int, entry: _Entry) -> bool:
+        """Put the ids of the references in; say whether the record can be written now."""
+        row, values = entry.row, entry.values
+        if row.error is not None or values is None:
+            return False
+        for reference, name in entry.wanted:
+            found = self._lookup.found(reference, name)
+            if not isinstance(found, int):
+                record = self._made.get((reference.target, reference.system), {}).get(name)
+                found = record.id if record is not None else None
+            if found is None and at not in row.waiting:
+                row.error = BadCell(
+                    "reference",
+                    f"the {reference.target} it belongs to was refused",
+                    column=reference.column,
+                    value=name,
+                )
+                return False
+            if found is None and reference.required:
+                return False
+            values[reference.field] = found
+        return True
+
+    def _add_names(self, reader: RecordReader, entries: Sequence[_Entry], made: Mapping[str, Record]) -> None:
+        """Store the further external ids of records."""
+        service: RecordService[Record] = self._crm.records(reader.kind.name)
+        for system, read in reader.also:
+            named = {read(entry.row.cells): made[entry.key] for entry in entries if entry.key in made}
+            named.pop("", None)
+            known = self._lookup.known(reader.kind.name, system, list(named))
+            fresh = {name: record for name, record in named.items() if name not in known}
+            if fresh:
+                service.write_many([Write(record=r, before=r, external=(system, name)) for name, r in fresh.items()])
+
+
+def _gone(reader: RecordReader, known: ExternalId) -> BadCell:
+    kind = reader.kind.name
+    told = {
+        "deleted": f"names a {kind} that was deleted; undo the delete, or leave the row out",
+        "erased": f"names a {kind} that was erased at the person's request; leave the row out",
+        "merged": f"names a {kind} that was merged into another one; use the key of that one",
+    }
+    return BadCell(
+        "gone",
+        told.get(known.state, f"names a {kind} that is {known.state}"),
+        column=reader.key_columns,
+        value=known.external,
+    )
+
+
+def _unknown(reference: Reference, name: str) -> BadCell:
+    if reference.by:
+        message = f"is the {reference.by} of no {reference.target}"
+    else:
+        message = f"no {reference.target} is known as {reference.system}:{name}"
+        message += "" if reference.later else "; if it comes later, say later = true"
+    return BadCell("reference", message, column=reference.column, value=name)

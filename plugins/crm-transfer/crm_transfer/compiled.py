@@ -1,0 +1,445 @@
+"""A mapping made ready for one file: each record of a row as a few closures over the row's cells.
+
+Apart from the run, because everything that can be decided once is decided here: a million rows go through it.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, Final
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+import attrs
+
+from crm_core.extend import Pipeline
+from crm_core.records import Record, RecordType, Registry
+from crm_transfer.cells import key_text, without_guard
+from crm_transfer.errors import BadCell, MappingError
+from crm_transfer.fields import Reading, field_reader
+from crm_transfer.mapping import Check, Condition, FieldMap, FileForm, Part, RecordMap, RowMapping
+from crm_transfer.rowhash import digest_of
+from crm_transfer.rules import RULES
+
+Cells = Sequence[str]
+OWN: Final = "fields"
+_REMEMBERED: Final = 10_000
+_SHORT: Final = 40
+"""How many values of a column are remembered, and how long their cells may be: at most a few MB a column."""
+
+
+@attrs.frozen(kw_only=True)
+class Context:
+    """What a mapping is compiled against: the record types, the place and money of the workspace, its pipelines."""
+
+    registry: Registry
+    zone: ZoneInfo
+    currency: str
+    pipelines: Mapping[str, Pipeline]
+    default_pipeline: Pipeline
+
+
+@attrs.frozen(kw_only=True)
+class Reference:
+    """A field that points at another record: `read` gives the name under which that one is known."""
+
+    field: str
+    read: Callable[[Cells], str]
+    target: str
+    system: str
+    by: str
+    later: bool
+    required: bool
+    column: str
+
+
+@attrs.frozen(kw_only=True)
+class RecordReader:
+    """One record of a row: which rows make it, under which key, with which values.
+
+    `values` raises `BadCell`; `digest` marks what of the row (and of the mapping) the record was made from; `sources`
+    says of each field which columns it is read from, by name and by place.
+    """
+
+    kind: RecordType
+    system: str
+    repeats: bool
+    tag: str
+    key_columns: str
+    applies: Callable[[Cells], bool] | None
+    key: Callable[[Cells], str]
+    digest: Callable[[Cells], str]
+    values: Callable[[Cells], dict[str, Any]]
+    references: tuple[Reference, ...]
+    also: tuple[tuple[str, Callable[[Cells], str]], ...]
+    sources: Mapping[str, tuple[str, tuple[int, ...]]]
+
+    def build(self, values: dict[str, Any], before: Record | None) -> Record:
+        """Return the record of these values: a new one, or the one from before with the mapped fields changed."""
+        own, added = values.pop(OWN, None), values.pop("extensions", None)
+        if own is not None:
+            values["fields"] = MappingProxyType({**(before.fields if before else {}), **own})
+        if added is not None:
+            old: Mapping[str, Mapping[str, Any]] = before.extensions if before else {}
+            merged = {name: MappingProxyType({**old.get(name, {}), **content}) for name, content in added.items()}
+            values["extensions"] = MappingProxyType({**old, **merged})
+        return self.kind.rows.made(values) if before is None else before.evolve(**values)
+
+
+@attrs.frozen(cache_hash=True)
+class Correction:
+    """A mistake of the file that a mapping puts right: the key of the mapping, the column, the text as it stands."""
+
+    place: str
+    column: str
+    text: str
+
+
+@attrs.frozen(kw_only=True)
+class Compiled:
+    """A mapping for one file: its records in order, its checks, what it corrected, the columns it does not use."""
+
+    records: tuple[RecordReader, ...]
+    checks: tuple[tuple[Check, Callable[[Cells], bool]], ...]
+    corrections: Counter[Correction]
+    unused: tuple[str, ...]
+
+
+class Columns:
+    """The columns of a file by name, remembering which were asked for."""
+
+    def __init__(self, names: Sequence[str], file: str) -> None:
+        """Take the names in the order of a row's cells."""
+        self._at = {name: index for index, name in enumerate(names)}
+        self._file = file
+        self.used: set[int] = set()
+
+    def index(self, name: str, place: str) -> int:
+        """Return where a row has this column.
+
+        Raises:
+            MappingError: the file has no such column.
+        """
+        found = self._at.get(name)
+        if found is None:
+            raise MappingError(
+                f"{place}: {self._file} has no column {name!r}",
+                hint=f"its columns: {', '.join(self._at)}; a file without a header line needs [file] columns = [...]",
+            )
+        self.used.add(found)
+        return found
+
+    def names(self, indexes: set[int]) -> tuple[str, ...]:
+        """Return the names of columns by index."""
+        return tuple(name for name, index in self._at.items() if index in indexes)
+
+
+def compile_mapping(mapping: RowMapping, columns: Sequence[str], context: Context, file: str) -> Compiled:
+    """Make a mapping ready for the file `file` with these columns.
+
+    Raises:
+        MappingError: a column, record type, field, reference or value of the mapping does not exist.
+    """
+    known = Columns(columns, file)
+    corrections: Counter[Correction] = Counter()
+    records = tuple(_record(each, mapping.form, known, context, corrections) for each in mapping.records)
+    checks = tuple((check, _holds(check.when, known)) for check in mapping.checks)
+    unused = known.names(set(range(len(columns))) - known.used)
+    return Compiled(
+        records=records,
+        checks=checks,
+        corrections=corrections,
+        unused=tuple(name for name in unused if not name.startswith("error_")),
+    )
+
+
+def _record(
+    spec: RecordMap, form: FileForm, columns: Columns, context: Context, corrections: Counter[Correction]
+) -> RecordReader:
+    kind = _kind(spec, context.registry)
+    mine = _Part(spec, form, columns, context, kind, corrections)
+    key_part = [part.column for part in spec.key if part.column]
+    key, applies = mine.joined(spec.key, spec.place), _holds(spec.when, mine) if spec.when else None
+    also = tuple((system, mine.joined(parts, spec.place)) for system, parts in spec.also)
+    references, values = mine.fields()
+    missing = [
+        field.path
+        for field in kind.fields.values()
+        if field.declaration.required and field.path not in {each.path for each in spec.fields}
+    ]
+    if missing:
+        raise MappingError(
+            f"{spec.place}: {', '.join(missing)} must be mapped: no {kind.name} is without",
+            hint="add it to [record.fields]",
+        )
+    tag, digest = digest_of(spec, form, mine.used)
+    return RecordReader(
+        kind=kind,
+        system=spec.system,
+        repeats=spec.repeats,
+        tag=tag,
+        key_columns=" + ".join(key_part),
+        applies=applies,
+        key=key,
+        digest=digest,
+        values=values,
+        references=references,
+        also=also,
+        sources={field.path: _source(field, mine) for field in spec.fields},
+    )
+
+
+def _source(field: FieldMap, columns: Columns) -> tuple[str, tuple[int, ...]]:
+    named = [part.column for part in field.parts if part.column]
+    return " + ".join(named) or field.path, tuple(columns.index(name, field.place) for name in named)
+
+
+def _kind(spec: RecordMap, registry: Registry) -> RecordType:
+    found = registry.types.get(spec.type) or next((t for t in registry.types.values() if t.plural == spec.type), None)
+    if found is None or found.declaration.internal:
+        known = ", ".join(name for name, each in registry.types.items() if not each.declaration.internal)
+        raise MappingError(f"{spec.place}: type: there is no record type {spec.type!r}", hint=f"there are: {known}")
+    return found
+
+
+class _Part(Columns):
+    """The compilation of one record: the columns it uses are those its digest covers."""
+
+    def __init__(
+        self,
+        spec: RecordMap,
+        form: FileForm,
+        columns: Columns,
+        context: Context,
+        kind: RecordType,
+        corrections: Counter[Correction],
+    ) -> None:
+        self._all = columns
+        self.used = set()
+        self.spec, self.form, self.context, self.kind = spec, form, context, kind
+        self.corrections = corrections
+
+    def index(self, name: str, place: str) -> int:
+        found = self._all.index(name, place)
+        self.used.add(found)
+        return found
+
+    def joined(self, parts: Sequence[Part], place: str) -> Callable[[Cells], str]:
+        """Return the reader of a key: its parts joined by a slash, empty when one of the columns is."""
+        if len(parts) == 1:
+            only = self.index(parts[0].column, place)
+            return lambda cells: key_text(without_guard(cells[only].strip()))
+        pieces = [(self.index(part.column, place) if part.column else -1, part.const) for part in parts]
+
+        def read(cells: Cells) -> str:
+            texts = [const if at < 0 else key_text(without_guard(cells[at].strip())) for at, const in pieces]
+            return "/".join(texts) if all(texts) else ""
+
+        return read
+
+    def fields(self) -> tuple[tuple[Reference, ...], Callable[[Cells], dict[str, Any]]]:
+        """Return the references and the reader of all other values."""
+        plain: list[_Value] = []
+        references: list[Reference] = []
+        for field in self.spec.fields:
+            declared = self.kind.fields.get(field.path)
+            if declared is None:
+                raise MappingError(
+                    f"{field.place}: {self.kind.name} has no field {field.path!r}",
+                    hint=f"there are: {', '.join(self.kind.fields)}; a plan can declare a field of your own",
+                )
+            text = self.text(field)
+            column = next((part.column for part in field.parts if part.column), "")
+            if declared.declaration.kind == "reference" and field.ref:
+                references.append(self._reference(field, text, column, required=declared.declaration.required))
+                continue
+            if declared.declaration.kind == "reference":
+                raise MappingError(
+                    f"{field.place}: points at a {declared.declaration.references}, so it needs ref",
+                    hint=f'{{ column = "{column}", ref = "{declared.declaration.references}" }}',
+                )
+            reading = Reading(
+                field=field, declared=declared, form=self.form, zone=self._zone(field), currency=self._currency(field)
+            )
+            group, _, name = field.path.rpartition(".")
+            read = self._remembering(field, field_reader(reading, text))
+            need = declared.declaration
+            plain.append(_Value(group, name, read, need.required, need.nullable or need.kind == "tags", column, text))
+        return tuple(references), _values_reader(plain, self.kind.name, self.context)
+
+    def _remembering(self, field: FieldMap, read: Callable[[Cells], Any]) -> Callable[[Cells], Any]:
+        """Return a reader that remembers what it read, where that depends on one cell alone: few columns never repeat.
+
+        Corrections are counted, so a reader that makes some reads every cell anew.
+        """
+        alone = len(field.parts) == 1 and field.parts[0].column and not field.currency_column
+        if not alone or field.when or field.corrections:
+            return read
+        at, known = self.index(field.parts[0].column, field.place), dict[str, Any]()
+
+        def remembered(cells: Cells) -> Any:
+            cell = cells[at]
+            if cell in known:
+                return known[cell]
+            value = read(cells)
+            if len(known) < _REMEMBERED and len(cell) <= _SHORT:
+                known[cell] = value
+            return value
+
+        return remembered
+
+    def text(self, field: FieldMap) -> Callable[[Cells], str]:
+        """Return the reader of a field's text, before it is taken as a number or a date."""
+        base = self._base(field)
+        null_if = self.form.null_if | field.null_if
+        fix, values, default = field.corrections, field.values, field.default
+        holds = _holds(field.when, self) if field.when else None
+        if not (null_if or fix or values or default or holds or field.unmapped != "keep"):
+            return base
+        counted, column = self.corrections, next((part.column for part in field.parts if part.column), "")
+        unmapped, place = field.unmapped, field.place
+
+        def read(cells: Cells) -> str:
+            if holds is not None and not holds(cells):
+                return default
+            text = base(cells)
+            if text in null_if:
+                return default
+            if text in fix:
+                counted[Correction(place, column, text)] += 1
+                text = fix[text]
+            if values and text:
+                mapped = values.get(text)
+                if mapped is not None:
+                    text = mapped
+                elif unmapped == "reject":
+                    known = ", ".join(values)
+                    raise BadCell("value_map", f"is not in the value map ({known})", column=column, value=text)
+                elif unmapped == "empty":
+                    text = ""
+            return text or default
+
+        return read
+
+    def _base(self, field: FieldMap) -> Callable[[Cells], str]:
+        if len(field.parts) == 1 and not field.parts[0].column:
+            const = field.parts[0].const
+            return lambda cells: const
+        if len(field.parts) == 1:
+            at = self.index(field.parts[0].column, field.place)
+
+            def one(cells: Cells) -> str:
+                text = cells[at].strip()
+                return without_guard(text) if text[:1] == "'" else text
+
+            return one
+        if field.ref:
+            return self.joined(field.parts, field.place)
+        pieces = [(self.index(part.column, field.place) if part.column else -1, part.const) for part in field.parts]
+
+        def template(cells: Cells) -> str:
+            texts = [const if at < 0 else cells[at].strip() for at, const in pieces]
+            given = any(text for (at, _), text in zip(pieces, texts, strict=True) if at >= 0)
+            return "".join(texts).strip() if given else ""
+
+        return template
+
+    def _reference(self, field: FieldMap, text: Callable[[Cells], str], column: str, *, required: bool) -> Reference:
+        target = self.context.registry.types.get(field.ref)
+        wanted = self.kind.fields[field.path].declaration.references
+        if target is None or target.name != wanted:
+            raise MappingError(f"{field.place}: ref must be {wanted!r}, found {field.ref!r}")
+        if field.by and field.by not in target.fields:
+            raise MappingError(f"{field.place}: by: a {target.name} has no {field.by}")
+        return Reference(
+            field=field.path,
+            read=text if field.by else lambda cells: key_text(text(cells)),
+            target=target.name,
+            system=field.system,
+            by=field.by,
+            later=field.later,
+            required=required,
+            column=column,
+        )
+
+    def _zone(self, field: FieldMap) -> ZoneInfo:
+        name = field.zone or self.form.zone
+        try:
+            return ZoneInfo(name) if name else self.context.zone
+        except (ZoneInfoNotFoundError, ValueError):
+            raise MappingError(f"{field.place}: {name!r} is no time zone", hint='such as "Asia/Tehran"') from None
+
+    def _currency(self, field: FieldMap) -> Callable[[Cells], str]:
+        if field.currency_column:
+            at = self.index(field.currency_column, field.place)
+            return lambda cells: cells[at].strip().upper()
+        fixed = field.currency or self.form.currency or self.context.currency
+        return lambda cells: fixed
+
+
+@attrs.frozen
+class _Value:
+    group: str
+    name: str
+    read: Callable[[Cells], Any]
+    required: bool
+    nullable: bool
+    column: str
+    text: Callable[[Cells], str]
+
+
+def _values_reader(plain: Sequence[_Value], kind: str, context: Context) -> Callable[[Cells], dict[str, Any]]:
+    own = [(one.name, one.read, one) for one in plain if not one.group]
+    grouped = [one for one in plain if one.group]
+    rule = RULES.get(kind)
+    columns = {one.name: one.column for one in plain}
+
+    def read_all(cells: Cells) -> dict[str, Any]:
+        made: dict[str, Any] = {}
+        one = None
+        try:
+            for name, read, one in own:
+                value = read(cells)
+                if value is not None or one.nullable:
+                    made[name] = value
+                elif one.required:
+                    raise BadCell("required", f"is empty, and no {kind} is without {name}")
+            for one in grouped:
+                group = made.setdefault(one.group, {}) if one.group == OWN else _extension(made, one.group)
+                group[one.name] = one.read(cells)
+        except BadCell as bad:
+            assert one is not None, "a cell was being read"
+            raise bad.at(one.column, one.text(cells) if bad.rule not in ("required", "value_map") else "") from None
+        if rule is not None:
+            try:
+                rule(made, context.pipelines, context.default_pipeline)
+            except BadCell as bad:
+                raise BadCell(bad.rule, bad.message, column=columns.get(bad.column, ""), value=bad.value) from None
+        return made
+
+    return read_all
+
+
+def _extension(made: dict[str, Any], name: str) -> dict[str, Any]:
+    found: dict[str, Any] = made.setdefault("extensions", {}).setdefault(name, {})
+    return found
+
+
+def _holds(wanted: Sequence[Condition], columns: Columns) -> Callable[[Cells], bool]:
+    tests = [_test(condition, columns) for condition in wanted]
+    if len(tests) == 1:
+        return tests[0]
+    return lambda cells: all(test(cells) for test in tests)
+
+
+def _test(condition: Condition, columns: Columns) -> Callable[[Cells], bool]:
+    at = columns.index(condition.column, condition.place)
+    if condition.given is not None:
+        given = condition.given
+        return lambda cells: bool(cells[at].strip()) is given
+    if condition.same_as:
+        other = columns.index(condition.same_as, condition.place)
+        return lambda cells: cells[at].strip() == cells[other].strip()
+    values, negated = frozenset(condition.values), condition.negated
+    return lambda cells: (cells[at].strip() in values) is not negated

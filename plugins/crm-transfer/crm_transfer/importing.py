@@ -1,0 +1,167 @@
+"""The public functions of an import: one file, a plan, or the rest of one that was cut off."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from crm_core import CRM
+from crm_core.errors import UsageError
+from crm_transfer.errors import MappingError
+from crm_transfer.mapping import RowMapping, parse_mapping
+from crm_transfer.plan import Plan, load_plan, look_at_records
+from crm_transfer.report import ImportReport
+from crm_transfer.run import Progress, Run, open_job
+
+
+def import_file(
+    crm: CRM,
+    path: Path,
+    mapping: RowMapping,
+    *,
+    dry_run: bool = False,
+    progress: Progress | None = None,
+    rejects: Path | None = None,
+    resume: int | None = None,
+) -> ImportReport:
+    """Import one file as one operation, which can be undone, and resumed when it is cut off.
+
+    Args:
+        crm: where to.
+        path: the file.
+        mapping: what its columns mean, from `load_mapping`.
+        dry_run: check and count everything, write nothing.
+        progress: called with rows done, rows in all and the file's name, chunk by chunk.
+        rejects: the folder for the file of rejected rows; without it that goes beside the file.
+        resume: the operation that was cut off.
+
+    Raises:
+        FileFault: the file as a whole cannot be imported; nothing was written.
+        MappingError: the mapping does not fit the file or this CRM; nothing was written.
+    """
+    run = Run(crm, dry_run=dry_run, progress=progress, rejects=rejects)
+    job = open_job(crm, path, mapping)
+    detail = {
+        "file": str(path.absolute()),
+        "sha256": job.source.digest,
+        "mapping": mapping.text,
+        "system": mapping.records[0].system,
+    }
+    return run.files([job], label=f"import {path.name}", detail=detail, resume=resume)
+
+
+def import_plan(
+    crm: CRM,
+    plan: Plan,
+    *,
+    data: Path | None = None,
+    dry_run: bool = False,
+    progress: Progress | None = None,
+    rejects: Path | None = None,
+    resume: int | None = None,
+) -> ImportReport:
+    """Import the files of a plan in order as one operation; the fields and pipelines it declares are added first.
+
+    A dry run adds nothing: when the plan declares fields that are not there yet, it checks against an empty CRM of the
+    same settings, and says so. `data` is the folder of the files, else the one the plan names; the other arguments are
+    those of `import_file`.
+
+    Raises:
+        FileFault, MappingError: as in `import_file`.
+        SettingsError: a field or pipeline of the plan is there already and says something else.
+    """
+    folder = data or plan.data
+    detail = {"plan": str(plan.path.absolute()), "data": str(folder.absolute())}
+    with _prepared(crm, plan, dry_run=dry_run) as (target, remark):
+        jobs = [open_job(target, folder / each.file, each.mapping) for each in plan.files]
+        look_at_records(target, plan)  # a check that cannot be carried out shows before the first write
+        detail["sha256"] = " ".join(job.source.digest for job in jobs)
+        run = Run(target, dry_run=dry_run, progress=progress, rejects=rejects)
+        report = run.files(
+            jobs,
+            label=f"import {plan.title}",
+            detail=detail,
+            resume=resume,
+            afterwards=lambda: look_at_records(target, plan),
+        )
+    report.notes[:0] = remark
+    return report
+
+
+def resume_import(
+    crm: CRM, operation: int, *, progress: Progress | None = None, rejects: Path | None = None
+) -> ImportReport:
+    """Finish an import that was cut off: rows that are in already are unchanged, the others join its operation.
+
+    Raises:
+        UsageError: the operation is no import that was cut off, or its files changed since.
+    """
+    entry = crm.ledger.get(operation)
+    if entry.kind != "import":
+        raise UsageError(f"the operation is no import: {entry.label}", hint="crm ledger log shows what each one is")
+    detail: Mapping[str, Any] = entry.detail
+    if "plan" in detail:
+        plan = load_plan(Path(detail["plan"]))
+        return import_plan(crm, plan, data=Path(detail["data"]), progress=progress, rejects=rejects, resume=operation)
+    if "file" not in detail:
+        raise UsageError("the operation does not say which file it imported")
+    mapping = parse_mapping(detail["mapping"], system=detail["system"])
+    return import_file(crm, Path(detail["file"]), mapping, progress=progress, rejects=rejects, resume=operation)
+
+
+@contextmanager
+def _prepared(crm: CRM, plan: Plan, *, dry_run: bool) -> Iterator[tuple[CRM, list[str]]]:
+    """Give the CRM that has what the plan declares: this one extended, or for a dry run one in memory."""
+    missing = _missing(crm, plan)
+    if not missing:
+        yield crm, []
+    elif not dry_run:
+        for name in plan.fields:
+            if name not in crm.registry.types:
+                raise MappingError(f"{plan.path.name}: [fields.{name}] names no record type")
+        crm.extend_workspace(fields=plan.fields, pipelines=plan.pipelines)
+        yield crm, []
+    else:
+        with _scratch(crm, plan) as scratch:
+            known = crm.external_ids.count()
+            remark = [f"the import will add to crm.toml: {', '.join(missing)}"]
+            if known:
+                remark.append("because of that this dry run could not look at the records that are here already")
+            yield scratch, remark
+
+
+def _missing(crm: CRM, plan: Plan) -> list[str]:
+    """Return what the plan declares and the workspace lacks, as the names of tables of crm.toml."""
+    fields = [
+        f"fields.{kind}.{name}"
+        for kind, named in plan.fields.items()
+        for name in named
+        if kind not in crm.registry.types or f"fields.{name}" not in crm.registry.types[kind].fields
+    ]
+    return fields + [f"pipelines.{name}" for name in plan.pipelines if name not in crm.settings.pipelines]
+
+
+@contextmanager
+def _scratch(crm: CRM, plan: Plan) -> Iterator[CRM]:
+    """Open an empty CRM in a temporary folder with the settings of this one and what the plan adds."""
+    import tomlkit
+
+    if crm.settings.directory is None:
+        raise UsageError(
+            "the plan declares own fields, which are kept in crm.toml, and this CRM was opened by a URL",
+            hint="create a workspace with `crm init DIR` and open the directory",
+        )
+    document: Any = tomlkit.parse((crm.settings.directory / "crm.toml").read_text(encoding="utf-8-sig"))
+    on_file = crm.settings.storage_url.startswith("sqlite:")
+    document["storage"] = {"url": "sqlite:///dry-run.db" if on_file else "memory:"}
+    paths = document.get("plugins", {}).get("paths", [])
+    for at, path in enumerate(paths):
+        paths[at] = str((crm.settings.directory / path).absolute())
+    with tempfile.TemporaryDirectory(prefix="crm-dry-run-") as folder:
+        (Path(folder) / "crm.toml").write_text(tomlkit.dumps(document), encoding="utf-8")
+        with CRM.open(folder, clock=crm.clock) as scratch:
+            scratch.extend_workspace(fields=plan.fields, pipelines=plan.pipelines)
+            yield scratch

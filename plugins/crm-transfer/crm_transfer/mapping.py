@@ -1,0 +1,433 @@
+"""What a mapping file says, read from TOML: every mistake is a `MappingError` that names the file and the key."""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final, Literal
+
+import attrs
+
+from crm_transfer.errors import MappingError
+
+Unmapped = Literal["keep", "reject", "empty"]
+_FILE_KEYS: Final = frozenset(
+    {
+        "format",
+        "encoding",
+        "delimiter",
+        "columns",
+        "decimal",
+        "thousands",
+        "dates",
+        "zone",
+        "system",
+        "currency",
+        "null_if",
+    }
+)
+_RECORD_KEYS: Final = frozenset({"type", "key", "when", "fields", "system", "repeats", "also"})
+_FIELD_KEYS: Final = frozenset(
+    {"column", "const", "template", "format", "decimal", "thousands", "zone", "currency", "map", "fix", "unmapped",
+     "null_if", "default", "ref", "by", "later", "system", "separator", "when"}
+)  # fmt: skip
+_CONDITION_KEYS: Final = frozenset({"column", "is", "not", "given", "same_as"})
+_CHECK_KEYS: Final = frozenset({"when", "say"})
+
+
+@attrs.frozen(kw_only=True)
+class Condition:
+    """What a row must be like: its cell is one of `values` (`negated`: none of them), is given, or equals another's."""
+
+    column: str
+    values: tuple[str, ...] = ()
+    negated: bool = False
+    given: bool | None = None
+    same_as: str = ""
+    place: str = ""
+
+
+@attrs.frozen(kw_only=True)
+class Part:
+    """A piece of text: a column's cell, or (column is empty) the constant `const`."""
+
+    column: str = ""
+    const: str = ""
+
+
+@attrs.frozen(kw_only=True)
+class FieldMap:
+    """Where a field's value comes from, and how its text is read; `place` names it in errors.
+
+    `corrections` are mistakes of the file, reported with their counts; `values` translates its vocabulary, silently.
+    `ref` is the record type pointed at: `parts` then give its external id in `system`, or its name or e-mail (`by`).
+    """
+
+    path: str
+    place: str
+    parts: tuple[Part, ...]
+    format: str = ""
+    decimal: str | None = None
+    thousands: str | None = None
+    zone: str = ""
+    currency: str = ""
+    currency_column: str = ""
+    values: Mapping[str, str] = attrs.field(factory=dict)
+    corrections: Mapping[str, str] = attrs.field(factory=dict)
+    unmapped: Unmapped = "keep"
+    null_if: frozenset[str] = frozenset()
+    default: str = ""
+    when: tuple[Condition, ...] = ()
+    ref: str = ""
+    by: str = ""
+    later: bool = False
+    system: str = ""
+    separator: str = ","
+
+
+@attrs.frozen(kw_only=True)
+class RecordMap:
+    """One record that a row makes: its type, its external id (`key` in `system`), which rows make it, its fields.
+
+    `repeats` allows the same key in several rows: the first one counts. `also` are further external ids, by system.
+    """
+
+    type: str
+    place: str
+    system: str
+    key: tuple[Part, ...]
+    when: tuple[Condition, ...] = ()
+    fields: tuple[FieldMap, ...] = ()
+    repeats: bool = False
+    also: tuple[tuple[str, tuple[Part, ...]], ...] = ()
+
+
+@attrs.frozen(kw_only=True)
+class Check:
+    """A trap to be told of: `say` is printed when rows match, with {count} and {rows} filled in."""
+
+    when: tuple[Condition, ...]
+    say: str
+    place: str = ""
+
+
+@attrs.frozen(kw_only=True)
+class FileForm:
+    """How the file is written: what `[file]` says."""
+
+    format: str = ""
+    options: Mapping[str, Any] = attrs.field(factory=dict)
+    decimal: str = ""
+    thousands: str = ""
+    dates: str = ""
+    zone: str = ""
+    currency: str = ""
+    null_if: frozenset[str] = frozenset()
+
+
+@attrs.frozen(kw_only=True)
+class RowMapping:
+    """A whole mapping: how the file is written, the records of each row in order, and the checks."""
+
+    name: str
+    form: FileForm
+    records: tuple[RecordMap, ...]
+    checks: tuple[Check, ...] = ()
+    text: str = ""
+
+
+def load_mapping(path: Path, *, system: str = "") -> RowMapping:
+    """Read a mapping file; `system` names the source of external ids where the mapping does not.
+
+    Raises:
+        MappingError: the file cannot be read, or a key of it is wrong.
+    """
+    return parse_mapping(read_text(path), name=path.name, system=system)
+
+
+def parse_mapping(text: str, *, name: str = "mapping", system: str = "") -> RowMapping:
+    """Read a mapping from TOML text.
+
+    >>> parse_mapping('''
+    ... [[record]]
+    ... type = "customer"
+    ... key = "account"
+    ... [record.fields]
+    ... name = "account"
+    ... ''').records[0].fields[0].parts
+    (Part(column='account', const=''),)
+    """
+    root = Table(parse_toml(text, name), name)
+    root.only({"file", "record", "check"})
+    file = root.table("file")
+    file.only(_FILE_KEYS)
+    form = _file_form(file)
+    source = file.text("system") or system or "import"
+    tables = root.tables("record")
+    if not tables:
+        raise root.wrong("record", "is missing", 'start with: [[record]] and type = "customer"')
+    records = tuple(_record(table, source) for table in tables)
+    checks = tuple(_check(table) for table in root.tables("check"))
+    return RowMapping(name=name, form=form, records=records, checks=checks, text=text)
+
+
+def read_text(path: Path) -> str:
+    """Return the text of a TOML file, or say why it cannot be read."""
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise MappingError(f"{path}: cannot be read: {error.strerror}", hint="check the path") from error
+    except UnicodeDecodeError as error:
+        raise MappingError(f"{path}: is not UTF-8 text", hint="save it as UTF-8") from error
+
+
+def parse_toml(text: str, name: str) -> Mapping[str, Any]:
+    """Parse TOML text; an error names the file and the line."""
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise MappingError(
+            f"{name}: is not TOML: {error}", hint="quote text, and write = between key and value"
+        ) from error
+
+
+class Table:
+    """A TOML table and where it stands, so that every mistake in it can be named."""
+
+    def __init__(self, data: Mapping[str, Any], place: str) -> None:
+        """Take the table at `place` (file name and key)."""
+        self.data = data
+        self.place = place
+
+    def wrong(self, key: str, what: str, hint: str = "") -> MappingError:
+        """Return the error that says what is wrong with a key."""
+        return MappingError(f"{self.place}: {key} {what}" if key else f"{self.place} {what}", hint=hint)
+
+    def only(self, allowed: frozenset[str] | set[str]) -> None:
+        """Refuse keys that mean nothing here."""
+        for key in self.data:
+            if key not in allowed:
+                close = difflib.get_close_matches(key, allowed, n=1)
+                hint = f"did you mean {close[0]!r}?" if close else f"there are: {', '.join(sorted(allowed))}"
+                raise self.wrong(repr(key), "is not known", hint)
+
+    def text(self, key: str, default: str = "") -> str:
+        """Return the text of a key."""
+        found = self.data.get(key, default)
+        if not isinstance(found, str):
+            raise self.wrong(key, f"must be text, found {found!r}", f'{key} = "..."')
+        return found
+
+    def flag(self, key: str) -> bool:
+        """Return a yes or no; no when the key is absent."""
+        found = self.data.get(key, False)
+        if not isinstance(found, bool):
+            raise self.wrong(key, f"must be true or false, found {found!r}")
+        return found
+
+    def texts(self, key: str) -> tuple[str, ...]:
+        """Return a list of texts; one text alone stands for a list of one."""
+        found = self.data.get(key, [])
+        listed = [found] if isinstance(found, str) else found
+        if not isinstance(listed, list) or not all(isinstance(each, str) for each in listed):
+            raise self.wrong(key, f"must be text or a list of texts, found {found!r}")
+        return tuple(listed)
+
+    def table(self, key: str) -> Table:
+        """Return the table under a key; an empty one when there is none."""
+        found = self.data.get(key, {})
+        if not isinstance(found, dict):
+            raise self.wrong(key, f"must be a table, found {found!r}")
+        return Table(found, f"{self.place}: [{key}]")
+
+    def tables(self, key: str) -> list[Table]:
+        """Return the tables of an array `[[key]]`."""
+        found = self.data.get(key, [])
+        if not isinstance(found, list) or not all(isinstance(each, dict) for each in found):
+            raise self.wrong(key, "must be written as tables", f"[[{key}]]")
+        return [Table(each, f"{self.place}: [[{key}]] {at}") for at, each in enumerate(found, 1)]
+
+    def mapping(self, key: str) -> dict[str, str]:
+        """Return a table from text to text."""
+        found = self.data.get(key, {})
+        if not isinstance(found, dict) or not all(isinstance(value, str) for value in found.values()):
+            raise self.wrong(key, f"must map texts to texts, found {found!r}", f'{key} = {{ "old" = "new" }}')
+        return dict(found)
+
+
+def conditions(table: Table, key: str = "when") -> tuple[Condition, ...]:
+    """Return the conditions under a key: one table, or a list of tables that must all hold."""
+    found = table.data.get(key, [])
+    listed = [found] if isinstance(found, dict) else found
+    if not isinstance(listed, list) or not all(isinstance(each, dict) for each in listed):
+        raise table.wrong(key, "must be a condition", f'{key} = {{ column = "stage", is = "Won" }}')
+    return tuple(_condition(Table(each, f"{table.place}: {key}")) for each in listed)
+
+
+def _condition(table: Table) -> Condition:
+    table.only(_CONDITION_KEYS)
+    column = table.text("column")
+    tests = [key for key in ("is", "not", "given", "same_as") if key in table.data]
+    if not column or len(tests) != 1:
+        raise table.wrong("", "needs a column and one of: is, not, given, same_as", '{ column = "stage", is = "Won" }')
+    test = tests[0]
+    return Condition(
+        column=column,
+        values=table.texts(test) if test in ("is", "not") else (),
+        negated=test == "not",
+        given=table.flag("given") if test == "given" else None,
+        same_as=table.text("same_as"),
+        place=table.place,
+    )
+
+
+def _file_form(file: Table) -> FileForm:
+    decimal, thousands = file.text("decimal"), file.text("thousands")
+    if decimal and decimal == thousands:
+        raise file.wrong("thousands", f"is the same as decimal: {decimal!r}")
+    options = {key: file.data[key] for key in ("encoding", "delimiter", "columns") if key in file.data}
+    if "columns" in options:
+        options["columns"] = file.texts("columns")
+    return FileForm(
+        format=file.text("format"),
+        options=options,
+        decimal=decimal,
+        thousands=thousands,
+        dates=file.text("dates"),
+        zone=file.text("zone"),
+        currency=file.text("currency"),
+        null_if=frozenset(file.texts("null_if")),
+    )
+
+
+def _record(table: Table, source: str) -> RecordMap:
+    table.only(_RECORD_KEYS)
+    type_name = table.text("type")
+    if not type_name:
+        raise table.wrong("type", "is missing", 'type = "customer"')
+    place = f"{table.place} ({type_name})"
+    named = Table(table.data, place)
+    if "key" not in table.data:
+        raise named.wrong(
+            "key", "is missing", 'name the column that tells the records apart, such as key = "customer_no": it makes '
+            "importing twice change nothing",
+        )  # fmt: skip
+    system = table.text("system") or source
+    also = named.table("also")
+    return RecordMap(
+        type=type_name,
+        place=place,
+        system=system,
+        key=_parts(named, "key"),
+        when=conditions(named),
+        fields=tuple(_fields(named.table("fields"), "", system)),
+        repeats=table.flag("repeats"),
+        also=tuple((name, _parts(also, name)) for name in also.data),
+    )
+
+
+def _fields(table: Table, prefix: str, system: str) -> list[FieldMap]:
+    found: list[FieldMap] = []
+    for name, value in table.data.items():
+        path = prefix + name
+        if isinstance(value, dict) and not prefix and value and not (value.keys() & _FIELD_KEYS):
+            found += _fields(Table(value, f"{table.place}.{name}"), f"{name}.", system)
+        elif isinstance(value, (str, list)):
+            place = f"{table.place}: {path}"
+            found.append(FieldMap(path=path, place=place, parts=_parts(table, name), system=system))
+        elif isinstance(value, dict):
+            found.append(_field(Table(value, f"{table.place}: {path}"), path, system))
+        else:
+            raise table.wrong(path, f"must be a column's name or a table, found {value!r}", '{ const = "..." }')
+    return found
+
+
+def _field(table: Table, path: str, system: str) -> FieldMap:
+    table.only(_FIELD_KEYS)
+    sources = [key for key in ("column", "const", "template") if key in table.data]
+    if len(sources) != 1:
+        raise table.wrong("", "needs exactly one of: column, const, template", '{ column = "name" }')
+    currency = table.data.get("currency", "")
+    column = Table(currency, f"{table.place}: currency").text("column") if isinstance(currency, dict) else ""
+    unmapped = table.text("unmapped", "keep")
+    if unmapped not in ("keep", "reject", "empty"):
+        raise table.wrong("unmapped", f"must be keep, reject or empty, found {unmapped!r}")
+    if table.text("by") not in ("", "name", "email") or (table.text("by") and not table.text("ref")):
+        raise table.wrong("by", 'must be "name" or "email", beside ref')
+    chosen: Unmapped = "keep" if unmapped == "keep" else "reject" if unmapped == "reject" else "empty"
+    return FieldMap(
+        path=path,
+        place=table.place,
+        parts=_source_parts(table, sources[0]),
+        format=table.text("format"),
+        decimal=table.text("decimal") if "decimal" in table.data else None,
+        thousands=table.text("thousands") if "thousands" in table.data else None,
+        zone=table.text("zone"),
+        currency="" if column else table.text("currency"),
+        currency_column=column,
+        values=table.mapping("map"),
+        corrections=table.mapping("fix"),
+        unmapped=chosen,
+        null_if=frozenset(table.texts("null_if")),
+        default=table.text("default"),
+        when=conditions(table),
+        ref=table.text("ref"),
+        by=table.text("by"),
+        later=table.flag("later"),
+        system=table.text("system") or system,
+        separator=table.text("separator", ","),
+    )
+
+
+def _source_parts(table: Table, source: str) -> tuple[Part, ...]:
+    value = table.data[source]
+    if source == "const":
+        if isinstance(value, bool):
+            return (Part(const="true" if value else "false"),)
+        if not isinstance(value, (str, int)):
+            raise table.wrong("const", f"must be text, a whole number, true or false, found {value!r}")
+        return (Part(const=str(value)),)
+    if source == "template":
+        return _template(table)
+    return _parts(table, "column")
+
+
+def _template(table: Table) -> tuple[Part, ...]:
+    parts: list[Part] = []
+    for at, piece in enumerate(table.text("template").replace("}", "{").split("{")):
+        if piece:
+            parts.append(Part(column=piece) if at % 2 else Part(const=piece))
+    if not any(part.column for part in parts):
+        raise table.wrong("template", "names no column", 'template = "{first_name} {last_name}"')
+    return tuple(parts)
+
+
+def _parts(table: Table, key: str) -> tuple[Part, ...]:
+    """Return the pieces of a key: a column, or a list of columns and `{const=...}`."""
+    value = table.data[key]
+    listed = value if isinstance(value, list) else [value]
+    parts: list[Part] = []
+    for each in listed:
+        if isinstance(each, str) and each:
+            parts.append(Part(column=each))
+        elif isinstance(each, dict) and set(each) == {"const"} and isinstance(each["const"], str):
+            parts.append(Part(const=each["const"]))
+        elif isinstance(each, dict) and set(each) == {"column"} and isinstance(each["column"], str):
+            parts.append(Part(column=each["column"]))
+        else:
+            raise table.wrong(key, f"must name columns, found {each!r}", f'{key} = ["account", {{ const = "email" }}]')
+    if not any(part.column for part in parts):
+        raise table.wrong(key, "names no column")
+    return tuple(parts)
+
+
+def _check(table: Table) -> Check:
+    table.only(_CHECK_KEYS)
+    say, when = table.text("say"), conditions(table)
+    if not say or not when:
+        raise table.wrong(
+            "", "needs when and say", 'when = { column = "account", given = false } and say = "{count} rows ..."'
+        )
+    return Check(when=when, say=say, place=table.place)

@@ -1,0 +1,134 @@
+"""What an import says of itself: counts that always balance, the rejected rows, and the traps of the data in words."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import attrs
+
+from crm_core.values import format_id
+
+SHOWN: Final = 1_000
+"""How many rejected rows a report names; the reject file has them all."""
+
+
+@attrs.define
+class Counts:
+    """How many rows (or records of a type) were read, and what became of them: read is always the sum of the others."""
+
+    created: int = 0
+    updated: int = 0
+    unchanged: int = 0
+    rejected: int = 0
+
+    @property
+    def read(self) -> int:
+        """The sum of all."""
+        return self.created + self.updated + self.unchanged + self.rejected
+
+    def add(self, status: str, times: int = 1) -> None:
+        """Count a row or record under what became of it."""
+        setattr(self, status, getattr(self, status) + times)
+
+    def to_json(self) -> dict[str, int]:
+        """Return the counts as plain data."""
+        return {
+            "read": self.read,
+            "created": self.created,
+            "updated": self.updated,
+            "unchanged": self.unchanged,
+            "rejected": self.rejected,
+        }
+
+
+@attrs.frozen
+class RowError:
+    """Why a row was rejected."""
+
+    file: str
+    row: int
+    column: str
+    value: str
+    rule: str
+    message: str
+
+    def __str__(self) -> str:
+        column = f", column {self.column!r}" if self.column else ""
+        value = f": {self.value!r}" if self.value else ":"
+        return f"{self.file}, row {self.row}{column}{value} {self.message}"
+
+
+@attrs.define(kw_only=True)
+class FileReport:
+    """What became of one file: its counts, per record type as well, notes in words, where its rejected rows went."""
+
+    file: str
+    counts: Counts = attrs.field(factory=Counts)
+    types: dict[str, Counts] = attrs.field(factory=dict)
+    notes: list[str] = attrs.field(factory=list)
+    rejects_file: str | None = None
+
+    def of_type(self, name: str) -> Counts:
+        """Return the counts of a record type."""
+        return self.types.setdefault(name, Counts())
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the report as plain data."""
+        return {
+            "file": self.file,
+            **self.counts.to_json(),
+            "types": {name: counts.to_json() for name, counts in self.types.items()},
+            "notes": self.notes,
+            "rejects_file": self.rejects_file,
+        }
+
+
+@attrs.define(kw_only=True)
+class ImportReport:
+    """What became of a whole import; `errors` names the first rejected rows, `left_out` counts the others."""
+
+    operation: int | None = None
+    dry_run: bool = False
+    files: list[FileReport] = attrs.field(factory=list)
+    notes: list[str] = attrs.field(factory=list)
+    errors: list[RowError] = attrs.field(factory=list)
+    seconds: float = 0.0
+
+    @property
+    def counts(self) -> Counts:
+        """The rows of all files."""
+        return _sum([file.counts for file in self.files])
+
+    @property
+    def types(self) -> dict[str, Counts]:
+        """The records of all files by type."""
+        names = dict.fromkeys(name for file in self.files for name in file.types)
+        return {name: _sum([file.types[name] for file in self.files if name in file.types]) for name in names}
+
+    @property
+    def left_out(self) -> int:
+        """How many rejected rows `errors` does not name."""
+        return max(0, self.counts.rejected - len({(error.file, error.row) for error in self.errors}))
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the report in the shape of `crm import --json`."""
+        first = next((file.rejects_file for file in self.files if file.rejects_file), None)
+        return {
+            "operation": format_id(self.operation) if self.operation else None,
+            "dry_run": self.dry_run,
+            **self.counts.to_json(),
+            "types": {name: counts.to_json() for name, counts in self.types.items()},
+            "rejects_file": first,
+            "errors": [attrs.asdict(error) for error in self.errors],
+            "errors_left_out": self.left_out,
+            "notes": self.notes,
+            "files": [file.to_json() for file in self.files],
+        }
+
+
+def _sum(all_counts: list[Counts]) -> Counts:
+    total = Counts()
+    for counts in all_counts:
+        for status in ("created", "updated", "unchanged", "rejected"):
+            total.add(status, getattr(counts, status))
+    return total

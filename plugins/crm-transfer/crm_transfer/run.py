@@ -1,0 +1,397 @@
+"""Runs an import: opens every file first, works chunk by chunk, finishes what had to wait, keeps count."""
+
+from __future__ import annotations
+
+import gc
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from pathlib import Path
+from time import perf_counter
+from typing import Any, Final
+
+import attrs
+
+from crm_core import CRM
+from crm_core.errors import ConflictError, DuplicateKey, UsageError
+from crm_core.extend import BadRow, Importer, Source
+from crm_transfer.chunk import RANK, Chunk, Row
+from crm_transfer.compiled import Compiled, Context, compile_mapping
+from crm_transfer.errors import BadCell, FileFault, MappingError
+from crm_transfer.lookup import Lookup
+from crm_transfer.mapping import RowMapping
+from crm_transfer.report import SHOWN, FileReport, ImportReport, RowError
+from crm_transfer.spill import Rejected, Spill, Waiting
+
+_SMALLEST, _LARGEST, _FIRST = 500, 2_000, 1_000
+_LOCK_SECONDS: Final = 0.03
+"""How long the writes of one chunk should hold the lock, before the sync of its commit: others wait about that long."""
+_ATTEMPTS: Final = 3
+_RARELY: Final = 100_000
+"""New objects between two searches for cycles of garbage: several chunks."""
+ERROR_COLUMNS: Final = ("error_row", "error_column", "error_rule", "error_message")
+
+Progress = Callable[[int, int, str], None]
+
+
+@attrs.frozen(kw_only=True)
+class Job:
+    """A file that passed as a whole, with the mapping made ready for it."""
+
+    path: Path
+    mapping: RowMapping
+    importer: Importer
+    source: Source
+    compiled: Compiled
+
+
+class _Torn(Exception):
+    """A row of the chunk was refused when some of its records had been written."""
+
+
+class _DryRun(Exception):
+    """Ends the one transaction of a dry run."""
+
+
+def open_job(crm: CRM, path: Path, mapping: RowMapping) -> Job:
+    """Open a file and make its mapping ready: whatever is wrong with either as a whole shows here.
+
+    Raises:
+        FileFault: the file cannot be imported.
+        MappingError: the mapping does not fit the file or this CRM.
+    """
+    importer = importer_for(crm, path, mapping.form.format)
+    source = importer.open(path, mapping.form.options)
+    context = Context(
+        registry=crm.registry,
+        zone=crm.zone,
+        currency=crm.settings.currency,
+        pipelines=crm.pipelines,
+        default_pipeline=next(iter(crm.pipelines.values())),
+    )
+    compiled = compile_mapping(mapping, source.columns, context, path.name)
+    return Job(path=path, mapping=mapping, importer=importer, source=source, compiled=compiled)
+
+
+def importer_for(crm: CRM, path: Path, wanted: str = "") -> Importer:
+    """Return the importer of a format, or of the ending of a file's name.
+
+    Raises:
+        MappingError: no installed plugin reads such files.
+    """
+    known: dict[str, Importer] = {found.item.name: found.item for found in crm.host.collect("register_importers")}
+    if not path.is_file():
+        raise FileFault(
+            f"{path}: there is no such file", hint="check the path; --data names the folder of a plan's files"
+        )
+    chosen = (
+        known.get(wanted) if wanted else next((i for i in known.values() if path.suffix.lower() in i.suffixes), None)
+    )
+    if chosen is None:
+        what = f"format {wanted!r}" if wanted else f"file {path.name}"
+        raise MappingError(
+            f"no installed plugin reads the {what}", hint=f"say [file] format = one of: {', '.join(known)}"
+        )
+    return chosen
+
+
+class Run:
+    """One import of one or several files; reject files go to the folder `rejects`, without one beside each file."""
+
+    def __init__(
+        self, crm: CRM, *, dry_run: bool = False, progress: Progress | None = None, rejects: Path | None = None
+    ) -> None:
+        """Take the CRM to import into."""
+        self._crm = crm
+        self._dry_run = dry_run
+        self._progress = progress
+        self._rejects = rejects
+        self._lookup = Lookup(crm)
+        self._size = _FIRST
+        self._done = 0
+        self._linked: Counter[tuple[int, int]] = Counter()
+        self._checked: Counter[tuple[int, int]] = Counter()
+        self._recounted: dict[tuple[int, int], str] = {}
+
+    def files(
+        self,
+        jobs: Sequence[Job],
+        *,
+        label: str,
+        detail: Mapping[str, Any],
+        resume: int | None = None,
+        afterwards: Callable[[], list[str]] | None = None,
+    ) -> ImportReport:
+        """Import the files in order, as one operation; `resume` names one that was cut off and now goes on.
+
+        `afterwards` looks at the records once all are there and returns what it noticed, in words.
+        """
+        started = perf_counter()
+        report = ImportReport(dry_run=self._dry_run, files=[FileReport(file=job.path.name) for job in jobs])
+        with Spill() as spill, _few_collections():
+            try:
+                with self._operation(label, detail, resume) as operation, self._one_transaction():
+                    report.operation = None if self._dry_run else operation.id
+                    self._work(jobs, report, spill)
+                    report.notes += afterwards() if afterwards else []
+                    if self._dry_run:
+                        raise _DryRun
+            except _DryRun:
+                pass
+            self._finish(jobs, report, spill)
+        report.seconds = perf_counter() - started
+        return report
+
+    def _operation(self, label: str, detail: Mapping[str, Any], resume: int | None) -> AbstractContextManager[Any]:
+        if resume is None:
+            return self._crm.operation(label, kind="import", detail=detail, recorded=not self._dry_run)
+        entry = self._crm.ledger.get(resume)
+        if entry.kind != "import" or entry.state not in ("incomplete", "open"):
+            raise UsageError(f"the operation is no import that was cut off: it is {entry.kind}, {entry.state}")
+        if entry.state == "open":
+            raise UsageError("the import is still running", hint="wait for it, or stop it first")
+        return self._crm.ledger.resumed(entry)
+
+    def _one_transaction(self) -> AbstractContextManager[Any]:
+        """Return the one transaction of a dry run, which does all that a real run does and is taken back."""
+        return self._crm.transaction() if self._dry_run else nullcontext()
+
+    def _work(self, jobs: Sequence[Job], report: ImportReport, spill: Spill) -> None:
+        for at, job in enumerate(jobs):
+            for rows in self._chunks(job):
+                self._rows(at, job, rows, report.files[at], spill)
+                self._tell(len(rows), jobs, job)
+        self._finish_waiting(jobs, report, spill)
+
+    def _chunks(self, job: Job) -> Iterator[list[Row | BadRow]]:
+        rows: list[Row | BadRow] = []
+        for found in job.source.rows:
+            rows.append(found if isinstance(found, BadRow) else Row(found.number, found.cells))
+            if len(rows) >= self._size:
+                yield rows
+                rows = []
+        if rows:
+            yield rows
+
+    def _tell(self, rows: int, jobs: Sequence[Job], job: Job) -> None:
+        self._done += rows
+        if self._progress is not None:
+            self._progress(self._done, sum(each.source.total for each in jobs), job.path.name)
+
+    def _rows(self, at: int, job: Job, rows: Sequence[Row | BadRow], report: FileReport, spill: Spill) -> None:
+        good = [row for row in rows if isinstance(row, Row)]
+        for number, (_, holds) in enumerate(job.compiled.checks):
+            self._checked[at, number] += sum(1 for row in good if holds(row.cells))
+        self._write(Chunk(self._crm, job.compiled.records, good, self._lookup, spill, file=at), good)
+        self._settle(at, job, good, report, spill)
+        bad = [row for row in rows if isinstance(row, BadRow)]
+        spill.reject([Rejected(at, b.number, b.column, b.value, b.rule, b.message, tuple(b.cells)) for b in bad])
+        report.counts.add("rejected", len(bad))
+
+    def _write(self, chunk: Chunk, rows: Sequence[Row]) -> None:
+        """Write a chunk in one transaction; when somebody else changed a record meanwhile, do the whole chunk again.
+
+        It is done again as well without the rows that were refused halfway: of a rejected row nothing is written.
+        """
+        attempt = 1
+        while True:
+            chunk.prepare()
+            try:
+                with self._crm.transaction():
+                    started = perf_counter()
+                    chunk.write()
+                    self._leave_out_torn(chunk)
+                    seconds = perf_counter() - started
+                break
+            except _Torn:
+                self._lookup.forget()
+                chunk.reset(refused=True)
+            except (ConflictError, DuplicateKey):
+                if attempt == _ATTEMPTS or self._dry_run:
+                    raise
+                attempt += 1
+                self._lookup.forget()
+                chunk.reset()
+        self._adapt(len(rows), seconds)
+
+    def _leave_out_torn(self, chunk: Chunk) -> None:
+        torn = chunk.torn()
+        if torn and not self._dry_run:
+            raise _Torn
+        for row in torn:  # a dry run takes everything back in the end; only its counts must be those of the real one
+            row.status.clear()
+
+    def _adapt(self, rows: int, seconds: float) -> None:
+        """Choose the size of the next chunk so that it holds the write lock for about 30 ms."""
+        if rows >= self._size:
+            fitting = int(rows * _LOCK_SECONDS / max(seconds, 0.001))
+            self._size = max(_SMALLEST, min(_LARGEST, (self._size + fitting) // 2))
+
+    # Counting
+
+    def _settle(self, at: int, job: Job, rows: Sequence[Row], report: FileReport, spill: Spill) -> None:
+        """Count what became of rows and of their records; keep those that were rejected or wait."""
+        readers = job.compiled.records
+        waiting: list[Waiting] = []
+        rejected: list[Rejected] = []
+        totals: Counter[str] = Counter()
+        records: Counter[tuple[int, str]] = Counter()
+        for row in rows:
+            if row.error is not None:
+                rejected.append(_rejected(at, row))
+                totals["rejected"] += 1
+                for number, reader in enumerate(readers):
+                    if number in row.status or reader.applies is None or reader.applies(row.cells):
+                        records[number, row.status.get(number, "rejected")] += 1
+                continue
+            for made in row.status.items():
+                records[made] += 1
+            total = _highest(row.status.values())
+            totals[total] += 1
+            for number in sorted(row.waiting) if row.waiting else ():
+                waiting.append(Waiting(at, row.number, number, row.status.get(number, ""), total, tuple(row.cells)))
+        for total, times in totals.items():
+            report.counts.add(total, times)
+        for (number, status), times in sorted(records.items()):
+            report.of_type(readers[number].kind.name).add(status, times)
+        spill.reject(rejected)
+        spill.wait(waiting)
+
+    # Records that waited
+
+    def _finish_waiting(self, jobs: Sequence[Job], report: ImportReport, spill: Spill) -> None:
+        """Go on with records that point at something later until a round brings nothing new, then refuse the rest."""
+        left = spill.next_round()
+        last = False
+        while left:
+            for chunk in spill.waiting(_LARGEST):
+                self._waited(chunk, jobs[chunk[0].file], report.files[chunk[0].file], spill, last=last)
+            before, left = left, spill.next_round()
+            last = left == before
+
+    def _waited(self, chunk: Sequence[Waiting], job: Job, report: FileReport, spill: Spill, *, last: bool) -> None:
+        at, number = chunk[0].file, chunk[0].record
+        rows = [Row(one.row, one.cells) for one in chunk]
+        readers = job.compiled.records
+        self._write(Chunk(self._crm, readers, rows, self._lookup, spill, file=at, only=number, last=last), rows)
+        again: list[Waiting] = []
+        rejected: list[Rejected] = []
+        of_type = report.of_type(readers[number].kind.name)
+        for one, row in zip(chunk, rows, strict=True):
+            if row.error is not None:
+                if self._recount(report, one, "rejected"):
+                    rejected.append(_rejected(at, row))
+                of_type.add("rejected")
+                if one.written:
+                    of_type.add(one.written, -1)
+            elif number in row.waiting:
+                again.append(one)
+            else:
+                self._linked[at, number] += 1
+                if not one.written:
+                    of_type.add(row.status.get(number, "unchanged"))
+                    self._recount(report, one, row.status.get(number, "unchanged"))
+        spill.reject(rejected)
+        spill.wait(again)
+
+    def _recount(self, report: FileReport, one: Waiting, status: str) -> bool:
+        """Count a row anew when one of its records, which had waited, changes what became of it; say whether it did."""
+        place = one.file, one.row
+        old = self._recounted.get(place, one.status)
+        if RANK.index(status) <= RANK.index(old):
+            return False
+        self._recounted[place] = status
+        report.counts.add(old, -1)
+        report.counts.add(status)
+        return True
+
+    # The end
+
+    def _finish(self, jobs: Sequence[Job], report: ImportReport, spill: Spill) -> None:
+        for at, job in enumerate(jobs):
+            told = report.files[at]
+            told.notes = self._notes(at, job)
+            found = (RowError(job.path.name, r.row, r.column, r.value, r.rule, r.message) for r in spill.rejected(at))
+            for error in found:
+                if len(report.errors) >= SHOWN:
+                    break
+                report.errors.append(error)
+            if told.counts.rejected and not self._dry_run:
+                told.rejects_file = str(self._write_rejects(at, job, spill))
+
+    def _notes(self, at: int, job: Job) -> list[str]:
+        notes = [", ".join(f"{topic}: {found}" for topic, found in job.source.guesses.items())]
+        if not job.source.total:
+            notes.append("the file has zero rows: only a header line")
+        if job.compiled.unused:
+            notes.append(f"columns that the mapping does not use: {', '.join(job.compiled.unused)}")
+        notes += _corrections(job)
+        for number, (check, _) in enumerate(job.compiled.checks):
+            count = self._checked[at, number]
+            if count:
+                notes.append(check.say.replace("{count}", f"{count:,}").replace("{rows}", f"{job.source.total:,}"))
+        for (file, record), count in self._linked.items():
+            if file == at:
+                reader = job.compiled.records[record]
+                targets = ", ".join(dict.fromkeys(f"a {each.target}" for each in reader.references if each.later))
+                notes.append(f"{count:,} {reader.kind.plural} name {targets} that comes later: linked at the end")
+        return notes
+
+    def _write_rejects(self, at: int, job: Job, spill: Spill) -> Path:
+        """Write the rejected rows, with what is wrong with each, so that they can be corrected and imported again."""
+        suffix = ".jsonl" if job.importer.name == "jsonl" else job.path.suffix
+        name = f"{job.path.stem}.rejects{suffix}"
+        columns = [c for c in job.source.columns if c not in ERROR_COLUMNS]
+        kept = [i for i, c in enumerate(job.source.columns) if c not in ERROR_COLUMNS]
+        folders = [self._rejects] if self._rejects else [job.path.parent, Path.cwd()]
+        for folder in folders:
+            rows = ([*(r.cells[i] for i in kept), str(r.row), r.column, r.rule, r.message] for r in spill.rejected(at))
+            try:
+                job.importer.write(folder / name, [*columns, *ERROR_COLUMNS], rows, job.source.options)
+            except OSError as error:
+                problem = error
+                continue
+            return folder / name
+        raise FileFault(
+            f"the reject file {name} cannot be written: {problem.strerror}",
+            hint="say where it may go with --rejects DIR",
+        ) from problem
+
+
+def _highest(statuses: Collection[str]) -> str:
+    if len(statuses) == 1:
+        return next(iter(statuses))
+    return max(statuses, key=RANK.index, default="unchanged")
+
+
+@contextmanager
+def _few_collections() -> Iterator[None]:
+    """Look for cycles of garbage rarely: rows make none, and the search took a fifth of an import's time."""
+    before = gc.get_threshold()
+    if 0 < before[0] < _RARELY:
+        gc.set_threshold(_RARELY, *before[1:])
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)
+
+
+def _corrections(job: Job) -> list[str]:
+    """Say which mistakes of the file were put right, but for those of which a check of the mapping tells."""
+    told = {(each.column, value) for check, _ in job.compiled.checks for each in check.when for value in each.values}
+    counts: dict[tuple[str, str], int] = {}
+    for correction, count in job.compiled.corrections.items():
+        place = correction.column, correction.text
+        counts[place] = max(count, counts.get(place, 0))
+    fixes = {f.place: f.corrections for record in job.mapping.records for f in record.fields}
+    right = {(c.column, c.text): fixes[c.place][c.text] for c in job.compiled.corrections}
+    return [
+        f"{text!r} in {column} is read as {right[column, text]!r} ({count:,} {'row' if count == 1 else 'rows'})"
+        for (column, text), count in sorted(counts.items())
+        if (column, text) not in told
+    ]
+
+
+def _rejected(at: int, row: Row) -> Rejected:
+    error = row.error or BadCell("", "")
+    return Rejected(at, row.number, error.column, error.value[:200], error.rule, error.message, tuple(row.cells))

@@ -1,0 +1,135 @@
+"""What a run must remember of its rows, kept in a temporary file so that a million of them take no memory.
+
+Keys met so far (to name duplicates), records that point at something that comes later, rejected rows.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import TracebackType
+
+import attrs
+
+
+@attrs.frozen
+class Waiting:
+    """A record of a row that waits for another one.
+
+    `written` says what became of it when it was stored already, without the reference; `status` what of the row so far.
+    """
+
+    file: int
+    row: int
+    record: int
+    written: str
+    status: str
+    cells: tuple[str, ...]
+
+
+@attrs.frozen
+class Rejected:
+    """A rejected row and why."""
+
+    file: int
+    row: int
+    column: str
+    value: str
+    rule: str
+    message: str
+    cells: tuple[str, ...]
+
+
+class Spill:
+    """The temporary file of one run."""
+
+    def __init__(self) -> None:
+        """Open an empty file that is gone when it is closed, or when the process dies."""
+        self._folder = tempfile.TemporaryDirectory(prefix="crm-import-")
+        self._db = sqlite3.connect(Path(self._folder.name) / "rows.db", isolation_level=None)
+        for statement in (
+            "PRAGMA journal_mode = OFF",
+            "PRAGMA synchronous = OFF",
+            "PRAGMA cache_size = -32000",
+            "CREATE TABLE seen (scope TEXT, key TEXT, row INTEGER, PRIMARY KEY (scope, key)) WITHOUT ROWID",
+            "CREATE TABLE waiting (seq INTEGER PRIMARY KEY, round INTEGER, file INTEGER, row INTEGER, record INTEGER,"
+            " written TEXT, status TEXT, cells TEXT)",
+            "CREATE TABLE rejected (seq INTEGER PRIMARY KEY, file INTEGER, row INTEGER, name TEXT, value TEXT,"
+            " rule TEXT, message TEXT, cells TEXT)",
+        ):
+            self._db.execute(statement)
+        self._db.execute("BEGIN")  # never committed: nobody reads the file after this run
+        self._round = 0
+
+    def __enter__(self) -> Spill:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._db.close()
+        self._folder.cleanup()
+
+    def first_rows(self, scope: str, keys: Sequence[tuple[int, str]]) -> dict[int, int]:
+        """Remember (row, key) pairs of a scope; return, by row, the earlier row that had the same key."""
+        added = self._db.executemany(
+            "INSERT OR IGNORE INTO seen VALUES (?, ?, ?)", [(scope, key, row) for row, key in keys]
+        )
+        if added.rowcount == len(keys):
+            return {}
+        marks = ",".join("?" * len(keys))
+        stored = self._db.execute(
+            f"SELECT key, row FROM seen WHERE scope = ? AND key IN ({marks})", [scope, *(key for _, key in keys)]
+        )
+        first = dict(stored.fetchall())
+        return {row: first[key] for row, key in keys if first[key] != row}
+
+    def wait(self, waiting: Sequence[Waiting]) -> None:
+        """Put records off to the next round."""
+        self._db.executemany(
+            "INSERT INTO waiting (round, file, row, record, written, status, cells) VALUES (?, ?, ?, ?, ?, ?, ?)",
+            [(self._round, w.file, w.row, w.record, w.written, w.status, json.dumps(w.cells)) for w in waiting],
+        )
+
+    def next_round(self) -> int:
+        """Begin the next round; return how many records wait for it."""
+        found = self._db.execute("SELECT count(*) FROM waiting WHERE round = ?", [self._round]).fetchone()
+        self._round += 1
+        return int(found[0])
+
+    def waiting(self, limit: int) -> Iterator[list[Waiting]]:
+        """Yield what waited for this round, in chunks of one record of one file each."""
+        last = 0
+        while True:
+            rows = self._db.execute(
+                "SELECT seq, file, row, record, written, status, cells FROM waiting WHERE round = ? AND seq > ?"
+                " ORDER BY seq LIMIT ?",
+                [self._round - 1, last, limit],
+            ).fetchall()
+            if not rows:
+                return
+            last = rows[-1][0]
+            chunks: dict[tuple[int, int], list[Waiting]] = {}
+            for _, file, row, record, written, status, cells in rows:
+                one = Waiting(file, row, record, written, status, tuple(json.loads(cells)))
+                chunks.setdefault((file, record), []).append(one)
+            for _, chunk in sorted(chunks.items()):
+                yield chunk
+
+    def reject(self, rejected: Sequence[Rejected]) -> None:
+        """Keep rejected rows."""
+        self._db.executemany(
+            "INSERT INTO rejected (file, row, name, value, rule, message, cells) VALUES (?, ?, ?, ?, ?, ?, ?)",
+            [(r.file, r.row, r.column, r.value, r.rule, r.message, json.dumps(r.cells)) for r in rejected],
+        )
+
+    def rejected(self, file: int) -> Iterator[Rejected]:
+        """Yield the rejected rows of a file in the order of its lines."""
+        rows = self._db.execute(
+            "SELECT file, row, name, value, rule, message, cells FROM rejected WHERE file = ? ORDER BY row, seq", [file]
+        )
+        for at, row, name, value, rule, message, cells in rows:
+            yield Rejected(at, row, name, value, rule, message, tuple(json.loads(cells)))

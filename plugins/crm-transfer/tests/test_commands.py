@@ -1,0 +1,192 @@
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from crm_core import CRM
+from crm_core.cli.main import main
+from crm_core.settings import write_settings
+from crm_transfer.importing import import_file
+from crm_transfer.mapping import parse_mapping
+from crm_transfer.suggest import suggest_mapping
+
+MAPPING = """
+[file]
+system = "t"
+[[record]]
+type = "customer"
+key = "no"
+[record.fields]
+name = "name"
+city = "city"
+"""
+
+
+@pytest.fixture
+def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    write_settings(tmp_path / "ws", storage_url="sqlite:///crm.db", currency="EUR")
+    (tmp_path / "m.toml").write_text(MAPPING, encoding="utf-8")
+    (tmp_path / "p.csv").write_text("no,name,city\n1,Ada,London\n2,سارا,تهران\n,Nobody,\n", encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def crm(*arguments: str) -> int:
+    return main(["-w", "ws", *arguments])
+
+
+def test_an_import_reports_in_json_and_ends_with_3_when_rows_were_rejected(
+    workspace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert 3 == crm("import", "customers", "p.csv", "--map", "m.toml", "--json")
+    report: dict[str, Any] = json.loads(capsys.readouterr().out)
+    expected = {"read": 3, "created": 2, "updated": 0, "unchanged": 0, "rejected": 1}
+    assert expected == {key: report[key] for key in expected}
+    assert expected == report["types"]["customer"]
+    assert ["file", "row", "column", "value", "rule", "message"] == list(report["errors"][0])
+    assert Path(report["rejects_file"]).is_file()
+    assert 13 == len(report["operation"])
+
+
+def test_an_import_tells_a_person_what_happened_and_how_to_take_it_back(
+    workspace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    crm("import", "customers", "p.csv", "--map", "m.toml")
+    told = capsys.readouterr().out
+    assert "p.csv: 3 rows read = 2 created, 0 updated, 0 unchanged, 1 rejected" in told
+    assert "rejected: p.csv, row 4, column 'no': is empty, so the customer has no key" in told
+    assert "crm ledger undo " in told
+
+
+def test_a_dry_run_says_that_nothing_was_written(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert 3 == crm("import", "customers", "p.csv", "--map", "m.toml", "--dry-run")
+    assert "nothing was written" in capsys.readouterr().out
+    assert 0 == crm("export", "customers", "--columns", "name")
+    assert "name\n" == capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "told"),
+    [
+        (["customers", "p.csv"], 2, "--suggest"),
+        (["customers", "--map", "m.toml"], 2, "name the record type and the file"),
+        (["deals", "p.csv", "--map", "m.toml"], 2, "makes no deals"),
+        (["customers", "none.csv", "--map", "m.toml"], 1, "there is no such file"),
+        (["customers", "p.csv", "--map", "none.toml"], 2, "cannot be read"),
+        (["--plan", "m.toml"], 2, "'record' is not known"),
+        (["--resume", "NOSUCHOPERATN"], 1, "no operation"),
+        (["customers", "p.csv", "--map", "m.toml", "--plan", "x.toml"], 2, "one of them"),
+    ],
+)
+def test_bad_use_gets_good_words(
+    workspace: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], code: int, told: str
+) -> None:
+    assert code == crm("import", *arguments)
+    said = capsys.readouterr().err
+    assert told in said
+    assert "Traceback" not in said
+
+
+def test_an_export_streams_to_a_file_in_the_format_of_its_name(
+    workspace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    crm("import", "customers", "p.csv", "--map", "m.toml")
+    assert 0 == crm("export", "customers", "--where", 'name = "Ada"', "-o", "out.jsonl")
+    lines = [json.loads(line) for line in Path("out.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert [("t:1", "Ada", "London", None)] == [(x["external_id"], x["name"], x["city"], x["owner_id"]) for x in lines]
+    assert 2 == crm("export", "customers", "--columns", "shoe_size")
+    assert 2 == crm("export", "customers", "--format", "pdf")
+
+
+SHEETS = {
+    "customers": "Customer No;Full name;Country;E-mail;Phone;Created;Shoe size\n"
+    "007;Ada Lovelace;GB;ada@example.org;+44 20 1234567;31/12/2024;38\n"
+    "008;سارا کاظمی;IR;sara@example.org;+98 21 1234567;01/02/2025;40\n",
+    "deals": 'id,title,value,close date,stage\n1,Licence,"1,200.50",2026-01-31,won\n2,Support,300,,new\n',
+    "sales": "date\ttotal\n2026-01-31\t12.50\n2026-01-31\t12.50\n",
+    "interactions": "time,text\n2026-01-31 10:00,Hello\n2026-02-01 11:30,Bye\n",
+}
+
+
+@pytest.mark.parametrize("type_name", list(SHEETS))
+def test_a_suggested_mapping_can_be_used_as_it_is(tmp_path: Path, type_name: str) -> None:
+    path = tmp_path / "sheet.csv"
+    path.write_text(SHEETS[type_name], encoding="utf-8")
+    with CRM.open("memory:") as opened:
+        text = suggest_mapping(opened, type_name, path)
+        report = import_file(opened, path, parse_mapping(text))
+        rejected = 1 if type_name == "sales" else 0  # two equal rows, and nothing to tell them apart
+        assert (2 - rejected, rejected) == (report.counts.created, report.counts.rejected), text
+        if type_name == "customers":
+            ada = next(opened.customers.iterate('name = "Ada Lovelace"'))
+            assert ("GB", "2024-12-31") == (ada.country, str(ada.first_contact_at))
+            assert 4 == opened.contact_points.count()
+            assert "# fields.shoe_size" in text
+        if type_name == "deals":
+            assert {"1,200.50 EUR", "300.00 EUR"} == {str(deal.amount) for deal in opened.deals.iterate()}
+
+
+def test_a_file_in_another_encoding_gets_a_suggestion_when_it_is_named(
+    workspace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = ["007;Müller & Söhne;8 (495) 123-45-67;1.234,50", "008;Weiß;8 (495) 123-45-68;2,00"]
+    sheet = "\n".join(["Kundennr;Firma;Telefon;Umsatz", *rows, ""])
+    (workspace / "k.csv").write_text(sheet, encoding="windows-1252")
+    assert 1 == crm("import", "--suggest", "customers", "k.csv")
+    assert "--encoding windows-1252" in capsys.readouterr().err
+    assert 0 == crm("import", "--suggest", "customers", "k.csv", "--encoding", "windows-1252")
+    (workspace / "k.toml").write_text(capsys.readouterr().out, encoding="utf-8")
+    assert 0 == crm("import", "customers", "k.csv", "--map", "k.toml")
+    with CRM.open(workspace / "ws") as opened:
+        assert {"Müller & Söhne", "Weiß"} == {customer.name for customer in opened.customers.iterate()}
+        assert 2 == opened.contact_points.count()
+
+
+def test_a_column_that_nearly_tells_rows_apart_is_a_better_key_than_whole_rows(tmp_path: Path) -> None:
+    rows = "".join(f'Name {n},n{n}@example.org,"two\nlines"\n' for n in range(20))
+    path = tmp_path / "sheet.csv"
+    path.write_text(f"Name,Email,Notes\n{rows}Name 3,n3@example.org,ok\n", encoding="utf-8")
+    with CRM.open("memory:") as opened:
+        report = import_file(opened, path, parse_mapping(suggest_mapping(opened, "customers", path)))
+        assert (20, 1) == (report.counts.created, report.counts.rejected)
+        assert ("duplicate", "n3@example.org") == (report.errors[0].rule, report.errors[0].value)
+
+
+def test_a_column_of_short_texts_stands_for_a_name_that_none_is_called(tmp_path: Path) -> None:
+    path = tmp_path / "sheet.csv"
+    path.write_text("id,wer\n1,Ada\n2,Grace\n", encoding="utf-8")
+    with CRM.open("memory:") as opened:
+        assert 'name = "wer"  # low' in suggest_mapping(opened, "customers", path)
+
+
+@pytest.mark.database("sqlite")
+@pytest.mark.skipif(os.name == "nt", reason="NOT RUN: no SIGINT for another process on this system")
+def test_ctrl_c_leaves_an_import_that_can_be_finished(workspace: Path) -> None:
+    lines = "".join(f"{n},Name {n},Rome\n" for n in range(60_000))
+    (workspace / "big.csv").write_text("no,name,city\n" + lines, encoding="utf-8")
+    command = [sys.executable, "-m", "crm_core", "-w", "ws", "import", "customers", "big.csv", "--map", "m.toml"]
+    running = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    with CRM.open(workspace / "ws") as opened:
+        for _ in range(600):
+            if opened.customers.count() or running.poll() is not None:
+                break
+            time.sleep(0.1)
+        running.send_signal(signal.SIGINT)
+        _, told = running.communicate(timeout=60)
+        assert 130 == running.returncode, told
+        assert "crm import --resume " in told
+        assert "Traceback" not in told
+        assert 0 < opened.customers.count() < 60_000
+        cut_off = opened.ledger.operations(limit=1)[0]
+        assert "incomplete" == cut_off.state
+    assert 0 == crm("import", "--resume", "last")
+    with CRM.open(workspace / "ws") as opened:
+        assert 60_000 == opened.customers.count()

@@ -1,0 +1,24 @@
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from crm_transfer import load_plan, parse_mapping
+from crm_transfer.mapping import _CONDITION_KEYS, _FIELD_KEYS, _FILE_KEYS, _RECORD_KEYS
+
+PAGE = Path(__file__).parents[3] / "docs" / "import.md"
+
+
+def test_the_mapping_and_the_plan_of_the_page_are_read(tmp_path: Path) -> None:
+    for name, text in re.findall(r'^```toml title="(.*?)"\n(.*?)^```$', PAGE.read_text(encoding="utf-8"), re.M | re.S):
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    mapping = parse_mapping((tmp_path / "customers.toml").read_text(encoding="utf-8"))
+    assert ["customer", "contact_point"] == [record.type for record in mapping.records]
+    assert "customers.csv" == load_plan(tmp_path / "plan.toml").files[0].file
+
+
+def test_every_key_of_a_mapping_is_on_the_page() -> None:
+    page = PAGE.read_text(encoding="utf-8")
+    known = (_FILE_KEYS | _RECORD_KEYS | _FIELD_KEYS | _CONDITION_KEYS) - {"fields"}
+    missing = {key for key in known if not re.search(rf"`{key}`|\b{key} = ", page)}
+    assert set() == missing

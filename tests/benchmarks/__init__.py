@@ -1,0 +1,59 @@
+"""What a benchmark hands over: rows that put our figure beside the best one known for the same work.
+
+A file `bench_<name>.py` here has one function, `run(full: bool) -> list[Row]`; `make bench` finds and prints them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from statistics import median
+from time import perf_counter
+
+import attrs
+
+
+@attrs.frozen(kw_only=True)
+class Row:
+    """One figure: `limit` is the raw side measured beside it, `goal` the promise in words, `met` whether it held."""
+
+    name: str
+    ours: float
+    unit: str = "ms"
+    limit: float | None = None
+    goal: str = ""
+    met: bool | None = None
+
+    @property
+    def ratio(self) -> float | None:
+        """Ours over the limit; None when nothing was measured beside it."""
+        return self.ours / self.limit if self.limit else None
+
+
+def beside(name: str, ours: float, limit: float, *, times: float, slack: float = 0.0, unit: str = "ms") -> Row:
+    """A cost with its raw side: the goal is at most `times` the limit, or at most `slack` units more than it."""
+    goal = f"at most {times:g}x" + (f" or +{slack:g} {unit}" if slack else "")
+    return Row(name=name, ours=ours, unit=unit, limit=limit, goal=goal, met=ours <= max(limit * times, limit + slack))
+
+
+def at_least(name: str, ours: float, floor: float, *, unit: str) -> Row:
+    """A rate that should not fall below a floor."""
+    return Row(name=name, ours=ours, unit=unit, goal=f"at least {floor:,g} {unit}", met=ours >= floor)
+
+
+def at_most(name: str, ours: float, ceiling: float, *, unit: str) -> Row:
+    """A cost that should not pass a ceiling."""
+    return Row(name=name, ours=ours, unit=unit, goal=f"at most {ceiling:,g} {unit}", met=ours <= ceiling)
+
+
+def side_by_side(ours: Callable[[], object], limit: Callable[[], object], *, rounds: int = 5) -> tuple[float, float]:
+    """Median milliseconds of both, run in turn so that a busy machine slows both; an unmeasured round warms up."""
+    ours()
+    limit()
+    pairs = [(_milliseconds(ours), _milliseconds(limit)) for _ in range(rounds)]
+    return median(pair[0] for pair in pairs), median(pair[1] for pair in pairs)
+
+
+def _milliseconds(call: Callable[[], object]) -> float:
+    start = perf_counter()
+    call()
+    return (perf_counter() - start) * 1000

@@ -1,0 +1,142 @@
+"""Importing a flat file of ten columns, beside a bare csv reader and `executemany` into the same tables and indexes."""
+
+from __future__ import annotations
+
+import csv
+import datetime as dt
+import random
+import resource
+import sqlite3
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from itertools import islice
+from pathlib import Path
+from time import perf_counter
+from zoneinfo import ZoneInfo
+
+from crm_core import CRM
+from crm_core.values import local_midnight, new_ids, text_key, to_micros
+from crm_transfer import import_file, parse_mapping
+from tests.benchmarks import Row, at_least, at_most
+
+COLUMNS = ("no", "name", "kind", "source", "first_contact_at", "country", "region", "city", "industry", "language")
+MAPPING = '[file]\nsystem = "bench"\n[[record]]\ntype = "customer"\nkey = "no"\n[record.fields]\n' + "\n".join(
+    f'{name} = "{name}"' for name in COLUMNS[1:]
+)
+SIZES = (10_000, 100_000)
+FULL_SIZES = (10_000, 100_000, 1_000_000)
+MEGABYTES = 300
+ROWS_A_SECOND = 20_000
+
+
+def run(full: bool) -> list[Row]:
+    """Measure each size in a process of its own, whose peak memory is its own too; the raw side beside it."""
+    rows: list[Row] = []
+    for size in FULL_SIZES if full else SIZES:
+        with tempfile.TemporaryDirectory() as folder:
+            command = [sys.executable, "-m", "tests.benchmarks.bench_import", folder, str(size)]
+            told = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+            ours, again, peak, raw = map(float, told)
+        rows += [
+            at_least(f"import {size:,} rows", ours, ROWS_A_SECOND, unit="rows/s"),
+            Row(name=f"  csv + executemany, {size:,} rows", ours=raw, unit="rows/s"),
+            Row(name=f"  seconds of both, {size:,} rows", ours=size / ours, limit=size / raw, unit="s"),
+            Row(name=f"  again, nothing changed, {size:,} rows", ours=again, unit="rows/s"),
+            at_most(f"  peak memory, {size:,} rows", peak, MEGABYTES, unit="MB"),
+        ]
+    return rows
+
+
+def measure(folder: Path, size: int) -> tuple[float, float, float, float]:
+    """Return rows per second of a first and a second import, peak memory in MB, and the raw side's rows per second."""
+    path = folder / "customers.csv"
+    _write(path, size)
+    with CRM.open(f"sqlite:///{folder / 'crm.db'}") as crm:
+        mapping = parse_mapping(MAPPING)
+        started = perf_counter()
+        import_file(crm, path, mapping)
+        first = perf_counter() - started
+        # Before the second run, which reads much of the database: its mapped pages count as memory, and are not ours.
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        started = perf_counter()
+        again = import_file(crm, path, mapping)
+        second = perf_counter() - started
+        assert (0, size) == (again.counts.created, again.counts.unchanged)
+    raw = _raw(folder, path)
+    return size / first, size / second, peak, size / raw
+
+
+def _write(path: Path, size: int) -> None:
+    chance = random.Random(1)
+    first, last = ["Ada", "Bob", "سارا", "Արամ", "Zoë"], ["Smith", "Rossi", "کاظمی", "Պետրոսյան", "Lee"]
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(COLUMNS)
+        for number in range(size):
+            day = dt.date(2010, 1, 1) + dt.timedelta(days=chance.randrange(5_000))
+            writer.writerow(
+                [
+                    f"C{number:07}",
+                    f"{chance.choice(first)} {chance.choice(last)} {number}",
+                    chance.choice(["person", "organisation"]),
+                    chance.choice(["web", "fair", "referral"]),
+                    day,
+                    chance.choice(["DE", "IR", "AM"]),
+                    f"Region {chance.randrange(50)}",
+                    f"City {chance.randrange(5_000)}",
+                    chance.choice(["retail", "finance"]),
+                    chance.choice(["en", "fa", "hy"]),
+                ]
+            )
+
+
+def _raw(folder: Path, path: Path) -> float:
+    """Return the seconds that the plainest program takes: the same tables, indexes, keys, safety and chunk size."""
+    with sqlite3.connect(folder / "crm.db") as made:
+        schema = [
+            row[0]
+            for row in made.execute(
+                "SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL AND type IN ('table', 'index')"
+                " AND tbl_name IN ('customers', 'external_ids', 'users')"
+            )
+        ]
+    made.close()
+    base = sqlite3.connect(folder / "raw.db", isolation_level=None)
+    for statement in ("PRAGMA journal_mode = WAL", "PRAGMA synchronous = FULL", *schema):
+        base.execute(statement)
+    started = perf_counter()
+    with path.open(encoding="utf-8", newline="") as file:
+        reader = csv.reader(file)
+        next(reader)
+        while chunk := list(islice(reader, 1_000)):
+            base.execute("BEGIN IMMEDIATE")
+            _insert(base, chunk)
+            base.execute("COMMIT")
+    seconds = perf_counter() - started
+    base.close()
+    return seconds
+
+
+def _insert(base: sqlite3.Connection, chunk: Sequence[list[str]]) -> None:
+    zone = ZoneInfo("UTC")
+    ids, names = new_ids(len(chunk)), new_ids(len(chunk))
+    base.executemany(
+        "INSERT INTO customers (id, version, created_tx, updated_tx, role, name, name_key, kind, source,"
+        " first_contact_at, first_contact_at_is_date, country, region, city, industry, language)"
+        " VALUES (?, 1, 1, 1, 'customer', ?, ?, ?, ?, ?, 1, ?, ?, ?, ?, ?)",
+        [
+            (i, r[1], text_key(r[1]), *r[2:4], to_micros(local_midnight(dt.date.fromisoformat(r[4]), zone)), *r[5:])
+            for i, r in zip(ids, chunk, strict=True)
+        ],
+    )
+    base.executemany(
+        "INSERT INTO external_ids (id, version, created_tx, updated_tx, record_type, system, external, record_id,"
+        " state) VALUES (?, 1, 1, 1, 'customer', 'bench', ?, ?, 'live')",
+        [(name, row[0], i) for name, i, row in zip(names, ids, chunk, strict=True)],
+    )
+
+
+if __name__ == "__main__":
+    print(*measure(Path(sys.argv[1]), int(sys.argv[2])))

@@ -1,0 +1,156 @@
+"""The kit of storages finds faults: each of these breaks one promise, and the claim about it does not hold any more."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import attrs
+import pytest
+from hypothesis import Phase, settings
+
+from crm_core.errors import StorageError
+from crm_core.extend.storage import Update
+from crm_core.ledger.evolution import upgrade
+from crm_core.memory import MemoryStorage
+from crm_core.query.ast import Expression, SortKey
+from crm_core.records.schema import Row
+from crm_core.testing import StorageContract
+from crm_core.testing.tables import MANIFEST
+
+
+@pytest.fixture(autouse=True)
+def _a_fault_need_not_be_made_small() -> Iterator[None]:
+    settings.register_profile("first fault", settings(), phases=[Phase.generate], derandomize=True)
+    settings.load_profile("first fault")
+    yield
+    settings.load_profile("house")
+
+
+class LosesUpdates(MemoryStorage):
+    """The last one who writes wins."""
+
+    def update_if_version(self, table: str, updates: Sequence[Update]) -> list[int]:
+        versions = {row[0]: row[1] for row in self.get_many(table, [one.id for one in updates])}
+        fresh = [attrs.evolve(one, version=versions.get(one.id, one.version)) for one in updates]
+        return super().update_if_version(table, fresh)
+
+
+class DeletesWhatChanged(MemoryStorage):
+    """It deletes by id alone."""
+
+    def delete(self, table: str, keys: Sequence[tuple[int, int]]) -> list[int]:
+        rows: Any = self.get_many(table, [key for key, _ in keys])
+        return super().delete(table, [(row[0], row[1]) for row in rows])
+
+
+class KeepsHalves(MemoryStorage):
+    """It commits what is to be rolled back."""
+
+    def rollback(self) -> None:
+        if self._transaction() is not None:
+            rollback, self.rollback = super().rollback, lambda: None
+            self.commit()
+            del self.rollback
+            rollback()
+
+
+class ReadsAsItGoes(MemoryStorage):
+    """A reading transaction sees what others commit meanwhile."""
+
+    def begin(self, *, write: bool = True) -> None:
+        if write:
+            super().begin()
+
+    def rollback(self) -> None:
+        if self._transaction() is not None:
+            super().rollback()
+
+
+class IgnoresCase(MemoryStorage):
+    """Texts sort as a collation of natural language has it."""
+
+    def find(self, table: str, *args: Any, sort: Sequence[SortKey] = (), **kwargs: Any) -> list[Row]:
+        found = super().find(table, *args, sort=sort, **kwargs)
+        return sorted(found, key=lambda row: str(row[4]).casefold()) if sort and sort[0].column == "name" else found
+
+
+class CountsEverything(MemoryStorage):
+    """Its count does not look at the filter."""
+
+    def count(self, table: str, where: Expression | None = None) -> int:
+        return super().count(table)
+
+
+class PutsBesides(MemoryStorage):
+    """Replacing a row keeps the cells that are not named, where the whole row is to be replaced."""
+
+    def put_many(self, table: str, columns: Sequence[str], rows: Sequence[Row]) -> None:
+        for row in rows:
+            cells = dict(zip(columns, row, strict=True))
+            for old in self.get_many(table, [cells["id"]]):
+                names = self._view(table).table.column_names
+                cells = {**dict(zip(names, old, strict=True)), **cells}
+            super().put_many(table, list(cells), [tuple(cells.values())])
+
+
+class TakesAnyName(MemoryStorage):
+    """A column that is not there is nothing it would mind."""
+
+    def find(self, *args: Any, **kwargs: Any) -> list[Row]:
+        try:
+            return super().find(*args, **kwargs)
+        except StorageError:
+            return []
+
+
+class Kit(StorageContract):
+    """The suite as a vendor subclasses it; not named Test, because it is to fail."""
+
+    make: Callable[[], MemoryStorage]
+
+    def open(self, path: Path) -> MemoryStorage:
+        return self.make()
+
+
+@pytest.mark.parametrize(
+    ("faulty", "claim"),
+    [
+        (LosesUpdates, "test_an_update_needs_the_version_it_read"),
+        (LosesUpdates, "test_no_update_is_lost_between_threads"),
+        (DeletesWhatChanged, "test_a_delete_needs_the_version_it_read"),
+        (KeepsHalves, "test_a_rollback_leaves_nothing"),
+        (ReadsAsItGoes, "test_a_snapshot_sees_one_state"),
+        (IgnoresCase, "test_text_sorts_by_code_point_and_null_comes_last_both_ways"),
+        (CountsEverything, "test_any_filter_pages_to_its_whole_list"),
+        (PutsBesides, "test_put_many_replaces_whole_rows_of_the_same_id"),
+        (TakesAnyName, "test_names_that_are_not_there_are_refused_and_never_run"),
+    ],
+)
+def test_a_fault_is_found_and_the_model_has_none(faulty: type[MemoryStorage], claim: str) -> None:
+    for make, holds in [(MemoryStorage, True), (faulty, False)]:
+        kit, storage = Kit(), make()
+        upgrade(storage, MANIFEST)
+        if holds:
+            getattr(kit, claim)(storage)
+        else:
+            with pytest.raises((AssertionError, pytest.fail.Exception)):
+                getattr(kit, claim)(storage)
+
+
+@pytest.mark.parametrize("faulty", [LosesUpdates, PutsBesides, CountsEverything, KeepsHalves])
+def test_a_random_walk_finds_a_fault_without_being_told_where_it_is(
+    faulty: type[MemoryStorage], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Kit, "make", staticmethod(faulty), raising=False)
+    monkeypatch.setattr(Kit, "durable", False)
+    monkeypatch.setenv("CRM_STORAGE_STEPS", "5000")
+    with pytest.raises(AssertionError):
+        Kit().test_a_random_walk_agrees_with_the_model()
+
+
+def test_a_storage_that_forgets_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Kit, "make", staticmethod(MemoryStorage), raising=False)
+    with pytest.raises(AssertionError):
+        Kit().test_what_was_committed_is_there_after_reopening(tmp_path)
