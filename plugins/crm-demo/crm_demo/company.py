@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 from bisect import bisect
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import date, datetime, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from itertools import accumulate
 from random import Random
 from typing import Any, Final
+from zoneinfo import ZoneInfo
 
 import attrs
 
@@ -28,6 +29,8 @@ from crm_demo.names import (
 Row = Mapping[str, Any]
 HISTORY: Final = 30 * 30
 """Days of history before the last day."""
+ZONE: Final = "Europe/Berlin"
+"""Where the company's clocks are read."""
 STAGES: Final = ("New", "Qualified", "Proposal", "Negotiation")
 _MONTHS: Final = (0.85, 0.95, 1.10, 1.00, 1.05, 1.00, 0.80, 0.65, 1.10, 1.15, 1.25, 1.10)
 _WEEKDAYS: Final = (1.0, 1.1, 1.1, 1.05, 0.9, 0.12, 0.08)
@@ -396,7 +399,7 @@ class Company:
         asks = direction == "in" and topic in ("request", "complaint", "question")
         hours = self._random.lognormvariate(1.6, 1.1)
         occurred = datetime.fromisoformat(self._moment(day))
-        answered = occurred + timedelta(hours=hours)
+        answered = _later(occurred, timedelta(hours=hours))
         is_answered = asks and answered.date() <= self.last_day and self._random.random() < 0.96
         return {
             "code": f"I-{at + 1:05d}",
@@ -413,3 +416,9 @@ class Company:
             "answered": answered.isoformat(timespec="minutes") if is_answered else "",
             "duration": self._random.randint(1, 25) * 60 if kind == "call" else "",
         }
+
+
+def _later(moment: datetime, by: timedelta) -> datetime:
+    """Add elapsed time to what a clock of the company shows: it never shows the hour that is left out in spring."""
+    zone = ZoneInfo(ZONE)
+    return (moment.replace(tzinfo=zone).astimezone(UTC) + by).astimezone(zone).replace(tzinfo=None)

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import attrs
 
-from crm_demo.company import HISTORY, Company, Scale
+from crm_demo.company import HISTORY, ZONE, Company, Scale
 
 MARKER: Final = "demo.json"
 _OURS: Final = ("crm.toml", "data", "report.html")
@@ -95,7 +95,7 @@ def settings_text(last_day: date) -> str:
 [crm]
 currency = "EUR"
 reporting_currency = "EUR"
-zone = "Europe/Berlin"
+zone = "{ZONE}"
 calendar = "gregorian"
 
 [storage]

@@ -7,18 +7,20 @@ import io
 import json
 from collections import Counter
 from contextlib import redirect_stderr, redirect_stdout
-from datetime import date
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 
 from crm_core.cli.main import main
 from crm_core.testing import PluginContract
-from crm_demo.company import Company, Scale
+from crm_demo.company import ZONE, Company, Scale
 from crm_demo.workspace import Made, make, state_of
 
 LAST_DAY = date(2026, 11, 20)
+BUSY = Scale(organisations=40, people=40, deals=200, interactions=20_000, orders=100)
 SMALL = Scale(organisations=60, people=120, deals=500, interactions=600, orders=120)
 
 
@@ -91,6 +93,18 @@ def test_nothing_happens_after_the_last_day_or_before_its_cause(company: dict[st
     ]
     assert max(moment[:10] for moment in moments) <= end
     assert [] == [deal for deal in company["deals"] if deal["closed"] and deal["closed"] < deal["opened"]]
+
+
+@pytest.mark.parametrize("last_day", [date(2026, 1, 31) + timedelta(days=29 * at) for at in range(26)], ids=str)
+def test_on_whatever_day_it_is_made_every_moment_is_one_that_clocks_showed(last_day: date) -> None:
+    zone = ZoneInfo(ZONE)
+    for name, rows in Company(7, last_day, BUSY).files():
+        for row in rows:
+            for field in ("at", "answered", "opened", "closed", "sold", "first_contact"):
+                if "T" in str(row.get(field, "")):
+                    shown = datetime.fromisoformat(row[field])
+                    there = shown.replace(tzinfo=zone).astimezone(UTC).astimezone(zone).replace(tzinfo=None)
+                    assert there == shown, (name, row)
 
 
 def test_references_point_at_rows_before_them_or_are_linked_later(company: dict[str, Any]) -> None:
