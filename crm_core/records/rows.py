@@ -35,7 +35,8 @@ class RowFunctions:
 
     `made(values)` builds a new record of the values of some fields by name; `cells(record)` checks a record and returns
     its cells without the system columns; `decode(row, tags)` builds the record of a whole row; `stamped(record, id,
-    version, created_tx, updated_tx)` copies a record under other system values, `stamp` gives them to the record itself.
+    version, created_tx, updated_tx)` copies a record under other system values; `stamp` gives them to the record
+    itself.
     """
 
     made: Callable[[Mapping[str, Any]], Record]
