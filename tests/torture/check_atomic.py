@@ -1,0 +1,87 @@
+"""Every write operation, failed at each of its statements: what is stored is what was before or what came after."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from crm_core import CRM, CrmError
+from tests.torture import Finding, require
+from tests.torture.backends import Backend
+from tests.torture.faults import KILLED, Mode, faults, in_child
+from tests.torture.world import ACTIONS, NOW, Action, fill, require_sound, state
+
+PROMISE = "crash safety: statement k fails"
+
+
+def run(backend: Backend, place: Path, long: bool) -> Iterator[Finding]:
+    """Fail each operation at statement k = 1..N; the quick form takes a sample of k, alternating the ways to fail."""
+    template, work = place / "template", place / "work"
+    backend.make(template, fill)
+    faults.reads = long
+    tried = statements = 0
+    for name, action in ACTIONS.items():
+        allowed, count = _clean_run(backend, template, work, name, action)
+        statements += count
+        for at, mode in _points(count, long):
+            backend.again(template, work, fill)
+            _fail(work, action, mode, at, allowed, f"{name}, statement {at} of {count}, {mode}")
+            tried += 1
+    faults.reads = False
+    missing = "" if hasattr(CRM, "merge") else "; merge: NOT RUN, there is none yet"
+    figure = f"{len(ACTIONS)} operations, {statements} statements, {tried} failures, 0 states between{missing}"
+    yield Finding(promise=PROMISE, storage=backend.name, state="held", figure=figure)
+
+
+def _clean_run(backend: Backend, template: Path, work: Path, name: str, action: Action) -> tuple[set[str], int]:
+    """Run an operation unharmed; returns the states that its commits make, the one of before included."""
+    backend.again(template, work, fill)
+    states = []
+
+    def note() -> None:
+        with CRM.open(work, clock=NOW) as beside:
+            states.append(state(beside))
+
+    note()
+    with CRM.open(work, clock=NOW) as crm:
+        with faults.armed("count", committed=note):
+            action(crm)
+        count = faults.count
+    note()
+    require(states[0] != states[-1] or name == "add own field", f"{name} changes nothing")
+    return set(states), count
+
+
+def _points(count: int, long: bool) -> Iterator[tuple[int, Mode]]:
+    modes: tuple[Mode, ...] = ("raise", "exit", "gone")
+    if long:
+        yield from ((at, mode) for at in range(1, count + 1) for mode in modes)
+        return
+    chosen = sorted({1, 2, count // 2, count - 1, count, *range(3, count, max(1, count // 4))} & {*range(1, count + 1)})
+    yield from ((at, modes[n % 2] if n % 5 else "gone") for n, at in enumerate(chosen))
+
+
+def _fail(work: Path, action: Action, mode: Mode, at: int, allowed: set[str], where: str) -> None:
+    if mode == "exit":
+        code = in_child(lambda: _attempt(work, action, mode, at))
+        require(code == KILLED, f"{where}: the process ended with {code}")
+    else:
+        require(_attempt(work, action, mode, at), f"{where}: no error reached the caller")
+    with CRM.open(work, clock=NOW) as crm:
+        require(state(crm) in allowed, f"{where}: a state that is neither before nor after")
+        require_sound(crm, where)
+
+
+def _attempt(work: Path, action: Action, mode: Mode, at: int) -> bool:
+    """Run an operation that is to fail; returns whether it said so."""
+    crm = CRM.open(work, clock=NOW)
+    try:
+        with faults.armed(mode, at):
+            action(crm)
+    except CrmError:
+        return True
+    finally:
+        if mode != "exit":
+            crm.close()
+    return faults.count < at or os.getpid() == 0
