@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
 from crm_core import CRM, CrmError
-from tests.torture import Finding, require
+from tests.torture import Broken, Finding, require
 from tests.torture.backends import Backend
-from tests.torture.faults import KILLED, Mode, faults, in_child
+from tests.torture.faults import KILLED, Mode, faults, in_child, rewriting
 from tests.torture.world import ACTIONS, NOW, Action, fill, require_sound, state
 
 PROMISE = "crash safety: statement k fails"
@@ -21,7 +20,10 @@ def run(backend: Backend, place: Path, long: bool) -> Iterator[Finding]:
     backend.make(template, fill)
     faults.reads = long
     tried = statements = 0
-    for name, action in ACTIONS.items():
+    chosen = list(ACTIONS.items())
+    if not long and backend.name != "sqlite":
+        chosen = chosen[1::3]
+    for name, action in chosen:
         allowed, count = _clean_run(backend, template, work, name, action)
         statements += count
         for at, mode in _points(count, long):
@@ -29,8 +31,10 @@ def run(backend: Backend, place: Path, long: bool) -> Iterator[Finding]:
             _fail(work, action, mode, at, allowed, f"{name}, statement {at} of {count}, {mode}")
             tried += 1
     faults.reads = False
+    if backend.name == "sqlite":
+        _control(backend, template, work)
     missing = "" if hasattr(CRM, "merge") else "; merge: NOT RUN, there is none yet"
-    figure = f"{len(ACTIONS)} operations, {statements} statements, {tried} failures, 0 states between{missing}"
+    figure = f"{len(chosen)} operations, {statements} statements, {tried} failures, 0 states between{missing}"
     yield Finding(promise=PROMISE, storage=backend.name, state="held", figure=figure)
 
 
@@ -51,6 +55,18 @@ def _clean_run(backend: Backend, template: Path, work: Path, name: str, action: 
     note()
     require(states[0] != states[-1] or name == "add own field", f"{name} changes nothing")
     return set(states), count
+
+
+def _control(backend: Backend, template: Path, work: Path) -> None:
+    """Break the promise on purpose: a rollback that commits must be found, else this check finds nothing."""
+    allowed, count = _clean_run(backend, template, work, "win deal", ACTIONS["win deal"])
+    backend.again(template, work, fill)
+    try:
+        with rewriting(lambda sql: "COMMIT" if sql == "ROLLBACK" else sql):
+            _fail(work, ACTIONS["win deal"], "raise", count - 1, allowed, "control")
+    except (Broken, CrmError):
+        return
+    raise Broken("a rollback that commits what it should forget was not noticed")
 
 
 def _points(count: int, long: bool) -> Iterator[tuple[int, Mode]]:
@@ -82,6 +98,5 @@ def _attempt(work: Path, action: Action, mode: Mode, at: int) -> bool:
     except CrmError:
         return True
     finally:
-        if mode != "exit":
-            crm.close()
-    return faults.count < at or os.getpid() == 0
+        crm.close()
+    return False
