@@ -22,7 +22,7 @@ def run(backend: Backend, place: Path, long: bool) -> Iterator[Finding]:
     backend.make(work)
     synced = _synced(backend, work)
     chance = random.Random(20261122)
-    cycles = (300 if long else 60) if backend.name == "sqlite" or long else 20
+    cycles = (300 if long else 60) if backend.name == "sqlite" or long else 10
     acknowledged = 0
     for cycle in range(cycles):
         acknowledged = _cycle(work, chance, acknowledged)

@@ -157,34 +157,49 @@ ACTIONS: dict[str, Action] = {
 
 
 def state(crm: CRM) -> str:
-    """Return a hash of all that a CRM holds: records without ids and transactions, and the ledger's traces of them.
+    """Return a hash of all that a CRM holds: its records, and the ledger's traces of them."""
+    return _digest([_records(crm), _ledger(crm)])
 
-    A record that points at another says what that one says, so that two runs compare that chose other ids.
+
+def content(crm: CRM) -> str:
+    """Return a hash of the records alone, their versions left out: what an import is to arrive at by any way."""
+    return _digest(_records(crm, versions=False))
+
+
+def _digest(found: Any) -> str:
+    return hashlib.sha256(json.dumps(found, ensure_ascii=False).encode()).hexdigest()
+
+
+def _records(crm: CRM, *, versions: bool = True) -> list[Any]:
+    """Return all records without ids and transactions.
+
+    One that points at another says what that one says, so that two runs compare that chose other ids.
     """
     types = {name: kind for name, kind in crm.registry.types.items() if name != "external_id"}
     cells: dict[int, dict[str, Any]] = {}
     names: dict[int, str] = {}
     for name, kind in types.items():
         for record in crm.records(name).iterate():
-            cells[record.id] = {path: field.of(record) for path, field in kind.fields.items()} | {"v": record.version}
+            version = {"version": record.version} if versions else {}
+            cells[record.id] = {path: field.of(record) for path, field in kind.fields.items()} | version
             names[record.id] = name
 
+    def points(one: int, path: str) -> bool:
+        return path != "version" and bool(types[names[one]].fields[path].declaration.references)
+
     def plain(one: int) -> str:
-        fields = types[names[one]].fields
-        told = {p: repr(v) for p, v in cells[one].items() if p == "v" or not fields[p].declaration.references}
+        told = {path: repr(value) for path, value in cells[one].items() if not points(one, path)}
         return json.dumps([names[one], told], sort_keys=True)
 
     found = []
     for one, content in cells.items():
-        fields = types[names[one]].fields
-        pointing = {p: plain(v) for p, v in content.items() if v and p != "v" and fields[p].declaration.references}
-        found.append([plain(one), pointing])
+        pointing = {path: plain(value) for path, value in content.items() if value and points(one, path)}
+        found.append(json.dumps([plain(one), pointing]))
     externals = [
         (one.record_type, one.system, one.external, one.state, plain(one.record_id) if one.record_id in cells else "")
         for one in crm.external_ids.iterate()
     ]
-    content = [sorted(map(json.dumps, found)), sorted(externals), _ledger(crm)]
-    return hashlib.sha256(json.dumps(content, ensure_ascii=False).encode()).hexdigest()
+    return [sorted(found), sorted(externals)]
 
 
 def _ledger(crm: CRM) -> list[Any]:
