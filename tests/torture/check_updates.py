@@ -34,7 +34,7 @@ def run(backend: Backend, place: Path, long: bool) -> Iterator[Finding]:
     )
     figure = f"{WORKERS} processes x {each} increments = {one.duration:,} exactly"
     yield Finding(promise=PROMISE, storage=backend.name, state="held", figure=figure)
-    times = 25 if long else 10 if backend.name == "sqlite" else 3
+    times = 25 if long else 5 if backend.name == "sqlite" else 2
     _all(WORKERS, lambda: _through_commands(work, times))
     with CRM.open(work) as crm:
         (customer,) = crm.customers.find().records
