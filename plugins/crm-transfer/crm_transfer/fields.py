@@ -11,7 +11,16 @@ import attrs
 
 from crm_core.errors import InvalidValue
 from crm_core.records.registry import Field
-from crm_transfer.cells import Number, day_reader, moment_reader, money_of, number_reader, whole
+from crm_transfer.cells import (
+    Number,
+    day_reader,
+    moment_reader,
+    money_of,
+    number_reader,
+    of_currency,
+    refuse_broken,
+    whole,
+)
 from crm_transfer.errors import BadCell
 from crm_transfer.mapping import FieldMap, FileForm
 
@@ -59,7 +68,7 @@ def _text(reading: Reading, text: Text) -> Value:
             return None
         found = choices.get(value.casefold())
         if found is None:
-            raise BadCell("choices", f"is not one of: {', '.join(declared.choices)}")
+            raise BadCell("choices", f"is not one of: {', '.join(declared.choices)}; a value map can translate it")
         return found
 
     def plain(cells: Cells) -> str | None:
@@ -67,7 +76,9 @@ def _text(reading: Reading, text: Text) -> Value:
         if not value:
             return None
         if len(value) > limit:
-            raise BadCell("max_length", f"is {len(value):,} characters long; at most {limit:,} are allowed")
+            raise BadCell("max_length", f"is {len(value):,} characters long; at most {limit:,} are allowed; shorten it")
+        if value[0] == "#":
+            refuse_broken(value)
         if not value.isascii():
             _refuse_surrogates(value)
         return value
@@ -79,7 +90,7 @@ def _refuse_surrogates(value: str) -> None:
     try:
         value.encode()
     except UnicodeEncodeError as error:
-        raise BadCell("unicode", "has a lone surrogate, which is no character") from error
+        raise BadCell("unicode", "has a lone surrogate, which is no character; take it out") from error
 
 
 def _integer(reading: Reading, text: Text) -> Value:
@@ -102,7 +113,7 @@ def _decimal(reading: Reading, text: Text) -> Value:
             return None
         found = number(value)
         if found * unit != (found * unit).to_integral_value():
-            raise BadCell("scale", f"is finer than {scale} digits after the point")
+            raise BadCell("scale", f"is finer than {scale} digits after the point; round it")
         whole(found * unit)
         return found
 
@@ -149,7 +160,11 @@ def _money(reading: Reading, text: Text) -> Value:
 
     def read(cells: Cells) -> Any:
         value = text(cells)
-        return money_of(number(value), currency(cells)) if value else None
+        if not value:
+            return None
+        code = currency(cells)
+        plain = value if value[0].isdecimal() and value[-1].isdecimal() else of_currency(value, code)
+        return money_of(number(plain), code)
 
     return read
 

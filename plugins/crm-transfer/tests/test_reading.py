@@ -42,7 +42,7 @@ def test_a_declared_encoding_is_used(tmp_path: Path) -> None:
 
 
 def test_one_invalid_byte_refuses_the_file_with_row_and_column(tmp_path: Path) -> None:
-    with pytest.raises(FileFault, match="row 3, column 2: the byte 0xC7 is not UTF-8") as caught:
+    with pytest.raises(FileFault, match=r"row 3, column 2 \('b'\): the byte 0xC7 is not UTF-8") as caught:
         open_csv(write(tmp_path, b"a,b\n1,2\n1,\xc7\xe1\n"), {})
     assert "windows-1256" in caught.value.hint
 
