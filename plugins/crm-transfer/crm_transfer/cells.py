@@ -31,6 +31,8 @@ _BROKEN: Final = frozenset(
 _PERSIAN_YEARS: Final = range(1200, 1500)
 _LIMIT: Final = 2**63 - 1
 _LONGEST_AMOUNT: Final = 60
+_DIGITS: Final = 18
+"""So many digits fit 64 bits whatever they are."""
 _CACHED: Final = 20_000
 _NEUTRALISED: Final = tuple("=+-@\t\r＝＋－＠")
 """What a spreadsheet takes for the start of a formula, fullwidth forms included."""
@@ -103,6 +105,8 @@ def _no_number(text: str, clean: str, decimal: str, thousands: str) -> BadCell:
             "separator",
             'the comma may part thousands or decimals; declare decimal = "," or thousands = "," in [file]',
         )
+    if bare.casefold() in _UNKNOWN:
+        return BadCell("number", f"is not a number; {_null_if(bare)}")
     means = next((way for looks, way in _WAYS if looks(bare)), "write it with digits")
     if "separators" in means:
         told = f"decimal = {decimal or '.'!r}" + (f", thousands = {thousands!r}" if thousands else "")
@@ -112,10 +116,6 @@ def _no_number(text: str, clean: str, decimal: str, thousands: str) -> BadCell:
 
 _WAYS: Final[tuple[tuple[Callable[[str], bool], str], ...]] = (
     (lambda text: text in _BROKEN, "a formula of the spreadsheet failed there: correct it"),
-    (
-        lambda text: text.casefold() in _UNKNOWN,
-        'if it means that nothing is known, say so in [file]: null_if = ["..."]',
-    ),
     (lambda text: text.startswith("(") and text.endswith(")"), "if brackets mean less than zero, write a minus sign"),
     (lambda text: text.endswith("-"), "if the minus sign at the end means less than zero, put it in front"),
     (lambda text: text.endswith(("%", "٪")), "write the number that the field wants, without a percent sign"),
@@ -124,6 +124,10 @@ _WAYS: Final[tuple[tuple[Callable[[str], bool], str], ...]] = (
         "correct it, or declare the separators decimal = and thousands = in [file]",
     ),
 )
+
+
+def _null_if(text: str) -> str:
+    return f'if it means that nothing is known, say so in [file]: null_if = ["{text}"]'
 
 
 def of_currency(text: str, currency: str) -> str:
@@ -137,7 +141,7 @@ def of_currency(text: str, currency: str) -> str:
         return text
     sign = (found[1] or found[3]).upper()
     known = _SIGNS.get(sign, (sign,))
-    if sign not in _SIGNS and not _is_currency(sign):
+    if sign not in _SIGNS and not is_currency(sign):
         return text
     if currency not in known:
         raise BadCell(
@@ -148,7 +152,8 @@ def of_currency(text: str, currency: str) -> str:
     return found[2]
 
 
-def _is_currency(code: str) -> bool:
+def is_currency(code: str) -> bool:
+    """Say whether amounts can be in it: a code of ISO 4217."""
     try:
         exponent(code)
     except InvalidValue:
@@ -195,7 +200,10 @@ def money_of(value: Decimal, currency: str) -> Money:
     try:
         return Money(value, currency)
     except InvalidValue as error:
-        raise BadCell("money", f"is no amount: {error.message}; correct the amount or its currency") from error
+        digits = exponent(currency)
+        if value.adjusted() + digits >= _DIGITS:
+            raise BadCell("range", "is beyond 64 bits; correct it") from error
+        raise BadCell("money", f"is finer than the {digits} decimals of {currency}; round it") from error
 
 
 def moment_reader(form: str, zone: ZoneInfo) -> Callable[[str], When]:
@@ -239,7 +247,7 @@ def _iso(text: str, zone: ZoneInfo) -> When:
             return _placed(dt.datetime.fromisoformat(text[:10]) + dt.timedelta(days=1), zone)
         return _placed(dt.datetime.fromisoformat(text), zone)
     except (ValueError, OverflowError) as error:
-        raise _no_date(text, f"is no date ({error}); correct it") from error
+        raise _no_date(text, "is no day of the calendar, or no time of a day; correct it") from error
 
 
 def _formed(text: str, form: str, timed: bool, zone: ZoneInfo) -> When:
@@ -273,7 +281,7 @@ def _no_date(text: str, otherwise: str) -> BadCell:
     if text in _BROKEN:
         return BadCell("date", "is a formula of the spreadsheet that failed: correct it")
     if text.casefold() in _UNKNOWN:
-        return BadCell("date", 'is no date; if it means that nothing is known, say so in [file]: null_if = ["..."]')
+        return BadCell("date", f"is no date; {_null_if(text)}")
     return BadCell("date", otherwise)
 
 
@@ -313,6 +321,8 @@ def contact_key(kind: str, value: str) -> str:
 def _no_phone(value: str) -> BadCell:
     if _SCIENTIFIC.fullmatch(value.strip()):
         return BadCell("phone", "is in scientific notation: a spreadsheet cut it; export the column as text")
+    if value.strip().casefold() in _UNKNOWN:
+        return BadCell("phone", f"is not one phone number; {_null_if(value.strip())}")
     return BadCell(
         "phone",
         "is not one phone number; write one with its digits, an extension as x12; "
@@ -327,9 +337,11 @@ def _email(value: str) -> str:
     name, _, host = plain.rpartition("@")
     if not name or not host or "@" in name or any(c.isspace() or c < " " or c in "<>,;\x7f" for c in plain):
         inner = _ADDRESS.findall(plain)
-        way = f"write only {inner[0]}" if len(inner) == 1 else "write one, as name@example.org"
-        if len(inner) > 1:
-            way = "a second one needs a column and a [[record]] of its own"
+        way = "a second one needs a column and a [[record]] of its own"
+        if len(inner) < 2:
+            way = f"write only {inner[0]}" if plain.count("@") == len(inner) == 1 else "write one, as name@example.org"
+        if plain.casefold() in _UNKNOWN:
+            way = _null_if(plain)
         raise BadCell("email", f"is not one plain e-mail address; {way}")
     return email_key(value)
 

@@ -16,7 +16,6 @@ from crm_core.records import ExternalId, Record
 from crm_transfer.compiled import RecordReader, Reference
 from crm_transfer.errors import BadCell
 from crm_transfer.lookup import Lookup
-from crm_transfer.report import shown
 from crm_transfer.rowhash import is_same, with_digest
 from crm_transfer.spill import Spill
 
@@ -131,7 +130,7 @@ class Chunk:
             message = f"is empty, so the {reader.kind.name} has no key; give it one"
         else:
             message = f"is no key: at most {_LONGEST_KEY} characters, and no control characters; correct it"
-        row.error = BadCell("key", message, column=reader.key_columns, value=shown(key))
+        row.error = BadCell("key", message, column=reader.key_columns, value=key)
         return None
 
     def _refuse_doubles(self, at: int, reader: RecordReader) -> None:
@@ -261,7 +260,9 @@ class Chunk:
             stored = entry.known.row_hash if entry.known is not None else None
             digest = with_digest(stored, None if at in entry.row.waiting else entry.digest, reader.tag)
             name = None if entry.known is None and old is not None else (reader.system, entry.key)
-            writes.append(Write(record=record, before=old, external=name, known=entry.known, row_hash=digest))
+            writes.append(
+                Write(record=record, before=old, external=name, known=entry.known, row_hash=digest, handed_over=True)
+            )
         if not writes:
             return
         outcome = service.write_many(writes)
@@ -269,7 +270,7 @@ class Chunk:
             row = entries[refusal.index].row
             column, cells = reader.sources.get(refusal.field, (refusal.field, ()))
             value = " ".join(row.cells[at] for at in cells) or str(getattr(refusal.error, "value", "") or "")
-            row.error = BadCell(refusal.rule, refusal.error.message, column=column, value=shown(value))
+            row.error = BadCell(refusal.rule, refusal.error.message, column=column, value=value)
         for entry, write, stored_record, changed in zip(entries, writes, outcome.records, outcome.changed, strict=True):
             if stored_record is not None:
                 made[entry.key] = stored_record

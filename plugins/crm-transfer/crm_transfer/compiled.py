@@ -16,7 +16,7 @@ import attrs
 from crm_core.extend import Pipeline
 from crm_core.records import Record, RecordType, Registry
 from crm_core.values import text_key
-from crm_transfer.cells import key_text, without_guard
+from crm_transfer.cells import is_currency, key_text, without_guard
 from crm_transfer.errors import BadCell, MappingError
 from crm_transfer.fields import Reading, field_reader
 from crm_transfer.mapping import Check, Condition, FieldMap, FileForm, Part, RecordMap, RowMapping
@@ -135,7 +135,8 @@ class Columns:
         if found is None:
             raise MappingError(
                 f"{place}: {self._file} has no column {name!r}",
-                hint=f"its columns: {listed(self._at)}; a file without a header line needs [file] columns = [...]",
+                hint=f"its columns: {listed(self._at)}; the header line must be the first one, and a file without one "
+                "needs [file] columns = [...]",
             )
         self.used.add(found)
         return found
@@ -388,6 +389,8 @@ class _Part(Columns):
             at = self.index(field.currency_column, field.place)
             return lambda cells: cells[at].strip().upper()
         fixed = field.currency or self.form.currency or self.context.currency
+        if not is_currency(fixed):
+            raise MappingError(f"{field.place}: {fixed!r} is no currency", hint="such as EUR, USD or IRR, of ISO 4217")
         return lambda cells: fixed
 
 

@@ -14,6 +14,7 @@ from crm_core.records.registry import Field
 from crm_transfer.cells import (
     Number,
     day_reader,
+    is_currency,
     moment_reader,
     money_of,
     number_reader,
@@ -156,17 +157,29 @@ def _day(reading: Reading, text: Text) -> Value:
 
 
 def _money(reading: Reading, text: Text) -> Value:
-    number, currency = reading.number, reading.currency
+    number, currency, column = reading.number, reading.currency, reading.field.currency_column
+    known: set[str] = set()
 
     def read(cells: Cells) -> Any:
         value = text(cells)
         if not value:
             return None
         code = currency(cells)
+        if code not in known:
+            _refuse_currency(code, column)
+            known.add(code)
         plain = value if value[0].isdecimal() and value[-1].isdecimal() else of_currency(value, code)
         return money_of(number(plain), code)
 
     return read
+
+
+def _refuse_currency(code: str, column: str) -> None:
+    if not code:
+        raise BadCell("required", "is empty, so the amount has no currency; fill it in", column=column)
+    if not is_currency(code):
+        message = "is no currency; use a code of ISO 4217, such as EUR, USD or IRR"
+        raise BadCell("currency", message, column=column, value=code)
 
 
 def _tags(reading: Reading, text: Text) -> Value:

@@ -274,7 +274,7 @@ def _decode_all(path: Path, file: Any, encoding: str, found: str) -> Form:
         except UnicodeError:
             raise undecodable(path, encoding) from None
         if controls and _CONTROLS.search(text):
-            raise _windows(path, found)
+            raise undecodable(path, encoding, _CONTROLS)
         unicode = unicode if unicode is not None and _goes_on(unicode, block) else None
         has_nul = has_nul or "\0" in text
         lost += text.count("\ufffd")
@@ -282,7 +282,11 @@ def _decode_all(path: Path, file: Any, encoding: str, found: str) -> Form:
             break
     if unicode is not None and not ascii_only:
         raise _contradiction(path, found.removesuffix(" (declared)"), "is UTF-8")
-    remarks = {"damage": f"an earlier program lost {lost:,} letters, � stands for each"} if lost else {}
+    remarks = (
+        {"damage": f"� stands {lost:,} {'time' if lost == 1 else 'times'} where an earlier program lost a letter"}
+        if lost
+        else {}
+    )
     return Form(
         encoding=encoding, found=found, digest=digest.hexdigest(), has_nul=has_nul, remarks=remarks, stamp=stamp
     )
@@ -295,12 +299,3 @@ def _goes_on(decoder: codecs.IncrementalDecoder, block: bytes) -> bool:
     except UnicodeDecodeError:
         return False
     return True
-
-
-def _windows(path: Path, found: str) -> FileFault:
-    return FileFault(
-        f"{path.name} has control characters where {found.removesuffix(' (declared)')} has no letters",
-        hint='it is of a Windows encoding: [file] encoding = "windows-1252" (western), "windows-1256" (Arabic) ...',
-        file=path.name,
-        rule="encoding",
-    )

@@ -20,7 +20,7 @@ from crm_core.values import ascii_digits
 from crm_transfer.cells import key_text
 from crm_transfer.errors import FileFault, MappingError
 from crm_transfer.form import Form, open_text
-from crm_transfer.refusals import DELIMITERS, opening_line
+from crm_transfer.refusals import DELIMITERS, opening_quote
 from crm_transfer.report import shown
 
 _SAMPLE: Final = 50
@@ -40,6 +40,7 @@ class Layout:
     """Delimiter, columns, how many rows follow, the lines before the header's, and in words what was found.
 
     `first` is the line on which reading begins, counted from 1: the header's, or the first row's where there is none.
+    `spaced` says that spaces stand between a delimiter and a quote.
     """
 
     delimiter: str
@@ -47,6 +48,7 @@ class Layout:
     total: int
     first: int
     has_header: bool
+    spaced: bool
     guesses: Mapping[str, str]
 
 
@@ -62,11 +64,14 @@ def find_layout(path: Path, form: Form, options: Mapping[str, Any]) -> Layout:
     first, told = _beginning(sample)
     delimiter, how = _delimiter(sample[first - 1 :], told, options)
     declared = tuple(options.get("columns", ()))
-    header, total, empty = _walk(path, form, delimiter, first, width=len(declared))
+    spaced = _is_spaced(sample, delimiter)
+    header, total, empty = _walk(path, form, delimiter, first, width=len(declared), spaced=spaced)
     columns = declared or _header(path, header, first)
     if not declared:
         _refuse_data(path, header, sample[first - 1 :], delimiter, first)
     guesses = {"delimiter": f"{DELIMITERS.get(delimiter, delimiter)} ({how})"}
+    if spaced:
+        guesses["quotes"] = "with spaces before them"
     if empty:
         guesses["empty rows"] = f"{empty:,} passed over"
     return Layout(
@@ -75,6 +80,7 @@ def find_layout(path: Path, form: Form, options: Mapping[str, Any]) -> Layout:
         total=total,
         first=first,
         has_header=not declared,
+        spaced=spaced,
         guesses=guesses,
     )
 
@@ -118,7 +124,17 @@ def _fit(sample: Sequence[str], delimiter: str) -> tuple[int, int]:
     return (sum(count == wide for count in rows), wide) if wide > 1 else (0, 0)
 
 
-def _walk(path: Path, form: Form, delimiter: str, first: int, *, width: int) -> tuple[list[str], int, int]:
+def _is_spaced(sample: Sequence[str], delimiter: str) -> bool:
+    """Say whether cells begin with spaces and a quote, as some programs write them: the quote encloses the cell."""
+    with suppress(csv.Error):
+        rows = csv.reader(sample, delimiter=delimiter)
+        return any(cell[:1] == " " and cell.lstrip(" ")[:1] == '"' for cells in rows for cell in cells)
+    return False
+
+
+def _walk(
+    path: Path, form: Form, delimiter: str, first: int, *, width: int, spaced: bool
+) -> tuple[list[str], int, int]:
     """Parse every row; return the header's cells (none with declared columns), how many rows follow, how many empty.
 
     A row that is not parsed counts: it is rejected when it is read.
@@ -127,7 +143,7 @@ def _walk(path: Path, form: Form, delimiter: str, first: int, *, width: int) -> 
     rows = empty = 0
     longer = 0
     with open_text(path, form) as lines:
-        reader = csv.reader(from_line(lines, first), delimiter=delimiter, strict=True)
+        reader = csv.reader(from_line(lines, first), delimiter=delimiter, strict=True, skipinitialspace=spaced)
         while True:
             start = first + reader.line_num
             try:
@@ -152,12 +168,13 @@ def _walk(path: Path, form: Form, delimiter: str, first: int, *, width: int) -> 
 def _refuse_unparsed(path: Path, form: Form, start: int, problem: str) -> None:
     """Raise when the rest of the file cannot be told into rows; a quote inside a cell concerns its row alone."""
     if "unexpected end of data" in problem:
-        line = opening_line(path, form.encoding, start)
+        line, after = opening_quote(path, form.encoding, start)
         raise FileFault(
             f"{path.name}: the quote that opens in line {line} is never closed",
             hint='close it, or double a quote that belongs to the text (""); was the file cut off?',
             file=path.name,
             row=line,
+            value=shown(after),
             rule="quotes",
         )
     if "field limit" in problem:

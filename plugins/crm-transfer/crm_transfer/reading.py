@@ -17,6 +17,9 @@ from crm_transfer.form import Form, examine, open_text
 from crm_transfer.layout import Layout, find_layout, from_line
 from crm_transfer.report import shown
 
+_LINE: Final = "error_line"
+"""The member under which a reject file keeps a line that is no object: there it can be put right."""
+
 
 def open_csv(path: Path, options: Mapping[str, Any]) -> Source:
     """Open delimited text: options `encoding`, `delimiter` and, for a file without a header line, `columns`.
@@ -45,13 +48,14 @@ def open_json_lines(path: Path, options: Mapping[str, Any]) -> Source:
     """
     form = examine(path, options)
     names: dict[str, None] = {}
-    total = 0
+    total, torn = 0, False
     for _, line in _numbered(path, form):
         total += 1
         cells = _flat_object(line)
+        torn = torn or isinstance(cells, str)
         if isinstance(cells, dict):
             names.update(dict.fromkeys(cells))
-    columns = tuple(names)
+    columns = tuple(names) + ((_LINE,) if torn and _LINE not in names else ())
     return Source(
         columns=columns,
         guesses={"encoding": form.found, **form.remarks},
@@ -77,10 +81,13 @@ def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Sequence[str]],
 def write_json_lines(
     path: Path, columns: Sequence[str], rows: Iterable[Sequence[str]], options: Mapping[str, Any]
 ) -> None:
-    """Write rows as JSON lines, empty cells left out; a lone surrogate is escaped, as JSON may."""
+    """Write rows as JSON lines; a lone surrogate is escaped, as JSON may.
+
+    The first row has every column, so that the file has them when it is read again; the others leave empty cells out.
+    """
     with path.open("w", encoding=options.get("encoding", "utf-8"), errors="backslashreplace") as file:
-        for row in rows:
-            cells = {name: cell for name, cell in zip(columns, row, strict=True) if cell}
+        for at, row in enumerate(rows):
+            cells = {name: cell for name, cell in zip(columns, row, strict=True) if cell or not at}
             file.write(json.dumps(cells, ensure_ascii=False) + "\n")
 
 
@@ -126,7 +133,12 @@ def _csv_rows(path: Path, form: Form, layout: Layout) -> Iterator[SourceRow | Ba
             yield line
 
     with open_text(path, form) as lines:
-        reader = csv.reader(remembered(from_line(lines, first)), delimiter=layout.delimiter, strict=True)
+        reader = csv.reader(
+            remembered(from_line(lines, first)),
+            delimiter=layout.delimiter,
+            strict=True,
+            skipinitialspace=layout.spaced,
+        )
         if layout.has_header:
             next(reader, None)
         while True:
@@ -202,11 +214,10 @@ def _numbered(path: Path, form: Form) -> Iterator[tuple[int, str]]:
 
 
 def _json_rows(path: Path, form: Form, columns: Sequence[str]) -> Iterator[SourceRow | BadRow]:
-    first = columns[:1]
     for number, line in _numbered(path, form):
         found = _flat_object(line)
         if isinstance(found, str):
-            saved = [line.strip(), *[""] * (len(columns) - 1)] if first else []
+            saved = [line.strip() if name == _LINE else "" for name in columns]
             yield BadRow(number, saved, "json", found, value=shown(line.strip()))
             continue
         cells = [found.get(name, "") for name in columns]
@@ -219,9 +230,11 @@ def _json_rows(path: Path, form: Form, columns: Sequence[str]) -> Iterator[Sourc
 def _flat_object(line: str) -> dict[str, str] | str:
     """Return the cells of one JSON object by column, or in words why the line is none."""
     try:
-        found = json.loads(line, parse_float=str, parse_int=str, object_pairs_hook=_no_doubles)
+        found = json.loads(line.strip(), parse_float=str, parse_int=str, object_pairs_hook=_no_doubles)
+    except json.JSONDecodeError as error:
+        return f"the line is no JSON object: {error.msg} at character {error.pos + 1}; correct it"
     except ValueError as error:
-        return f"the line is no JSON object ({error}); correct it"
+        return f"the line is no JSON object: {error}; correct it"
     except RecursionError:
         return "the line is nested too deeply; flatten it"
     if not isinstance(found, dict):

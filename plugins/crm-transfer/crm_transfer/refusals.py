@@ -29,20 +29,21 @@ def _mark(error: UnicodeError) -> tuple[str, int]:
 codecs.register_error(_MARK, _mark)
 
 
-def undecodable(path: Path, encoding: str) -> FileFault:
-    """Say in which row and column the first byte stands that the encoding does not know."""
-    row, at, cell, name = _first_undecodable(path, encoding)
-    bad = _BAD.search(cell)
+def undecodable(path: Path, encoding: str, controls: re.Pattern[str] | None = None) -> FileFault:
+    """Say in which row and column the first byte stands that the encoding does not know.
+
+    `controls` finds the characters that text of a one-byte encoding never has.
+    """
+    row, at, cell, name = _first_bad(path, encoding, controls or _BAD)
+    bad = (controls or _BAD).search(cell)
     unit = 1 if not encoding.startswith(("utf-16", "utf-32")) else 4
-    bytes_ = " ".join(f"0x{ord(character) - 0xDC00:02X}" for character in bad[0][:unit]) if bad else "?"
+    bytes_ = " ".join(f"0x{ord(character) % 0xDC00:02X}" for character in bad[0][:unit]) if bad else "?"
     what = f"the bytes {bytes_} are" if " " in bytes_ else f"the byte {bytes_} is"
     column = f"column {at}" + (f" ({name!r})" if name else "")
     official = encoding.upper().removesuffix("-SIG")
-    known = "" if official.startswith("UTF") else f"; the mapping declares {official}, and it may be another one"
     return FileFault(
         f"{path.name}: row {row}, {column}: {what} not {official}",
-        hint='declare the encoding in the mapping: [file] encoding = "windows-1252" (western), "windows-1256" '
-        f'(Persian, Arabic), "windows-1251" (Cyrillic) ...; with --suggest: --encoding windows-1252{known}',
+        hint=_way_out(encoding),
         file=path.name,
         row=row,
         column=name or str(at),
@@ -51,7 +52,16 @@ def undecodable(path: Path, encoding: str) -> FileFault:
     )
 
 
-def _first_undecodable(path: Path, encoding: str) -> tuple[int, int, str, str]:
+def _way_out(encoding: str) -> str:
+    if encoding.startswith(("utf-16", "utf-32")):
+        return "the file is damaged or was cut off: export it again, best as UTF-8"
+    others = '"windows-1252" (western), "windows-1256" (Persian, Arabic), "windows-1251" (Cyrillic) ...'
+    if encoding.startswith("utf-8"):
+        return f"declare the encoding in the mapping: [file] encoding = {others}; with --suggest: --encoding windows-1252"
+    return f"the mapping declares {encoding}, and it is another one: {others}"
+
+
+def _first_bad(path: Path, encoding: str, bad: re.Pattern[str]) -> tuple[int, int, str, str]:
     """Return row, column, cell and the column's name; the cell is empty when a row before it cannot be parsed."""
     with path.open(encoding=encoding, errors=_MARK, newline="") as lines:
         first = lines.readline()
@@ -62,7 +72,7 @@ def _first_undecodable(path: Path, encoding: str) -> tuple[int, int, str, str]:
         try:
             for cells in reader:
                 for at, cell in enumerate(cells, 1):
-                    if _BAD.search(cell):
+                    if bad.search(cell):
                         name = header[at - 1] if at <= len(header) else ""
                         return start, at, cell, name
                 header = header or [cell.strip() for cell in cells]
@@ -72,15 +82,15 @@ def _first_undecodable(path: Path, encoding: str) -> tuple[int, int, str, str]:
     return start, 1, "", ""
 
 
-def opening_line(path: Path, encoding: str, start: int) -> int:
-    """Walk the record that starts in line `start` to find the line of its last opening quote."""
-    opened, quoted = start, False
+def opening_quote(path: Path, encoding: str, start: int) -> tuple[int, str]:
+    """Walk the record that starts in line `start` to its last opening quote; return its line, and what follows it."""
+    opened, quoted, after = start, False, ""
     with path.open(encoding=encoding, newline="") as lines:
         for number, line in enumerate(lines, 1):
             if number < start:
                 continue
-            for character in line:
+            for at, character in enumerate(line):
                 if character == '"':
                     quoted = not quoted
-                    opened = number if quoted else opened
-    return opened
+                    opened, after = (number, line[at + 1 :].strip()) if quoted else (opened, after)
+    return opened, after

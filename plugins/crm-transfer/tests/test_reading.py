@@ -131,8 +131,8 @@ def test_json_lines_become_columns(tmp_path: Path) -> None:
     path = write(tmp_path, '{"a": 1.10, "b": {"c": true}}\n{"a": null, "d": ["x", "y"]}\n[1]\n')
     source = open_json_lines(path, {})
     rows = list(source.rows)
-    assert ("a", "b.c", "d") == source.columns
-    assert [["1.10", "true", ""], ["", "", "x,y"]] == [rows[0].cells, rows[1].cells]
+    assert ("a", "b.c", "d", "error_line") == source.columns
+    assert [["1.10", "true", "", ""], ["", "", "x,y", ""]] == [rows[0].cells, rows[1].cells]
     assert "json" == rows[2].rule  # type: ignore[union-attr]
 
 
