@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from decimal import Decimal
+from decimal import MAX_PREC, Context, Decimal
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
@@ -28,6 +28,8 @@ from crm_transfer.mapping import FieldMap, FileForm
 Cells = Sequence[str]
 Text = Callable[[Cells], str]
 Value = Callable[[Cells], Any]
+_EXACT: Final = Context(prec=MAX_PREC)
+"""No digit is rounded away before it is seen; shifting the point takes no memory for the precision."""
 
 
 @attrs.frozen(kw_only=True)
@@ -106,16 +108,16 @@ def _integer(reading: Reading, text: Text) -> Value:
 
 def _decimal(reading: Reading, text: Text) -> Value:
     number, scale = reading.number, reading.declared.declaration.scale
-    unit = Decimal(10) ** scale
 
     def read(cells: Cells) -> Decimal | None:
         value = text(cells)
         if not value:
             return None
         found = number(value)
-        if found * unit != (found * unit).to_integral_value():
+        scaled = found.scaleb(scale, _EXACT)
+        if scaled != scaled.to_integral_value():
             raise BadCell("scale", f"is finer than {scale} digits after the point; round it")
-        whole(found * unit)
+        whole(scaled)
         return found
 
     return read

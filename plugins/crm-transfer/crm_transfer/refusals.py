@@ -57,7 +57,9 @@ def _way_out(encoding: str) -> str:
         return "the file is damaged or was cut off: export it again, best as UTF-8"
     others = '"windows-1252" (western), "windows-1256" (Persian, Arabic), "windows-1251" (Cyrillic) ...'
     if encoding.startswith("utf-8"):
-        return f"declare the encoding in the mapping: [file] encoding = {others}; with --suggest: --encoding windows-1252"
+        return (
+            f"declare the encoding in the mapping: [file] encoding = {others}; with --suggest: --encoding windows-1252"
+        )
     return f"the mapping declares {encoding}, and it is another one: {others}"
 
 
