@@ -19,6 +19,7 @@ import attrs
 
 from crm_transfer.errors import FileFault, MappingError
 from crm_transfer.refusals import undecodable
+from crm_transfer.report import shown
 
 _BLOCK: Final = 1 << 20
 _HEAD: Final = 4096
@@ -54,12 +55,16 @@ _STREAMS: Final = ("/dev/", "/proc/")
 
 @attrs.frozen(kw_only=True)
 class Form:
-    """Encoding, how it was found, SHA-256 of the bytes, whether a NUL is anywhere, and when the file was looked at."""
+    """Encoding, how it was found, SHA-256 of the bytes, and when the file was looked at.
+
+    `has_nul` says whether a NUL is anywhere in it, `has_marks` whether byte order marks stand elsewhere than in front.
+    """
 
     encoding: str
     found: str
     digest: str
     has_nul: bool
+    has_marks: bool
     remarks: Mapping[str, str]
     stamp: tuple[int, int, int, int]
 
@@ -77,6 +82,13 @@ def regular_file(path: Path) -> None:
             f"{what} can be read only once, and an import reads its file several times",
             hint="write it to a file first: ... > data.csv",
             file=name,
+            rule="file",
+        )
+    if any("\udc80" <= character <= "\udcff" for character in str(path.absolute())):
+        raise FileFault(
+            f"{shown(name)}: the name, or that of a folder above it, is no UTF-8, so the ledger cannot keep it",
+            hint="rename it",
+            file=shown(path.name),
             rule="file",
         )
     try:
@@ -263,7 +275,7 @@ def _decode_all(path: Path, file: Any, encoding: str, found: str) -> Form:
     unicode = None if encoding.startswith("utf") else codecs.getincrementaldecoder("utf-8")("strict")
     controls = encoding.startswith("iso8859")
     digest = hashlib.sha256()
-    has_nul, lost, ascii_only = False, 0, True
+    has_nul, has_marks, lost, ascii_only = False, False, 0, True
     stamp = _stamp(file)
     while True:
         block = file.read(_BLOCK)
@@ -276,7 +288,7 @@ def _decode_all(path: Path, file: Any, encoding: str, found: str) -> Form:
         if controls and _CONTROLS.search(text):
             raise undecodable(path, encoding, _CONTROLS)
         unicode = unicode if unicode is not None and _goes_on(unicode, block) else None
-        has_nul = has_nul or "\0" in text
+        has_nul, has_marks = has_nul or "\0" in text, has_marks or "\ufeff" in text
         lost += text.count("\ufffd")
         if not block:
             break
@@ -288,7 +300,13 @@ def _decode_all(path: Path, file: Any, encoding: str, found: str) -> Form:
         else {}
     )
     return Form(
-        encoding=encoding, found=found, digest=digest.hexdigest(), has_nul=has_nul, remarks=remarks, stamp=stamp
+        encoding=encoding,
+        found=found,
+        digest=digest.hexdigest(),
+        has_nul=has_nul,
+        has_marks=has_marks,
+        remarks=remarks,
+        stamp=stamp,
     )
 
 

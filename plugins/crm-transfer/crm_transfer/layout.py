@@ -37,7 +37,7 @@ _YEARS: Final = range(1900, 2101)
 
 @attrs.frozen(kw_only=True)
 class Layout:
-    """Delimiter, columns, how many rows follow, the lines before the header's, and in words what was found.
+    """Delimiter, columns, the header's cells as they stand, how many rows follow, and in words what was found.
 
     `first` is the line on which reading begins, counted from 1: the header's, or the first row's where there is none.
     `spaced` says that spaces stand between a delimiter and a quote.
@@ -45,6 +45,7 @@ class Layout:
 
     delimiter: str
     columns: tuple[str, ...]
+    header: tuple[str, ...]
     total: int
     first: int
     has_header: bool
@@ -77,6 +78,7 @@ def find_layout(path: Path, form: Form, options: Mapping[str, Any]) -> Layout:
     return Layout(
         delimiter=delimiter,
         columns=columns,
+        header=tuple(header) or columns,
         total=total,
         first=first,
         has_header=not declared,
@@ -85,9 +87,14 @@ def find_layout(path: Path, form: Form, options: Mapping[str, Any]) -> Layout:
     )
 
 
-def from_line(lines: Iterable[str], first: int) -> Iterator[str]:
-    """Return the lines from the one numbered `first` on."""
-    return islice(iter(lines), first - 1, None)
+def from_line(lines: Iterable[str], first: int, form: Form) -> Iterator[str]:
+    """Return the lines from the one numbered `first` on, without the marks of files that were put together."""
+    rest = islice(iter(lines), first - 1, None)
+    return map(_without_mark, rest) if form.has_marks else rest
+
+
+def _without_mark(line: str) -> str:
+    return line.removeprefix("\ufeff")
 
 
 def _beginning(sample: Sequence[str]) -> tuple[int, str]:
@@ -143,7 +150,7 @@ def _walk(
     rows = empty = 0
     longer = 0
     with open_text(path, form) as lines:
-        reader = csv.reader(from_line(lines, first), delimiter=delimiter, strict=True, skipinitialspace=spaced)
+        reader = csv.reader(from_line(lines, first, form), delimiter=delimiter, strict=True, skipinitialspace=spaced)
         while True:
             start = first + reader.line_num
             try:

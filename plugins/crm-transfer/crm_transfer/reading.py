@@ -124,7 +124,7 @@ def _refuse_others(path: Path, form: Form) -> None:
 
 def _csv_rows(path: Path, form: Form, layout: Layout) -> Iterator[SourceRow | BadRow]:
     columns, first = layout.columns, layout.first
-    width, names = len(columns), list(columns)
+    width, header = len(columns), list(layout.header)
     text: list[str] = []
 
     def remembered(lines: Iterable[str]) -> Iterator[str]:
@@ -134,7 +134,7 @@ def _csv_rows(path: Path, form: Form, layout: Layout) -> Iterator[SourceRow | Ba
 
     with open_text(path, form) as lines:
         reader = csv.reader(
-            remembered(from_line(lines, first)),
+            remembered(from_line(lines, first, form)),
             delimiter=layout.delimiter,
             strict=True,
             skipinitialspace=layout.spaced,
@@ -146,10 +146,10 @@ def _csv_rows(path: Path, form: Form, layout: Layout) -> Iterator[SourceRow | Ba
             text.clear()
             try:
                 for cells in reader:
-                    if len(cells) == width and any(cells) and cells != names and not (form.has_nul and _nul_in(cells)):
+                    if len(cells) == width and any(cells) and cells != header and not (form.has_nul and _nul_in(cells)):
                         yield SourceRow(number, cells)
                     elif any(cells):
-                        yield _misfit(number, cells, columns, layout.delimiter, cut=not text[-1].endswith(("\r", "\n")))
+                        yield _misfit(number, cells, layout, cut=not text[-1].endswith(("\r", "\n")))
                     number = first + reader.line_num
                     text.clear()
                 return
@@ -176,17 +176,14 @@ def _nul_in(cells: Sequence[str]) -> bool:
     return any("\0" in cell for cell in cells)
 
 
-def _misfit(number: int, cells: list[str], columns: Sequence[str], delimiter: str, *, cut: bool) -> BadRow:
+def _misfit(number: int, cells: list[str], layout: Layout, *, cut: bool) -> BadRow:
     """Return a row that does not fit its header; `cut` says that the file ends in it."""
-    width = len(columns)
-    if cells == list(columns):
+    width, delimiter = len(layout.columns), layout.delimiter
+    if cells == list(layout.header):
         message = "the row is the header line again; were files put together? delete it"
         return BadRow(number, cells, "header", message, value=shown(delimiter.join(cells)))
     if len(cells) == width:
-        at = next(index for index, cell in enumerate(cells) if "\0" in cell)
-        message = "the cell has a NUL character, which no database keeps; the reject file has the row without it"
-        bare = [cell.replace("\0", "") for cell in cells]
-        return BadRow(number, bare, "nul", message, columns[at], shown(cells[at]))
+        return _with_nul(number, cells, layout.columns)
     count = "1 cell" if len(cells) == 1 else f"{len(cells)} cells"
     few, way = (
         ("fewer", "fill it up")
@@ -197,6 +194,13 @@ def _misfit(number: int, cells: list[str], columns: Sequence[str], delimiter: st
         way = "the file ends in it: was it cut off? export it again, or fill the row up"
     message = f"the row has {count}, {few} than the {width} of the header; {way}"
     return BadRow(number, _padded(cells, width, delimiter), "columns", message, value=shown(delimiter.join(cells)))
+
+
+def _with_nul(number: int, cells: list[str], columns: Sequence[str]) -> BadRow:
+    at = next(index for index, cell in enumerate(cells) if "\0" in cell)
+    message = "the cell has a NUL character, which no database keeps; the reject file has the row without it"
+    bare = [cell.replace("\0", "") for cell in cells]
+    return BadRow(number, bare, "nul", message, columns[at], shown(cells[at]))
 
 
 def _padded(cells: list[str], width: int, delimiter: str) -> list[str]:
@@ -222,7 +226,7 @@ def _json_rows(path: Path, form: Form, columns: Sequence[str]) -> Iterator[Sourc
             continue
         cells = [found.get(name, "") for name in columns]
         if _nul_in(cells):
-            yield _misfit(number, cells, columns, ",", cut=False)
+            yield _with_nul(number, cells, columns)
         else:
             yield SourceRow(number, cells)
 

@@ -138,14 +138,15 @@ def test_a_symbolic_link_and_a_name_of_any_script_are_files_like_others(folder: 
     assert (0, True) == (code, out.startswith("مشتریان ԱԲԳ.csv: 2 rows read = 0 created, 0 updated, 2 unchanged"))
 
 
-def test_a_name_that_is_no_text_is_imported_too(folder: Path, crm: Call) -> None:
+def test_a_name_that_is_no_text_is_refused_before_the_ledger_is_asked_to_keep_it(folder: Path, crm: Call) -> None:
     name = os.fsdecode(b"caf\xe9.csv")
     try:
-        (folder / name).write_text("no,name\n1,Ada\n,Eve\n", encoding="utf-8")
+        many(folder / name, 1)
     except OSError:
         pytest.skip("NOT RUN: this file system knows no such names")
-    code, out, _ = bring(crm, name, "--json")
-    assert (3, 1) == (code, json.loads(out)["created"])
+    code, out, said = bring(crm, name, "--json")
+    message = "caf\\udce9.csv: the name, or that of a folder above it, is no UTF-8, so the ledger cannot keep it"
+    assert (1, "", message, "rename it") == (code, out, error_of(said)["message"], error_of(said)["hint"])
 
 
 # What changes while it is read
