@@ -22,6 +22,7 @@ from crm_transfer.spill import Spill
 RANK: Final = ("unchanged", "updated", "created", "rejected")
 """What became of a row is the highest of what became of its records."""
 _LONGEST_KEY: Final = 400
+_SCIENTIFIC: Final = re.compile(r"[0-9]+[.,][0-9]+E\+[0-9]+", re.ASCII)
 _UNFIT: Final = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 
 
@@ -124,10 +125,13 @@ class Chunk:
         if row.error is not None or (reader.applies is not None and not reader.applies(row.cells)):
             return None
         key = reader.key(row.cells)
-        if key and len(key) <= _LONGEST_KEY and (key.isprintable() or not _UNFIT.search(key)):
+        cut = "E+" in key and _SCIENTIFIC.fullmatch(key)
+        if key and not cut and len(key) <= _LONGEST_KEY and (key.isprintable() or not _UNFIT.search(key)):
             return key
         if not key:
             message = f"is empty, so the {reader.kind.name} has no key; give it one"
+        elif cut:
+            message = "is in scientific notation: a spreadsheet cut it; export the column as text"
         else:
             message = f"is no key: at most {_LONGEST_KEY} characters, and no control characters; correct it"
         row.error = BadCell("key", message, column=reader.key_columns, value=key)

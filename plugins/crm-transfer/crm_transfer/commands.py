@@ -142,6 +142,7 @@ def _run(
     dry_run: bool,
     rejects: Path | None,
 ) -> ImportReport:
+    from crm_transfer.errors import FileFault
     from crm_transfer.importing import import_file, import_plan, resume_import
     from crm_transfer.mapping import load_mapping
     from crm_transfer.plan import load_plan
@@ -164,8 +165,9 @@ def _run(
             if wanted not in {crm.registry.named(each.type).name for each in read.records}:
                 raise UsageError(f"{mapping} makes no {type_name}", hint="name a type that one of its [[record]] has")
             return import_file(crm, file, read, dry_run=dry_run, progress=told, rejects=rejects)
-        except (Exception, KeyboardInterrupt):
-            if not dry_run:
+        except (Exception, KeyboardInterrupt) as error:
+            refused = going_on is not None and isinstance(error, (FileFault, UsageError))
+            if not dry_run and not refused:
                 with suppress(CrmError):  # a storage that fails may not even tell what was begun
                     _say_how_to_go_on(crm, begun)
             raise

@@ -21,7 +21,7 @@ from crm_transfer.cells import key_text
 from crm_transfer.errors import FileFault, MappingError
 from crm_transfer.form import Form, open_text
 from crm_transfer.refusals import DELIMITERS, opening_quote
-from crm_transfer.report import shown
+from crm_transfer.report import ERROR_COLUMNS, shown
 
 _SAMPLE: Final = 50
 _SHORT: Final = 100
@@ -65,7 +65,12 @@ def find_layout(path: Path, form: Form, options: Mapping[str, Any]) -> Layout:
     first, told = _beginning(sample)
     delimiter, how = _delimiter(sample[first - 1 :], told, options)
     declared = tuple(options.get("columns", ()))
+    twice = _twice(declared)
+    if twice:
+        raise MappingError(f"[file] columns names {twice!r} more than once", hint="give each column a name of its own")
     spaced = _is_spaced(sample, delimiter)
+    has_header = not declared or _is_header(sample[first - 1 :], delimiter, declared)
+    declared = () if has_header else declared
     header, total, empty = _walk(path, form, delimiter, first, width=len(declared), spaced=spaced)
     columns = declared or _header(path, header, first)
     if not declared:
@@ -81,7 +86,7 @@ def find_layout(path: Path, form: Form, options: Mapping[str, Any]) -> Layout:
         header=tuple(header) or columns,
         total=total,
         first=first,
-        has_header=not declared,
+        has_header=has_header,
         spaced=spaced,
         guesses=guesses,
     )
@@ -94,7 +99,7 @@ def from_line(lines: Iterable[str], first: int, form: Form) -> Iterator[str]:
 
 
 def _without_mark(line: str) -> str:
-    return line.removeprefix("\ufeff")
+    return line.lstrip("\ufeff")
 
 
 def _beginning(sample: Sequence[str]) -> tuple[int, str]:
@@ -103,7 +108,7 @@ def _beginning(sample: Sequence[str]) -> tuple[int, str]:
     found = _SEP.fullmatch(sample[0].lstrip("\ufeff")) if sample else None
     if found:
         first, told = 2, found[1]
-    while first <= len(sample) and not sample[first - 1].strip("\r\n"):
+    while first <= len(sample) and not sample[first - 1].strip("\ufeff\r\n"):
         first += 1
     return first, told
 
@@ -129,6 +134,14 @@ def _fit(sample: Sequence[str], delimiter: str) -> tuple[int, int]:
         rows.extend(len(cells) for cells in csv.reader(sample, delimiter=delimiter) if cells)
     wide = rows[0] if rows else 0
     return (sum(count == wide for count in rows), wide) if wide > 1 else (0, 0)
+
+
+def _is_header(sample: Sequence[str], delimiter: str, declared: Sequence[str]) -> bool:
+    """Say whether the first line is a header after all, as that of a reject file is: it has the declared names."""
+    with suppress(csv.Error, StopIteration):
+        names = [" ".join(cell.split()) for cell in next(csv.reader(sample, delimiter=delimiter))]
+        return names in ([*declared], [*declared, *ERROR_COLUMNS])
+    return False
 
 
 def _is_spaced(sample: Sequence[str], delimiter: str) -> bool:
@@ -166,6 +179,14 @@ def _walk(
                 break
             except csv.Error as error:
                 _refuse_unparsed(path, form, start, str(error))
+                if not header and not width:
+                    raise FileFault(
+                        f"{path.name}: a quote stands inside a name of the header line",
+                        hint="quote the whole name and double the quotes in it",
+                        file=path.name,
+                        row=start,
+                        rule="quotes",
+                    ) from None
                 rows += 1
     if header and rows and longer == rows:
         raise _trailing(path, header, delimiter)
@@ -224,8 +245,7 @@ def _header(path: Path, cells: Sequence[str], line: int) -> tuple[str, ...]:
             column=shown(nul),
             rule="nul",
         )
-    counts = Counter(key_text(name) for name in columns)
-    twice = next((name for name in columns if counts[key_text(name)] > 1), "")
+    twice = _twice(columns)
     if twice:
         places = [at for at, name in enumerate(columns, 1) if key_text(name) == key_text(twice)]
         raise FileFault(
@@ -238,6 +258,12 @@ def _header(path: Path, cells: Sequence[str], line: int) -> tuple[str, ...]:
             rule="header",
         )
     return columns
+
+
+def _twice(columns: Sequence[str]) -> str:
+    """Return the first name that another column has too, invisible marks aside; empty when there is none."""
+    counts = Counter(key_text(name) for name in columns)
+    return next((name for name in columns if counts[key_text(name)] > 1), "")
 
 
 def _refuse_data(path: Path, header: Sequence[str], sample: Sequence[str], delimiter: str, line: int) -> None:

@@ -9,7 +9,7 @@ import csv
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TextIO
 
 from crm_core.extend import BadRow, Importer, Source, SourceRow
 from crm_transfer.errors import FileFault
@@ -55,6 +55,8 @@ def open_json_lines(path: Path, options: Mapping[str, Any]) -> Source:
         torn = torn or isinstance(cells, str)
         if isinstance(cells, dict):
             names.update(dict.fromkeys(cells))
+    if not names:
+        raise _no_objects(path, torn=torn)
     columns = tuple(names) + ((_LINE,) if torn and _LINE not in names else ())
     return Source(
         columns=columns,
@@ -66,6 +68,22 @@ def open_json_lines(path: Path, options: Mapping[str, Any]) -> Source:
     )
 
 
+def _no_objects(path: Path, *, torn: bool) -> FileFault:
+    if not torn:
+        return FileFault(
+            f"{path.name} is empty: no line has anything in it",
+            hint="export it again, or leave it out of the plan",
+            file=path.name,
+            rule="empty",
+        )
+    return FileFault(
+        f"{path.name}: no line is a JSON object with a member",
+        hint="write one object a line; delimited text is named .csv, or say which it is: [file] format",
+        file=path.name,
+        rule="json",
+    )
+
+
 def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Sequence[str]], options: Mapping[str, Any]) -> None:
     """Write rows as delimited text of the same encoding and delimiter, verbatim.
 
@@ -73,9 +91,19 @@ def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Sequence[str]],
     """
     encoding = options.get("encoding", "utf-8")
     with path.open("w", encoding=encoding, errors="backslashreplace", newline="") as file:
-        writer = csv.writer(file, delimiter=options.get("delimiter", ","), lineterminator="\n")
+        writer = csv.writer(_Lines(file), delimiter=options.get("delimiter", ","), lineterminator="\r\n")
         writer.writerow(columns)
         writer.writerows(rows)
+
+
+class _Lines:
+    """Writes with LF the lines of a csv writer that ends them with CR LF, so that it quotes a cell with either."""
+
+    def __init__(self, file: TextIO) -> None:
+        self._file = file
+
+    def write(self, line: str) -> None:
+        self._file.write(line.removesuffix("\r\n") + "\n")
 
 
 def write_json_lines(
@@ -140,7 +168,7 @@ def _csv_rows(path: Path, form: Form, layout: Layout) -> Iterator[SourceRow | Ba
             skipinitialspace=layout.spaced,
         )
         if layout.has_header:
-            next(reader, None)
+            next((cells for cells in reader if cells), None)
         while True:
             number = first + reader.line_num
             text.clear()
@@ -204,10 +232,13 @@ def _with_nul(number: int, cells: list[str], columns: Sequence[str]) -> BadRow:
 
 
 def _padded(cells: list[str], width: int, delimiter: str) -> list[str]:
-    """Fit cells to the header so that a rejected row can be written back: what is too much joins the last cell."""
+    """Fit cells to the header so that a rejected row can be written back: what is too much joins the last cell.
+
+    A NUL is left out: hardly a program that could correct the row would open the file.
+    """
     if len(cells) > width:
-        return [*cells[: width - 1], delimiter.join(cells[width - 1 :])]
-    return cells + [""] * (width - len(cells))
+        cells = [*cells[: width - 1], delimiter.join(cells[width - 1 :])]
+    return [cell.replace("\0", "") for cell in cells] + [""] * (width - len(cells))
 
 
 def _numbered(path: Path, form: Form) -> Iterator[tuple[int, str]]:
@@ -234,7 +265,7 @@ def _json_rows(path: Path, form: Form, columns: Sequence[str]) -> Iterator[Sourc
 def _flat_object(line: str) -> dict[str, str] | str:
     """Return the cells of one JSON object by column, or in words why the line is none."""
     try:
-        found = json.loads(line.strip(), parse_float=str, parse_int=str, object_pairs_hook=_no_doubles)
+        found = json.loads(line.strip().lstrip("\ufeff"), parse_float=str, parse_int=str, object_pairs_hook=_no_doubles)
     except json.JSONDecodeError as error:
         return f"the line is no JSON object: {error.msg} at character {error.pos + 1}; correct it"
     except ValueError as error:

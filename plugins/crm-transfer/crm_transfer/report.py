@@ -13,6 +13,8 @@ SHOWN: Final = 1_000
 """How many rejected rows a report names; the reject file has them all."""
 
 
+ERROR_COLUMNS: Final = ("error_row", "error_column", "error_rule", "error_message")
+"""What a reject file says of each row, in columns after the file's own."""
 _LONGEST: Final = 80
 _LISTED: Final = 50
 

@@ -21,7 +21,7 @@ from crm_transfer.errors import BadCell, FileFault, MappingError
 from crm_transfer.form import regular_file
 from crm_transfer.lookup import Lookup
 from crm_transfer.mapping import RowMapping
-from crm_transfer.report import SHOWN, FileReport, ImportReport, RowError, listed, shown
+from crm_transfer.report import ERROR_COLUMNS, SHOWN, FileReport, ImportReport, RowError, listed, shown
 from crm_transfer.spill import Rejected, Spill, Waiting
 
 _SMALLEST, _LARGEST, _FIRST = 500, 2_000, 1_000
@@ -30,7 +30,6 @@ _LOCK_SECONDS: Final = 0.03
 _ATTEMPTS: Final = 3
 _RARELY: Final = 100_000
 """New objects between two searches for cycles of garbage: several chunks."""
-ERROR_COLUMNS: Final = ("error_row", "error_column", "error_rule", "error_message")
 
 Progress = Callable[[int, int, str], None]
 

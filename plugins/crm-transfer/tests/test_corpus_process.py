@@ -199,7 +199,7 @@ def test_a_file_of_an_import_that_was_cut_off_may_not_have_changed(folder: Path,
     path.write_bytes(whole.replace(b"Name 7\n", b"Name 8\n"))
     code, out, said = crm("import", "--resume", "last", "--json")
     error = error_of(said)
-    assert (1, "", "changed", "p.csv") == (code, out, error["rule"], error["file"])
+    assert (1, "", "changed", "p.csv", 1) == (code, out, error["rule"], error["file"], len(said.splitlines()))
     assert "p.csv: changed since the import began" in error["message"]
     assert re.search(r"say --resume (\w{13}) again; .* or take back: crm ledger undo \1$", error["hint"])
     path.unlink()
