@@ -8,7 +8,7 @@ from typing import Final
 
 from crm_core.records.schema import Column, Manifest, Table
 from crm_core.values.currencies import EXPONENTS
-from crm_storage_sql.where import quote
+from crm_storage_sql.dialect import quote
 
 PREFIX: Final = "v_"
 _DAY_SHIFT: Final = 13 * 3600
