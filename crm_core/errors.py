@@ -128,5 +128,12 @@ class StorageLocked(StorageError):
     """Another process holds the database for longer than the time-out."""
 
 
+class StorageConflict(StorageError):
+    """The database ended this transaction in favour of another one (deadlock, serialization): nothing of it was kept.
+
+    The whole of it may be tried again, and a lone write of a service is, by itself.
+    """
+
+
 class StorageFull(StorageError):
     """The disk is full; the transaction at hand was rolled back."""
