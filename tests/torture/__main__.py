@@ -15,12 +15,12 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import perf_counter
 from types import ModuleType
-from typing import Any
 
 import attrs
 from rich.console import Console
 from rich.table import Table
 
+from tests import databases
 from tests.distributions import installed
 from tests.torture import Broken, Finding
 from tests.torture.backends import Backend, backends, open_quickly
@@ -72,7 +72,7 @@ def as_table(findings: Sequence[Finding]) -> Table:
 
 
 def _findings(names: Sequence[str], folder: Path, long: bool) -> Iterator[Finding]:
-    at_hand = list(backends())
+    at_hand = list(backends(folder, wheel=long))
     instrument_sqlite()
     open_quickly()
     for backend in at_hand:
@@ -82,49 +82,47 @@ def _findings(names: Sequence[str], folder: Path, long: bool) -> Iterator[Findin
     jobs: list[_Job] = []
     for backend in at_hand:
         if isinstance(backend, Backend):
-            # The checks of a server share its one database, so they go one after the other.
-            groups = [[check] for check in checks] if backend.files else [checks]
-            jobs += [_Job(backend, group, folder / f"{backend.name}-{at}", long) for at, group in enumerate(groups)]
-    done = _at_once(jobs)
+            jobs += [_Job(backend, check, folder / f"{backend.name}-{at}", long) for at, check in enumerate(checks)]
+    _at_once(jobs)
     for check in checks:
         for backend in at_hand:
             if isinstance(backend, str):
                 name, _, why = backend.partition(": ")
                 yield Finding(promise=check.PROMISE, storage=name, state="NOT RUN", figure=why)
             else:
-                mine = [one for one in done if one["of"] == (check.__name__, backend.name)]
-                yield from (Finding(**{name: value for name, value in one.items() if name != "of"}) for one in mine)
+                (job,) = [one for one in jobs if (one.check, one.backend) == (check, backend)]
+                yield from job.found()
 
 
 @attrs.frozen
 class _Job:
-    """Checks on one storage that run one after the other, in a process of their own."""
+    """One check on one storage, in a process of its own."""
 
     backend: Backend
-    checks: list[ModuleType]
+    check: ModuleType
     place: Path
     long: bool
 
     def run(self) -> None:
-        """Make the checks and leave what was found in a file."""
-        self.place.mkdir()
-        found: list[dict[str, Any]] = []
-        for check in self.checks:
-            for finding in _checked(check, self.backend, self.place / check.__name__, self.long):
-                found.append({**attrs.asdict(finding), "of": (check.__name__, self.backend.name)})
-        self.place.with_suffix(".found").write_bytes(pickle.dumps(found))
+        """Make the check and leave what was found in a file."""
+        try:
+            found = list(_checked(self.check, self.backend, self.place, self.long))
+            self.place.with_suffix(".found").write_bytes(pickle.dumps(found))
+        finally:
+            if not self.backend.files:
+                databases.drop_all()
 
-    def found(self) -> list[dict[str, Any]]:
+    def found(self) -> list[Finding]:
         """Return what `run` left; nothing of a process that died is a failure too."""
         file = self.place.with_suffix(".found")
         if file.exists():
-            found: list[dict[str, Any]] = pickle.loads(file.read_bytes())
+            found: list[Finding] = pickle.loads(file.read_bytes())
             return found
-        lost = {"storage": self.backend.name, "state": "FAILED", "figure": "its process ended before it"}
-        return [{"promise": c.PROMISE, **lost, "of": (c.__name__, self.backend.name)} for c in self.checks]
+        told = "its process ended before it"
+        return [Finding(promise=self.check.PROMISE, storage=self.backend.name, state="FAILED", figure=told)]
 
 
-def _at_once(jobs: Sequence[_Job]) -> list[dict[str, Any]]:
+def _at_once(jobs: Sequence[_Job]) -> None:
     """Run jobs, some at a time: most of their time is waiting for the disk."""
     waiting, running = list(jobs), set[int]()
     sys.stdout.flush()
@@ -139,7 +137,6 @@ def _at_once(jobs: Sequence[_Job]) -> list[dict[str, Any]]:
                     os._exit(0)
             running.add(pid)
         running.discard(os.wait()[0])
-    return [one for job in jobs for one in job.found()]
 
 
 def _checked(check: ModuleType, backend: Backend, place: Path, long: bool) -> Iterator[Finding]:

@@ -32,9 +32,7 @@ def run(backend: Backend, place: Path, long: bool) -> Iterator[Finding]:
         return
     before = _state(work)
     back_up(work, file)
-    for path in work.iterdir():
-        if path.name != "crm.toml":
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
+    backend.wipe(work)
     restore(work, file)
     require(_state(work) == before, "after a wipe and a restore the content is another")
     flips = _flips(work, file, place / "flipped.crm", 1500 if long else 20)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -101,19 +100,15 @@ def run(backend: Backend, place: Path, long: bool) -> Iterator[Finding]:
 
 
 def _prepare(backend: Backend, place: Path) -> None:
-    backend.make(place)
-    if not backend.files:
-        return
-    for path in place.iterdir():
-        if path.name != "crm.toml":
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
+    backend.settle(place)
     _fill(backend, place)
 
 
 def _again(backend: Backend, template: Path, work: Path) -> None:
-    backend.again(template, work, lambda crm: None)
-    if not backend.files:
-        _fill(backend, work)
+    if backend.files:
+        backend.again(template, work, lambda crm: None)
+    else:
+        _prepare(backend, work)
 
 
 def _fill(backend: Backend, place: Path) -> None:

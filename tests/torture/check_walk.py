@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import os
-import shutil
 from collections.abc import Iterator
 from contextlib import redirect_stdout
 from pathlib import Path
@@ -26,9 +25,7 @@ def run(backend: Backend, place: Path, long: bool) -> Iterator[Finding]:
         def open(self, path: Path) -> Storage:
             workspace = path / "work"
             if not workspace.exists():
-                backend.make(workspace)
-                if backend.files:
-                    _empty(workspace)
+                backend.settle(workspace)
             return backend.opened(workspace)
 
     os.environ["CRM_STORAGE_STEPS"] = str(steps)
@@ -38,10 +35,3 @@ def run(backend: Backend, place: Path, long: bool) -> Iterator[Finding]:
     told = said.getvalue().strip().rpartition(": ")[2]
     require(int(told.split()[0].replace(",", "")) >= steps, f"only {told}")
     yield Finding(promise=PROMISE, storage=backend.name, state="held", figure=told)
-
-
-def _empty(workspace: Path) -> None:
-    """Leave the settings alone: the walk brings its own tables."""
-    for path in workspace.iterdir():
-        if path.name != "crm.toml":
-            shutil.rmtree(path) if path.is_dir() else path.unlink()

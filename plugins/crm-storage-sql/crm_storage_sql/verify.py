@@ -8,7 +8,7 @@ from typing import Final
 
 from crm_core.records.schema import Manifest, Table
 from crm_core.values import format_id
-from crm_storage_sql.ddl import index_name
+from crm_storage_sql.dialect import index_name
 
 _SHOWN: Final = 20
 """Faults of one kind that are told; a damaged file has thousands that mean the same."""
