@@ -7,9 +7,9 @@ from pathlib import Path
 
 from crm_core import CRM, CrmError
 from tests.torture import Broken, Finding, require
-from tests.torture.backends import Backend
+from tests.torture.backends import NOW, Backend
 from tests.torture.faults import KILLED, Mode, faults, in_child, rewriting
-from tests.torture.world import ACTIONS, NOW, Action, fill, require_sound, state
+from tests.torture.world import ACTIONS, Action, fill, require_sound, state
 
 PROMISE = "crash safety: statement k fails"
 
