@@ -33,6 +33,7 @@ _TAKEN: Final = (
     "X-ABLABEL",
 )
 """Properties that the columns of contacts are made from."""
+_MADE: Final = frozenset({*OWN, *_TAKEN, _RAW})
 _NO_LABELS: Final = frozenset({"pref", "internet", "x400", "voice"})
 _ERRORS: Final = "X-CRM-ERROR-"
 _MOST, _KINDS = 50, 300
@@ -73,7 +74,7 @@ def open_vcard(path: Path, options: Mapping[str, Any]) -> Source:
         total=total,
         digest=digest,
         options={**options, "encoding": encoding},
-        own=(*OWN, *_TAKEN, _RAW, *(name for name in columns if name.endswith(" TYPE"))),
+        own=tuple(name for name in columns if name in _MADE or name.endswith(" TYPE")),
     )
 
 

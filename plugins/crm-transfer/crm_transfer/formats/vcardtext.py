@@ -9,7 +9,7 @@ from __future__ import annotations
 import binascii
 import quopri
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
 import attrs
@@ -55,19 +55,14 @@ class Property:
 
 @attrs.define
 class Card:
-    """One card: the line it begins in, its lines put together again, what is wrong with it."""
+    """One card: the line it begins in, its lines put together again, its version, what is wrong with it."""
 
     number: int
     lines: list[str] = attrs.field(factory=list)
     size: int = 0
+    version: str = ""
     fault: BadCell | None = None
     binaries: int = 0
-
-    @property
-    def version(self) -> str:
-        """The version it declares."""
-        found = next((line for line in self.lines if line.upper().startswith("VERSION:")), "")
-        return found.partition(":")[2].strip()
 
     def properties(self) -> list[Property]:
         """Return its properties.
@@ -146,6 +141,8 @@ def _take(card: Card, line: str, number: int, *, skipping: bool, encoding: str, 
         card.lines[-1] += text if card.version == "2.1" else text[1:]
     else:
         card.lines.append(text)
+        if text[:8].upper() == "VERSION:":
+            card.version = text[8:].strip()
     return False
 
 

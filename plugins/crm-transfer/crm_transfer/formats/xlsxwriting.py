@@ -18,13 +18,14 @@ _UNFIT: Final = re.compile(r"[\x00-\x08\x0b-\x1f\ufffe\uffff]|_(?=x[0-9A-Fa-f]{4
 """What XML cannot hold, the carriage return that it would turn into another line end, and what looks like an escape."""
 _TITLE: Final = re.compile(r"[\[\]:*?/\\\x00-\x1f]")
 _PHONE: Final = re.compile(r"[+-][0-9 ()./-]*", re.ASCII)
+_ERROR: Final = re.compile(r"#(?:N/A|DIV/0!|NAME\?|[A-Z_]{3,14}!)")
 _DIGITS: Final = 15
 _ROWS, _LONGEST = 1_048_576, 32_767
 
 
 def write_sheet(path: Path, columns: Sequence[str], rows: Iterable[Sequence[str]], *, title: str) -> None:
-    """Write rows of text to the only sheet of a new file."""
-    with _sheet(path, title) as (append, text):
+    """Write rows of text to the only sheet of a new file; errors of a spreadsheet stay errors."""
+    with _sheet(path, title, errors=True) as (append, text):
         append([text(name) for name in columns])
         for row in rows:
             append([text(cell) if cell else None for cell in row])
@@ -62,7 +63,9 @@ XLSX_EXPORT: Final = Exporter(
 
 
 @contextmanager
-def _sheet(path: Path, title: str) -> Iterator[tuple[Callable[[list[Any]], None], Callable[[str], Any]]]:
+def _sheet(
+    path: Path, title: str, *, errors: bool = False
+) -> Iterator[tuple[Callable[[list[Any]], None], Callable[[str], Any]]]:
     """Give a function that appends a row, and one that makes a cell of text, which is never taken for a formula."""
     from openpyxl import Workbook
     from openpyxl.cell import WriteOnlyCell
@@ -78,7 +81,7 @@ def _sheet(path: Path, title: str) -> Iterator[tuple[Callable[[list[Any]], None]
                 hint="leave the column out with --columns, or write --format csv or jsonl",
             )
         cell = WriteOnlyCell(sheet, value=_UNFIT.sub(_escaped, value))
-        cell.data_type = "s"  # whatever it looks like
+        cell.data_type = "e" if errors and _ERROR.fullmatch(value) else "s"  # whatever else it looks like
         return cell
 
     try:
