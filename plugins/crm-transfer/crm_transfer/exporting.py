@@ -13,6 +13,8 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any, Final, TextIO
 
+import attrs
+
 from crm_core import CRM, RecordService
 from crm_core.errors import CrmError, UsageError
 from crm_core.extend import ExportColumn, Exporter
@@ -154,7 +156,8 @@ def write_csv_export(path: Path | None, columns: Sequence[ExportColumn], rows: I
     """Write comma-separated UTF-8; a text that a spreadsheet would run as a formula gets an apostrophe in front."""
     count = 0
     with _target(path) as file:
-        writer = csv.writer(file, lineterminator="\n")
+        # The writer quotes a carriage return only where its own line end has one; without quotes it would end the row.
+        writer = csv.writer(_LineFeeds(file), lineterminator="\r\n")
         writer.writerow([column.name for column in columns])
         for row in rows:
             writer.writerow([_csv_cell(value) for value in row])
@@ -203,6 +206,17 @@ def exporter_for(crm: CRM, wanted: str | None, path: Path | None) -> Exporter:
     if found is None:
         raise UsageError(f"no installed plugin writes the format {wanted!r}", hint=f"formats: {', '.join(known)}")
     return found
+
+
+@attrs.frozen
+class _LineFeeds:
+    """A file whose lines end as those of every other text file here."""
+
+    file: TextIO
+
+    def write(self, line: str) -> None:
+        """Write one line that ends with a carriage return and a line feed."""
+        self.file.write(line[:-2] + "\n")
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 from crm_core.errors import CrmError
 from crm_core.extend import ExportColumn, Exporter
 
-_GROUP: Final = 20_000
+_GROUP: Final = 5_000
 """Rows of one row group: what is in memory at a time."""
 _DIGITS: Final = 38
 

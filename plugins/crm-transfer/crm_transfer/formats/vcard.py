@@ -138,7 +138,7 @@ def _examine(path: Path, options: Mapping[str, Any]) -> tuple[str, str]:
         raise MappingError(
             f"[file] encoding: {declared!r} is no encoding", hint='such as "utf-8" or "windows-1256"'
         ) from None
-    if not marked and b"\0" in head and not found.startswith("utf-16"):
+    if not marked and head.count(0) > len(head) // 5 and not found.startswith("utf-16"):
         raise FileFault(
             f"{path.name} is no text, or UTF-16 without a byte order mark",
             hint='if it is UTF-16, declare it in the mapping: [file] encoding = "utf-16-le" (or "utf-16-be")',
