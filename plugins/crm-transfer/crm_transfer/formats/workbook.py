@@ -216,7 +216,6 @@ class Strings:
         self._file: IO[bytes] = tempfile.TemporaryFile(prefix="crm-import-")  # noqa: SIM115 - closed by `close`
         self._ends = array("Q", [0])
         self._texts: mmap.mmap | None = None
-        self.blank: set[str] = set()
         try:
             if part is not None:
                 self._fill(workbook, part)
@@ -262,8 +261,6 @@ class Strings:
             elif name == "si":
                 text = unescaped("".join(pieces))
                 pieces.clear()
-                if not text.strip():
-                    self.blank.add(str(len(self._ends) - 1))
                 self._file.write(text.encode("utf-8", "surrogatepass"))
                 self._ends.append(self._file.tell())
 

@@ -7,6 +7,8 @@ or take the digits of long numbers (openpyxl, calamine: floats), and none can st
 from __future__ import annotations
 
 import hashlib
+import marshal
+import tempfile
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -20,6 +22,8 @@ from crm_transfer.formats.typed import Form, forms_in, number_writer, time_write
 from crm_transfer.formats.workbook import LARGEST, Sheet, Strings, Style, Workbook, parser_of, reading, unescaped
 
 _COLUMNS: Final = 16_384
+_BATCH: Final = 200
+"""Rows that are written to the temporary file together."""
 _CELL: Final = 131_072
 """The longest text of a cell, as in delimited text; a spreadsheet itself allows 32,767 characters."""
 
@@ -29,16 +33,18 @@ Cell = tuple[int, str, str, str]
 
 @attrs.frozen(kw_only=True)
 class _Layout:
-    """What the first walk through a sheet found: the columns and their places, the header's row, how many rows."""
+    """What a walk through a sheet found: the columns with their places, and how many rows there are."""
 
     columns: tuple[str, ...]
     places: tuple[int, ...]
-    header: int
     total: int
 
 
 def open_xlsx(path: Path, options: Mapping[str, Any]) -> Source:
     """Open a sheet of a spreadsheet.
+
+    The sheet is parsed once, to its end, so that a fault shows before anybody takes a row of it; its cells wait in a
+    temporary file.
 
     Options: `sheet` (its name; the first one that is shown when left out), `header` (the row of the column names; the
     first row that is not empty when left out), `columns` (names, for a sheet without a header line).
@@ -46,16 +52,15 @@ def open_xlsx(path: Path, options: Mapping[str, Any]) -> Source:
     Raises:
         FileFault: the file as a whole cannot be read; nothing of it may be imported.
     """
-    with Workbook(path) as book:
+    with Workbook(path) as book, book.strings() as strings:
         sheet, how = book.sheet(str(options.get("sheet", "")))
-        styles = book.styles()
-        with book.strings() as strings:
-            layout = _look_through(book, sheet, strings, options)
-        times, epoch = styles, book.epoch_1904
+        styles, cells = book.styles(), Kept()
+        layout = _look_through(book, sheet, strings, options, cells)
+        rows = _rows(cells, layout, styles, forms_in(options), epoch_1904=book.epoch_1904)
     return Source(
         columns=layout.columns,
         guesses={"sheet": how},
-        rows=_rows(path, sheet, layout, times, forms_in(options), epoch_1904=epoch),
+        rows=rows,
         total=layout.total,
         digest=_digest(path),
         options={**options, "sheet": sheet.name},
@@ -78,24 +83,26 @@ XLSX: Final = Importer(
 )
 
 
-def _look_through(book: Workbook, sheet: Sheet, strings: Strings, options: Mapping[str, Any]) -> _Layout:
-    """Walk through the sheet once: its form is right to the end before anybody takes a row of it."""
+def _look_through(book: Workbook, sheet: Sheet, strings: Strings, options: Mapping[str, Any], kept: Kept) -> _Layout:
     declared = tuple(options.get("columns", ()))
     wanted = int(options.get("header") or 0)
-    header, names = 0, dict(enumerate(declared))
+    has_header, names = bool(declared), dict(enumerate(declared))
     filled: set[int] = set()
-    total = 0
-    for number, cells in _sheet_rows(book, sheet):
-        given = [cell for cell in cells if _is_given(cell, strings)]
+    for number, found in _sheet_rows(book, sheet):
+        cells = [_given(book.path, cell, strings) for cell in found]
+        given = [cell for cell in cells if cell[3].strip()]
         if not given or number < wanted:
             continue
-        if not declared and not header:
+        if not has_header:
             if wanted and number > wanted:
-                raise FileFault(f"{book.path.name}: row {wanted} of {sheet.name!r} is empty, so it is no header")
-            header = number
-            names = {at: " ".join(_text(book, strings, cell).split()) for cell in given for at in [cell[0]]}
+                raise FileFault(
+                    f"{book.path.name}: row {wanted} of {sheet.name!r} is empty, so it is no header",
+                    hint="say which row has the names of the columns: [file] header = ...",
+                )
+            has_header = True
+            names = {cell[0]: " ".join(_written(cell).split()) for cell in given}
             continue
-        total += 1
+        kept.add(number, cells)
         filled.update(cell[0] for cell in given)
     if not names:
         raise FileFault(
@@ -105,7 +112,7 @@ def _look_through(book: Workbook, sheet: Sheet, strings: Strings, options: Mappi
     places = tuple(sorted(names.keys() | filled))
     columns = tuple(names.get(at) or f"column {letters(at)}" for at in places)
     _refuse_doubles(book.path, columns, places)
-    return _Layout(columns=columns, places=places, header=header, total=total)
+    return _Layout(columns=columns, places=places, total=kept.count)
 
 
 def _refuse_doubles(path: Path, columns: Sequence[str], places: Sequence[int]) -> None:
@@ -118,63 +125,83 @@ def _refuse_doubles(path: Path, columns: Sequence[str], places: Sequence[int]) -
         )
 
 
-def _is_given(cell: Cell, strings: Strings) -> bool:
-    _, kind, _, text = cell
-    return text not in strings.blank if kind == "s" else bool((unescaped(text) if "_x" in text else text).strip())
+def _given(path: Path, cell: Cell, strings: Strings) -> Cell:
+    """Return a cell with its own text, where it shares one with others or has escapes in it."""
+    at, kind, style, text = cell
+    if kind == "s":
+        try:
+            return at, kind, style, strings[text]
+        except (IndexError, ValueError):
+            raise FileFault(
+                f"{path.name} is damaged: a cell names the shared text {text!r}, which is not there",
+                hint="open it in a spreadsheet and save it again",
+            ) from None
+    return (at, kind, style, unescaped(text)) if "_x" in text else cell
 
 
-def _text(book: Workbook, strings: Strings, cell: Cell) -> str:
+def _written(cell: Cell) -> str:
     """Return the text of a cell of the header."""
     _, kind, _, text = cell
-    if kind == "s":
-        return _shared(book.path, strings, text)
-    return number_writer(Form())(text) if kind in ("", "n") else unescaped(text)
-
-
-def _shared(path: Path, strings: Strings, number: str) -> str:
-    try:
-        return strings[number]
-    except (IndexError, ValueError):
-        raise FileFault(
-            f"{path.name} is damaged: a cell names the shared text {number!r}, which is not there",
-            hint="open it in a spreadsheet and save it again",
-        ) from None
+    return number_writer(Form())(text) if kind in ("", "n") else text
 
 
 def _rows(
-    path: Path,
-    sheet: Sheet,
-    layout: _Layout,
-    styles: Mapping[str, Style],
-    forms: Mapping[str, Form],
-    *,
-    epoch_1904: bool,
+    kept: Kept, layout: _Layout, styles: Mapping[str, Style], forms: Mapping[str, Form], *, epoch_1904: bool
 ) -> Iterator[SourceRow | BadRow]:
-    width, at = len(layout.columns), {place: index for index, place in enumerate(layout.places)}
+    columns, at = layout.columns, {place: index for index, place in enumerate(layout.places)}
     file = forms.get("", Form())
-    writers = [_Writers(forms.get(name, file), styles, epoch_1904=epoch_1904) for name in layout.columns]
-    with Workbook(path) as book, book.strings() as strings:
-        for number, cells in _sheet_rows(book, sheet):
-            if number <= layout.header:
+    writers = [_Writers(forms.get(name, file), styles, epoch_1904=epoch_1904) for name in columns]
+    for number, cells in kept.rows():
+        texts, wrong = [""] * len(columns), None
+        for place, kind, style, text in cells:
+            index = at.get(place)
+            if index is None:  # white space in a column without a name
                 continue
-            texts = [""] * width
-            given, wrong = False, None
-            for place, kind, style, text in cells:
-                index = at.get(place)
-                if index is None:
-                    continue
-                try:
-                    found = _shared(path, strings, text) if kind == "s" else writers[index].text(kind, style, text)
-                except BadCell as bad:
-                    found, wrong = text, wrong or bad.at(layout.columns[index], text)
-                if "\0" in found:
-                    found, wrong = found.replace("\0", ""), wrong or _nul(layout.columns[index], found)
-                texts[index] = found
-                given = given or bool(found.strip())
-            if wrong is not None:
-                yield BadRow(number, texts, wrong.rule, wrong.message, wrong.column, wrong.value[:80])
-            elif given:
-                yield SourceRow(number, texts)
+            try:
+                found = writers[index].text(kind, style, text)
+            except BadCell as bad:
+                found, wrong = text, wrong or bad.at(columns[index], text)
+            if "\0" in found:
+                found, wrong = found.replace("\0", ""), wrong or _nul(columns[index], found)
+            texts[index] = found
+        if wrong is not None:
+            yield BadRow(number, texts, wrong.rule, wrong.message, wrong.column, wrong.value[:80])
+        else:
+            yield SourceRow(number, texts)
+
+
+class Kept:
+    """The cells of a sheet in a temporary file, row by row; it goes when they were read or nobody will."""
+
+    def __init__(self) -> None:
+        """Begin an empty one."""
+        self._file = tempfile.TemporaryFile(prefix="crm-import-")  # noqa: SIM115 - closed by `__del__`
+        self._waiting: list[tuple[int, list[Cell]]] = []
+        self.count = 0
+
+    def __del__(self) -> None:
+        """Drop the file."""
+        self._file.close()
+
+    def add(self, number: int, cells: list[Cell]) -> None:
+        """Keep a row."""
+        self._waiting.append((number, cells))
+        self.count += 1
+        if len(self._waiting) >= _BATCH:
+            self._put()
+
+    def rows(self) -> Iterator[tuple[int, list[Cell]]]:
+        """Yield the rows that were kept."""
+        self._put()
+        self._file.seek(0)
+        while size := self._file.read(8):
+            yield from marshal.loads(self._file.read(int.from_bytes(size)))
+        self._file.close()
+
+    def _put(self) -> None:
+        content = marshal.dumps(self._waiting)
+        self._file.write(len(content).to_bytes(8) + content)
+        self._waiting.clear()
 
 
 class _Writers:
@@ -188,7 +215,7 @@ class _Writers:
         self._times = {style: kinds[kind] for style, kind in styles.items()}
 
     def text(self, kind: str, style: str, text: str) -> str:
-        """Return the text of a cell that is no shared text."""
+        """Return the text of a cell."""
         if kind in ("", "n"):
             return self._times.get(style, self._number)(text) if text else ""
         if kind == "b":
@@ -199,7 +226,7 @@ class _Writers:
             )
         if kind == "d":
             return text.replace("T", " ").removesuffix(" 00:00:00")
-        return unescaped(text)
+        return text
 
 
 def _nul(column: str, text: str) -> BadCell:
