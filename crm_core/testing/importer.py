@@ -295,7 +295,8 @@ class ImporterContract(ABC):
             command = next((each for each in crm.host.commands() if each.name == name), None)
         assert command is not None, f'no plugin brings `crm {name}`: pip install "crm-core[standard]"'
         module, _, attribute = command.target.partition(":")
-        target: click.Command = import_object(module, attribute)
+        target = import_object(module, attribute)
+        assert isinstance(target, click.Command), f"{command.target} is no command"
         printed = io.StringIO()
         with click.Context(click.Group("crm"), info_name="crm") as root:
             at = session()
