@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from time import perf_counter
+from time import perf_counter, process_time
 
 from crm_core import CRM
 from crm_transfer import export_records, exporter_for, import_file, parse_mapping
@@ -33,9 +33,11 @@ def run(full: bool) -> list[Row]:
             told = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
             figures[work] = tuple(map(float, told))
     rows = [at_most(f"import XLSX, {size:,} rows", figures["import"][0], SECONDS * size / FULL_SIZE, unit="s")]
-    rows.append(Row(name="  of it reading the sheet, twice", ours=figures["read"][0], unit="s"))
+    rows.append(Row(name="  of it processor time", ours=figures["import"][2], unit="s"))
+    rows.append(Row(name="  reading the sheet alone", ours=figures["read"][0], unit="s"))
     rows.append(at_most("  peak memory", figures["import"][1], MEGABYTES, unit="MB"))
     rows.append(Row(name=f"export XLSX, {size:,} rows", ours=figures["export"][0], unit="s"))
+    rows.append(Row(name="  of it processor time", ours=figures["export"][2], unit="s"))
     rows.append(at_most("  peak memory", figures["export"][1], MEGABYTES, unit="MB"))
     return rows
 
@@ -97,4 +99,4 @@ def _peak() -> float:
 
 
 if __name__ == "__main__":
-    print(measure(sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])), _peak())
+    print(measure(sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])), _peak(), process_time())
