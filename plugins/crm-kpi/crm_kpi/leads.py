@@ -42,7 +42,7 @@ def _leads(q: MetricQuery) -> Any:
     if not q.counts_organisations:
         columns = [customers.c.id.label("unit_id"), func.min(first).label("first_at")]
         columns += [sale.scalar_subquery().label("sale_at"), win.scalar_subquery().label("won_at")]
-        # Grouped by its key: SQLite would dissolve a plain subquery, and look up sale and win for every mention of them.
+        # Grouped by its key, because SQLite dissolves a plain subquery and looks up sale and win for each mention.
         return select(*columns).where(_is_lead(t), *q.within(first)).group_by(customers.c.id).subquery("leads")
     source, unit = q.unit_of(customers, customers.c.id)
     members = (
@@ -77,7 +77,9 @@ def _firsts(q: MetricQuery) -> Any:
     customers = q.tables.customers
     first = customers.c.first_contact_at
     if not q.counts_organisations:
-        return select(customers.c.id.label("unit_id"), first.label("first_at")).where(_is_lead(q.tables)).subquery("leads")
+        return (
+            select(customers.c.id.label("unit_id"), first.label("first_at")).where(_is_lead(q.tables)).subquery("leads")
+        )
     source, unit = q.unit_of(customers, customers.c.id)
     mine = select(unit.label("unit_id"), case((customers.c.role == LEAD_ROLE, first)).label("first_at"))
     return _of_heads(q, mine.select_from(source).subquery("members"), "first_at")
