@@ -23,7 +23,6 @@ from crm_core.ledger.facade import Ledger
 from crm_core.ledger.history import History
 from crm_core.ledger.session import Session
 from crm_core.ledger.tables import LEDGER_TABLES
-from crm_core.ledger.undo import Undo
 from crm_core.ledger.work import Operation, Transaction, UnitOfWork
 from crm_core.records import TOPICS, Record
 from crm_core.services.customers import ContactPointService, CustomerService, RelationService
@@ -40,6 +39,7 @@ from crm_core.values import Clock, SystemClock
 if TYPE_CHECKING:
     from sqlalchemy import CompoundSelect, Select
 
+    from crm_core.ledger.undo import Undo
     from crm_core.query.tables import Tables
     from crm_core.services.metrics import MetricService
     from crm_core.services.segments import SegmentService
@@ -321,9 +321,13 @@ class CRM:
         )
         self._assemble_services()
         delivery = Delivery(self.storage, self.registry, self.host, work, self.session.history, SystemClock(), self)
+        self.ledger = Ledger(work, self.session.history, self._undo, delivery)
+
+    def _undo(self) -> Undo:
+        from crm_core.ledger.undo import Undo  # what few commands need
+
         normalise = {name: service._normalised for name, service in self._services.items()}
-        undo = Undo(self.storage, self.registry, work, self.session.history, normalise)
-        self.ledger = Ledger(work, self.session.history, undo, delivery)
+        return Undo(self.storage, self.registry, self._work, self.session.history, normalise)
 
     def _assemble_services(self) -> None:
         session, types = self.session, self.registry.types
