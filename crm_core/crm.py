@@ -403,16 +403,21 @@ def upgrade_workspace(url_or_dir: str | Path, *, dry_run: bool = False) -> Upgra
 
     A storage that is not embedded refuses to be opened by `CRM.open` until this was done.
     """
-    given = str(url_or_dir)
-    settings = load_settings(given) if Path(given).is_dir() else settings_for_url(given)
-    host = Host.open(settings)
-    storage = _open_storage(_scheme(host, settings.storage_url), settings)
+    settings, host, storage = opened_storage(url_or_dir)
     try:
         wanted = registry_of(settings, host).manifest(LEDGER_TABLES)
         migrations = [found.item for found in host.collect("register_data_migrations")]
         return upgrade(storage, wanted, migrations, dry_run=dry_run)
     finally:
         storage.close()
+
+
+def opened_storage(url_or_dir: str | Path) -> tuple[Settings, Host, Storage]:
+    """Open the storage of a workspace without a CRM on it, whatever state it is in; the caller closes it."""
+    given = str(url_or_dir)
+    settings = load_settings(given) if Path(given).is_dir() else settings_for_url(given)
+    host = Host.open(settings)
+    return settings, host, _open_storage(_scheme(host, settings.storage_url), settings)
 
 
 def _upgrade_needed(missing: UpgradeReport) -> UpgradeNeeded:
@@ -456,4 +461,4 @@ def _open_storage(scheme: StorageScheme | None, settings: Settings) -> Storage:
     return scheme.open(settings.storage_url, options)
 
 
-__all__ = ["CRM", "upgrade_workspace"]
+__all__ = ["CRM", "opened_storage", "upgrade_workspace"]
