@@ -12,6 +12,7 @@ from crm_core import CRM
 from crm_core.errors import PluginError
 from crm_core.extend import Importer, Source
 from crm_transfer.errors import FileFault, MappingError
+from crm_transfer.form import regular_file
 from crm_transfer.mapping import RowMapping, parse_mapping
 
 _HEAD: Final = 1 << 16
@@ -25,10 +26,7 @@ def importer_for(crm: CRM, path: Path, wanted: str = "") -> Importer:
         MappingError: no installed plugin reads such files, or several take this one for theirs.
     """
     known: dict[str, Importer] = {found.item.name: found.item for found in crm.host.collect("register_importers")}
-    if not path.is_file():
-        raise FileFault(
-            f"{path}: there is no such file", hint="check the path; --data names the folder of a plan's files"
-        )
+    regular_file(path)
     if wanted:
         chosen = known.get(wanted)
     else:
@@ -83,7 +81,9 @@ def _recognised(crm: CRM, path: Path) -> Importer | None:
         with path.open("rb") as file:
             head = file.read(_HEAD)
     except OSError as error:
-        raise FileFault(f"{path}: cannot be read: {error.strerror}", hint="check its permissions") from error
+        raise FileFault(
+            f"{path}: cannot be read: {error.strerror}", hint="check its permissions", file=path.name
+        ) from error
     mine: list[Importer] = []
     for found in crm.host.collect("register_importers"):
         importer: Importer = found.item

@@ -22,7 +22,7 @@ from crm_transfer.formats.typed import forms_of
 from crm_transfer.lookup import Lookup
 from crm_transfer.mapping import RowMapping
 from crm_transfer.opening import importer_for, open_source
-from crm_transfer.report import SHOWN, FileReport, ImportReport, RowError
+from crm_transfer.report import ERROR_COLUMNS, SHOWN, FileReport, ImportReport, RowError, listed, shown
 from crm_transfer.spill import Rejected, Spill, Waiting
 
 _SMALLEST, _LARGEST, _FIRST = 500, 2_000, 1_000
@@ -31,7 +31,6 @@ _LOCK_SECONDS: Final = 0.03
 _ATTEMPTS: Final = 3
 _RARELY: Final = 100_000
 """New objects between two searches for cycles of garbage: several chunks."""
-ERROR_COLUMNS: Final = ("error_row", "error_column", "error_rule", "error_message")
 
 Progress = Callable[[int, int, str], None]
 
@@ -284,7 +283,10 @@ class Run:
                     break
                 report.errors.append(error)
             if told.counts.rejected and not self._dry_run:
-                told.rejects_file = str(self._write_rejects(at, job, spill))
+                try:
+                    told.rejects_file = str(self._write_rejects(at, job, spill))
+                except FileFault as fault:  # the rows are in: what became of them must still be told
+                    told.notes.append(f"{fault.message}; {fault.hint}")
 
     def _notes(self, at: int, job: Job) -> list[str]:
         notes = [", ".join(f"{topic}: {found}" for topic, found in job.source.guesses.items())]
@@ -292,7 +294,8 @@ class Run:
             notes.append("the file has zero rows: only a header line")
         unused = [name for name in job.compiled.unused if name not in job.source.own]
         if unused:
-            notes.append(f"columns that the mapping does not use: {', '.join(unused)}")
+            notes.append(f"columns that the mapping does not use: {listed(unused)}")
+        notes += [f"the column {there!r} is taken for {named!r}" for named, there in job.compiled.taken.items()]
         notes += _corrections(job)
         for number, (check, _) in enumerate(job.compiled.checks):
             count = self._checked[at, number]
@@ -318,11 +321,12 @@ class Run:
                 job.importer.write(folder / name, [*columns, *ERROR_COLUMNS], rows, job.source.options)
             except OSError as error:
                 problem = error
+                (folder / name).unlink(missing_ok=True)
                 continue
             return folder / name
         raise FileFault(
             f"the reject file {name} cannot be written: {problem.strerror}",
-            hint="say where it may go with --rejects DIR",
+            hint="import the file again with --rejects DIR: rows that are in will be unchanged",
         ) from problem
 
 
@@ -362,4 +366,4 @@ def _corrections(job: Job) -> list[str]:
 
 def _rejected(at: int, row: Row) -> Rejected:
     error = row.error or BadCell("", "")
-    return Rejected(at, row.number, error.column, error.value[:200], error.rule, error.message, tuple(row.cells))
+    return Rejected(at, row.number, error.column, shown(error.value), error.rule, error.message, tuple(row.cells))

@@ -30,6 +30,7 @@ from crm_transfer.formats.contacts import (
     formed_day,
 )
 from crm_transfer.formats.typed import Form, forms_in
+from crm_transfer.formats.unchanged import Stamp, refuse_change, stamp_of
 from crm_transfer.reading import open_csv, write_csv
 
 _SEVERAL: Final = ":::"
@@ -102,11 +103,13 @@ def open_contacts(dialect: Dialect, path: Path, options: Mapping[str, Any]) -> S
     Raises:
         FileFault: the file as a whole cannot be read, or has other columns.
     """
-    source = open_csv(path, options)
+    source, stamp = open_csv(path, options), stamp_of(path)
     if not dialect.fits(source.columns):
         raise FileFault(
             f"{path.name} has not the columns of {dialect.help}",
             hint="name its format with --format, or make a mapping: crm import --suggest TYPE FILE --format csv",
+            file=path.name,
+            rule="columns",
         )
     looked = _Looked(dialect, source, forms_in(options).get("", Form()).dates)
     columns = (*OWN, *looked.columns)
@@ -117,7 +120,7 @@ def open_contacts(dialect: Dialect, path: Path, options: Mapping[str, Any]) -> S
     return Source(
         columns=columns,
         guesses={**source.guesses, **looked.told},
-        rows=looked.rows(path, options),
+        rows=looked.rows(path, options, stamp),
         total=source.total,
         digest=source.digest,
         options=source.options,
@@ -160,9 +163,10 @@ class _Looked:
         self.points = dialect.columns_with_addresses(self.columns)
         self._labels = {self.columns.index(point.label_column) for point in self.points if point.label_column}
 
-    def rows(self, path: Path, options: Mapping[str, Any]) -> Iterator[SourceRow | BadRow]:
+    def rows(self, path: Path, options: Mapping[str, Any], stamp: Stamp) -> Iterator[SourceRow | BadRow]:
         """Yield the rows of the file, with the cells that were added."""
         added = sum(map(len, self._more.values()))
+        refuse_change(path, stamp)
         for row in open_csv(path, options).rows:
             cells = [*row.cells, *[""] * added]
             if isinstance(row, BadRow):

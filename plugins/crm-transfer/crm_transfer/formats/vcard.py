@@ -15,6 +15,7 @@ from crm_core.extend import BadRow, Importer, Source, SourceRow
 from crm_core.values import email_key, phone_key, text_key
 from crm_transfer.errors import BadCell, FileFault, MappingError
 from crm_transfer.formats.contacts import OWN, Contact, Employers, Point, birthday, contacts_mapping
+from crm_transfer.formats.unchanged import Stamp, refuse_change, stamp_of
 from crm_transfer.formats.vcardtext import Card, Property, card_lines, cards, escaped, split, unescaped
 
 _RAW: Final = "vCard"
@@ -48,6 +49,7 @@ def open_vcard(path: Path, options: Mapping[str, Any]) -> Source:
         FileFault: the file as a whole cannot be read; nothing of it may be imported.
     """
     encoding, digest = _examine(path, options)
+    stamp = stamp_of(path)
     employers, most, others = Employers(), Counter[str](), dict[str, None]()
     total = partial = pictures = 0
     versions: Counter[str] = Counter()
@@ -70,7 +72,7 @@ def open_vcard(path: Path, options: Mapping[str, Any]) -> Source:
     return Source(
         columns=columns,
         guesses=_guesses(encoding, versions, partial, pictures),
-        rows=_rows(path, encoding, columns, employers),
+        rows=_rows(path, encoding, columns, employers, stamp),
         total=total,
         digest=digest,
         options={**options, "encoding": encoding},
@@ -126,10 +128,18 @@ def _examine(path: Path, options: Mapping[str, Any]) -> tuple[str, str]:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise FileFault(
-            f"{path}: cannot be read: {error.strerror}", hint="check the path and its permissions"
+            f"{path}: cannot be read: {error.strerror}",
+            hint="check the path and its permissions",
+            file=path.name,
+            rule="file",
         ) from error
     if not head:
-        raise FileFault(f"{path.name} is empty: not one card", hint="export it again, or leave it out of the plan")
+        raise FileFault(
+            f"{path.name} is empty: not one card",
+            hint="export it again, or leave it out of the plan",
+            file=path.name,
+            rule="empty",
+        )
     marked = next((name for mark, name in _BOMS if head.startswith(mark)), "")
     declared = str(options.get("encoding") or marked or "utf-8")
     try:
@@ -142,6 +152,8 @@ def _examine(path: Path, options: Mapping[str, Any]) -> tuple[str, str]:
         raise FileFault(
             f"{path.name} is no text, or UTF-16 without a byte order mark",
             hint='if it is UTF-16, declare it in the mapping: [file] encoding = "utf-16-le" (or "utf-16-be")',
+            file=path.name,
+            rule="encoding",
         )
     return ("utf-8-sig" if found == "utf-8" and marked else found), digest
 
@@ -153,7 +165,12 @@ def _cards(path: Path, encoding: str) -> Iterator[Card]:
                 card.lines[:] = [line for line in card.lines if not line.upper().startswith(_ERRORS)]
                 yield card
     except UnicodeDecodeError as error:  # UTF-16 that ends within a character
-        raise FileFault(f"{path.name} is not {encoding.upper()}: {error.reason}", hint="export it again") from None
+        raise FileFault(
+            f"{path.name} is not {encoding.upper()}: {error.reason}",
+            hint="export it again",
+            file=path.name,
+            rule="file",
+        ) from None
 
 
 def _guesses(encoding: str, versions: Counter[str], partial: int, pictures: int) -> dict[str, str]:
@@ -176,8 +193,11 @@ def _columns(most: Mapping[str, int], others: Sequence[str]) -> tuple[str, ...]:
     return (*OWN, *named, *others, _RAW)
 
 
-def _rows(path: Path, encoding: str, columns: Sequence[str], employers: Employers) -> Iterator[SourceRow | BadRow]:
+def _rows(
+    path: Path, encoding: str, columns: Sequence[str], employers: Employers, stamp: Stamp
+) -> Iterator[SourceRow | BadRow]:
     at = {name: index for index, name in enumerate(columns)}
+    refuse_change(path, stamp)
     for card in _cards(path, encoding):
         cells = [""] * len(columns)
         cells[at[_RAW]] = "\n".join(card.lines)
@@ -197,6 +217,7 @@ def _rows(path: Path, encoding: str, columns: Sequence[str], employers: Employer
             yield BadRow(card.number, cells, bad.rule, bad.message, bad.column, bad.value[:80])
             continue
         yield SourceRow(card.number, cells)
+    refuse_change(path, stamp)
 
 
 def _contact(properties: Sequence[Property], version: str) -> Contact:

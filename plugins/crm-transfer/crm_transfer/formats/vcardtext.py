@@ -97,6 +97,8 @@ def cards(lines: Iterable[str], name: str, encoding: str) -> Iterator[Card]:
                 raise FileFault(
                     f"{name}: line {number} is outside of any card: {line.strip()[:40]!r}",
                     hint="a vCard file has cards only: BEGIN:VCARD ... END:VCARD",
+                    file=name,
+                    rule="file",
                 )
             continue
         if upper in ("BEGIN:VCARD", "END:VCARD"):
@@ -111,9 +113,13 @@ def cards(lines: Iterable[str], name: str, encoding: str) -> Iterator[Card]:
         raise FileFault(
             f"{name}: the card that begins in line {card.number} is never ended: the file was cut off",
             hint="export it again",
+            file=name,
+            rule="damaged",
         )
     if not found:
-        raise FileFault(f"{name} has no card in it", hint="export it again, or leave it out of the plan")
+        raise FileFault(
+            f"{name} has no card in it", hint="export it again, or leave it out of the plan", file=name, rule="file"
+        )
 
 
 def _take(card: Card, line: str, number: int, *, skipping: bool, encoding: str, file: str) -> bool:
@@ -156,6 +162,8 @@ def _decoded(line: str, number: int, *, encoding: str, file: str, card: Card) ->
         raise FileFault(
             f"{file}: line {number}: the byte 0x{byte:02X} is not {encoding.upper()}",
             hint="name the encoding: --encoding windows-1252 (western), windows-1256 (Persian, Arabic) ...",
+            file=file,
+            rule="encoding",
         )
     try:
         return line.encode(encoding, "surrogateescape").decode(declared[1])

@@ -21,15 +21,14 @@ from xml.parsers import expat
 import attrs
 
 from crm_transfer.errors import FileFault
+from crm_transfer.formats.container import damaged, protected, refuse_other_kinds, too_large
 
 LARGEST: Final = 4 << 30
 """Bytes that all parts may have unpacked: a sheet full to its last row with thirty columns has half of it."""
 _SUSPECT, _RATIO = 32 << 20, 250
 """A part above so many bytes that shrank by more than so many times is no sheet: real ones shrink 5 to 60 times."""
-_DIRECTORY: Final = 16 << 20
 _SMALL_PART: Final = 64 << 20
 _BLOCK: Final = 1 << 16
-_OLE: Final = b"\xd0\xcf\x11\xe0"
 _ESCAPED: Final = re.compile(r"_x([0-9A-Fa-f]{4})_")
 _DAMAGED: Final = (zipfile.BadZipFile, zlib.error, EOFError, struct.error, NotImplementedError, KeyError)
 
@@ -56,14 +55,17 @@ class Workbook:
         """
         self.path = path
         try:
-            _refuse_other_kinds(path)
+            refuse_other_kinds(path)
             self._zip = zipfile.ZipFile(path)
         except OSError as error:
             raise FileFault(
-                f"{path}: cannot be read: {error.strerror}", hint="check the path and its permissions"
+                f"{path}: cannot be read: {error.strerror}",
+                hint="check the path and its permissions",
+                file=path.name,
+                rule="file",
             ) from error
         except _DAMAGED as error:
-            raise _damaged(path, str(error)) from None
+            raise damaged(path, str(error)) from None
         try:
             self._check_sizes()
             self._main = self._main_part()
@@ -88,12 +90,22 @@ class Workbook:
         """
         names = ", ".join(repr(sheet.name) for sheet in self.sheets)
         if not self.sheets:
-            raise FileFault(f"{self.path.name} has no sheet with cells", hint="save it again as XLSX")
+            raise FileFault(
+                f"{self.path.name} has no sheet with cells",
+                hint="save it again as XLSX",
+                file=self.path.name,
+                rule="sheet",
+            )
         if wanted:
             exact = [sheet for sheet in self.sheets if sheet.name == wanted]
             alike = [sheet for sheet in self.sheets if sheet.name.strip().casefold() == wanted.strip().casefold()]
             if not exact and len(alike) != 1:
-                raise FileFault(f"{self.path.name} has no sheet {wanted!r}", hint=f"its sheets: {names}")
+                raise FileFault(
+                    f"{self.path.name} has no sheet {wanted!r}",
+                    hint=f"its sheets: {names}",
+                    file=self.path.name,
+                    rule="sheet",
+                )
             return (exact or alike)[0], f"{(exact or alike)[0].name} (declared)"
         first = next((sheet for sheet in self.sheets if sheet.visible), self.sheets[0])
         if len(self.sheets) == 1:
@@ -112,10 +124,10 @@ class Workbook:
                 while block := stream.read(_BLOCK):
                     size += len(block)
                     if size > limit:
-                        raise _too_large(self.path, f"its part {part} has more than {limit >> 20:,} MB")
+                        raise too_large(self.path, f"its part {part} has more than {limit >> 20:,} MB")
                     yield block
         except _DAMAGED as error:
-            raise _damaged(self.path, f"{part}: {error}") from None
+            raise damaged(self.path, f"{part}: {error}") from None
 
     def strings(self) -> Strings:
         """Return the texts that cells share, kept in a temporary file."""
@@ -146,30 +158,50 @@ class Workbook:
         parts = self._zip.infolist()
         total = sum(part.file_size for part in parts)
         if total > LARGEST:
-            raise _too_large(self.path, f"unpacked it has {total >> 20:,} MB")
+            raise too_large(self.path, f"unpacked it has {total >> 20:,} MB")
         if sum(part.compress_size for part in parts) > self.path.stat().st_size:
-            raise _too_large(self.path, "its parts lie on each other")
+            raise too_large(self.path, "its parts lie on each other")
         for part in parts:
             if part.flag_bits & 1:
-                raise _protected(self.path)
+                raise protected(self.path)
             if part.file_size > _SUSPECT and part.file_size > _RATIO * max(part.compress_size, 1):
                 grown = part.file_size // max(part.compress_size, 1)
-                raise _too_large(self.path, f"its part {part.filename} grows {grown:,} times when it is unpacked")
+                raise too_large(self.path, f"its part {part.filename} grows {grown:,} times when it is unpacked")
 
     def _main_part(self) -> str:
         names = set(self._zip.namelist())
         if "xl/workbook.bin" in names:
-            raise FileFault(f"{self.path.name} is a binary Excel file (XLSB)", hint="save it as XLSX or CSV (UTF-8)")
+            raise FileFault(
+                f"{self.path.name} is a binary Excel file (XLSB)",
+                hint="save it as XLSX or CSV (UTF-8)",
+                file=self.path.name,
+                rule="not_sheet",
+            )
         if "mimetype" in names and "content.xml" in names:
-            raise FileFault(f"{self.path.name} is an OpenDocument file", hint="save it as XLSX or CSV (UTF-8)")
+            raise FileFault(
+                f"{self.path.name} is an OpenDocument file",
+                hint="save it as XLSX or CSV (UTF-8)",
+                file=self.path.name,
+                rule="not_sheet",
+            )
         if "word/document.xml" in names or "ppt/presentation.xml" in names:
-            raise FileFault(f"{self.path.name} is a text document or a presentation", hint="name a spreadsheet")
+            raise FileFault(
+                f"{self.path.name} is a text document or a presentation",
+                hint="name a spreadsheet",
+                file=self.path.name,
+                rule="not_sheet",
+            )
         for kind, target in self._links("_rels/.rels", "").values():
             if kind == "officeDocument" and target in names:
                 return target
         if "xl/workbook.xml" in names:
             return "xl/workbook.xml"
-        raise FileFault(f"{self.path.name} is a ZIP file, not a spreadsheet", hint="unpack it and name the file inside")
+        raise FileFault(
+            f"{self.path.name} is a ZIP file, not a spreadsheet",
+            hint="unpack it and name the file inside",
+            file=self.path.name,
+            rule="not_sheet",
+        )
 
     def _read_main(self) -> tuple[tuple[Sheet, ...], bool]:
         links = self._links(_links_of(self._main), self._main.rpartition("/")[0])
@@ -325,7 +357,7 @@ class reading:  # noqa: N801 - used as a statement: `with reading(path, part):`
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if isinstance(error, (expat.ExpatError, ValueError)):
-            raise _damaged(self._path, f"{self._part}: {error}") from None
+            raise damaged(self._path, f"{self._part}: {error}") from None
 
 
 def unescaped(text: str) -> str:
@@ -366,44 +398,6 @@ def _refuse_doctype(*_: Any) -> None:
     raise expat.ExpatError("it declares a document type, which no spreadsheet does")
 
 
-def _refuse_other_kinds(path: Path) -> None:
-    with path.open("rb") as file:
-        head = file.read(4096)
-        if head.startswith(_OLE):
-            file.seek(0)
-            directory = file.read(1 << 20)
-            if "EncryptedPackage".encode("utf-16-le") in directory:
-                raise _protected(path)
-            raise FileFault(f"{path.name} is an old Excel file (XLS)", hint="save it as XLSX or CSV (UTF-8)")
-        size = file.seek(0, 2)
-        file.seek(max(0, size - (1 << 16) - 22))
-        tail = file.read()
-    if not head:
-        raise FileFault(f"{path.name} is empty: not one sheet", hint="export it again")
-    if not head.startswith(b"PK"):
-        raise FileFault(f"{path.name} is {_what(head)}, not a spreadsheet (XLSX)", hint=_way_out(head))
-    end = tail.rfind(b"PK\x05\x06")
-    if end >= 0 and len(tail) >= end + 16 and struct.unpack_from("<I", tail, end + 12)[0] > _DIRECTORY:
-        raise _too_large(path, "its directory alone has more than 16 MB")
-
-
-def _what(head: bytes) -> str:
-    start = head.lstrip(b"\xef\xbb\xbf \t\r\n")[:200].lower()
-    if start.startswith((b"<!doctype html", b"<html", b"<table", b"<meta")):
-        return "a web page"
-    if start.startswith(b"<?xml") or start.startswith(b"<"):
-        return "an XML file"
-    if start.startswith(b"%pdf"):
-        return "a PDF"
-    return "text" if b"\0" not in head else "something else"
-
-
-def _way_out(head: bytes) -> str:
-    if _what(head) == "text":
-        return "if it is CSV, rename it to end in .csv, or say --format csv"
-    return "open it in a spreadsheet and save it as XLSX"
-
-
 def _links_of(part: str) -> str:
     folder, _, name = part.rpartition("/")
     return f"{folder}/_rels/{name}.rels" if folder else f"_rels/{name}.rels"
@@ -419,22 +413,3 @@ def _resolved(folder: str, target: str) -> str:
         elif step not in ("", ".", ".."):
             found.append(step)
     return "/".join(found)
-
-
-def _protected(path: Path) -> FileFault:
-    return FileFault(
-        f"{path.name} is protected by a password", hint="open it in a spreadsheet and save it without the password"
-    )
-
-
-def _damaged(path: Path, what: str) -> FileFault:
-    return FileFault(
-        f"{path.name} is damaged or was cut off ({what})", hint="copy or export it again; a spreadsheet may repair it"
-    )
-
-
-def _too_large(path: Path, what: str) -> FileFault:
-    return FileFault(
-        f"{path.name} is refused, because it may be a bomb: {what}",
-        hint="a real sheet of that size can be saved as CSV (UTF-8) and imported as such",
-    )

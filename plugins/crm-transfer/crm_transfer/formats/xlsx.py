@@ -98,6 +98,8 @@ def _look_through(book: Workbook, sheet: Sheet, strings: Strings, options: Mappi
                 raise FileFault(
                     f"{book.path.name}: row {wanted} of {sheet.name!r} is empty, so it is no header",
                     hint="say which row has the names of the columns: [file] header = ...",
+                    file=book.path.name,
+                    rule="empty",
                 )
             has_header = True
             names = {cell[0]: " ".join(_written(cell).split()) for cell in given}
@@ -108,6 +110,8 @@ def _look_through(book: Workbook, sheet: Sheet, strings: Strings, options: Mappi
         raise FileFault(
             f"{book.path.name}: the sheet {sheet.name!r} is empty: not even a header line",
             hint="name another one with --sheet, or leave the file out of the plan",
+            file=book.path.name,
+            rule="empty",
         )
     places = tuple(sorted(names.keys() | filled))
     columns = tuple(names.get(at) or f"column {letters(at)}" for at in places)
@@ -122,6 +126,8 @@ def _refuse_doubles(path: Path, columns: Sequence[str], places: Sequence[int]) -
         raise FileFault(
             f"{path.name}: the header has {twice[0]!r} more than once (columns {found})",
             hint="rename one of them: which one is meant could not be told apart",
+            file=path.name,
+            rule="columns",
         )
 
 
@@ -135,6 +141,8 @@ def _given(path: Path, cell: Cell, strings: Strings) -> Cell:
             raise FileFault(
                 f"{path.name} is damaged: a cell names the shared text {text!r}, which is not there",
                 hint="open it in a spreadsheet and save it again",
+                file=path.name,
+                rule="damaged",
             ) from None
     return (at, kind, style, unescaped(text)) if "_x" in text else cell
 
@@ -317,7 +325,9 @@ class _Walk:
 
     def _fault(self, what: str) -> FileFault:
         place = f"{letters(self._column)}{self._row}"
-        return FileFault(f"{self._path.name}: the cell {place} {what}", hint="shorten it")
+        return FileFault(
+            f"{self._path.name}: the cell {place} {what}", hint="shorten it", file=self._path.name, rule="file"
+        )
 
 
 class _Names(defaultdict[str, str]):
