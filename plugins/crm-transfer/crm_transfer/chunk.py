@@ -17,23 +17,13 @@ from crm_transfer.compiled import RecordReader, Reference
 from crm_transfer.errors import BadCell
 from crm_transfer.lookup import Lookup
 from crm_transfer.rowhash import is_same, with_digest
+from crm_transfer.rows import Row
 from crm_transfer.spill import Spill
 
 RANK: Final = ("unchanged", "updated", "created", "rejected")
 """What became of a row is the highest of what became of its records."""
 _LONGEST_KEY: Final = 400
 _UNFIT: Final = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
-
-
-@attrs.define
-class Row:
-    """A row on its way: `error` refuses it, `status` says what became of its records, `waiting` which of them wait."""
-
-    number: int
-    cells: Sequence[str]
-    error: BadCell | None = None
-    status: dict[int, str] = attrs.field(factory=dict)
-    waiting: frozenset[int] = frozenset()
 
 
 @attrs.define
@@ -113,9 +103,24 @@ class Chunk:
 
     def reset(self, *, refused: bool = False) -> None:
         """Forget what was found, to begin anew; rows refused so far stay so with `refused`."""
+        if refused:
+            self._forget_refused()
         self._entries, self._made, self._same = {}, {}, {}
         for row in self._rows:
             row.error, row.status, row.waiting = row.error if refused else None, {}, frozenset()
+
+    def _forget_refused(self) -> None:
+        """Let another row be the first that makes a record that may repeat, where the first one was refused."""
+        refused = [row for row in self._rows if row.error is not None]
+        for at, reader in enumerate(self._readers):
+            if reader.repeats and self._only is None and refused:
+                self._spill.forget(f"{self._file}/{at}", [(row.number, reader.key(row.cells)) for row in refused])
+
+    def known(self, at: int) -> list[tuple[Row, ExternalId, bool]]:
+        """Return the rows whose record of one kind is there already, its entry, and whether the row is unchanged."""
+        entries = [(entry, False) for entry in self._entries.get(at, ())]
+        entries += [(entry, True) for entry in self._same.get(at, ())]
+        return [(entry.row, entry.known, same) for entry, same in entries if entry.known is not None]
 
     # Keys
 
@@ -142,7 +147,7 @@ class Chunk:
     def _take_first(self, at: int) -> None:
         """Of the good rows that make the same record, the first one counts; the others change nothing."""
         entries = self._entries[at]
-        doubles = self._doubles(at, sorted([*entries, *self._same.get(at, ())], key=lambda entry: entry.row.number))
+        doubles = self._doubles(at, sorted([*entries, *self._same.get(at, ())], key=lambda entry: entry.row.order))
         for entry, _ in doubles:
             entry.row.status[at] = "unchanged"
             entry.values = None
@@ -182,7 +187,7 @@ class Chunk:
                     elif reference.required:
                         message = f"is empty, and no {reader.kind.name} is without {reference.field}"
                         raise BadCell("required", message, column=reference.column)
-                    else:
+                    elif not reference.lenient:
                         entry.values[reference.field] = None
             except BadCell as bad:
                 row.error = bad
@@ -222,9 +227,11 @@ class Chunk:
         if found is not None:
             return
         maker = makers.get((reference.target, reference.system, name)) if not reference.by else None
-        if maker is not None and maker < (entry.row.number, at) and maker[1] < at:
+        if maker is not None and maker < (entry.row.order, at) and maker[1] < at:
             return
-        earlier = maker is not None and maker < (entry.row.number, at)
+        if reference.lenient:
+            return
+        earlier = maker is not None and maker < (entry.row.order, at)
         held_up = any(self._readers[other].kind.name == reference.target for other in entry.row.waiting)
         if not self._last and (reference.later or earlier or held_up):
             entry.row.waiting |= {at}
@@ -237,7 +244,7 @@ class Chunk:
         for at, entries in self._entries.items():
             reader = self._readers[at]
             for entry in entries:
-                place = (entry.row.number, at)
+                place = (entry.row.order, at)
                 name = (reader.kind.name, reader.system, entry.key)
                 if entry.row.error is None and makers.get(name, place) >= place:
                     makers[name] = place
@@ -257,7 +264,7 @@ class Chunk:
             assert entry.values is not None, "values were read"
             record = reader.build(entry.values, old)
             stored = entry.known.row_hash if entry.known is not None else None
-            digest = with_digest(stored, None if at in entry.row.waiting else entry.digest, reader.tag)
+            digest = with_digest(stored, None if at in entry.row.waiting else entry.digest or None, reader.tag)
             name = None if entry.known is None and old is not None else (reader.system, entry.key)
             writes.append(Write(record=record, before=old, external=name, known=entry.known, row_hash=digest))
         if not writes:
@@ -285,6 +292,9 @@ class Chunk:
             if not isinstance(found, int):
                 record = self._made.get((reference.target, reference.system), {}).get(name)
                 found = record.id if record is not None else None
+            if found is None and reference.lenient and not reference.required:
+                entry.digest = ""  # asked again next time
+                continue
             if found is None and at not in row.waiting:
                 row.error = BadCell(
                     "reference",
