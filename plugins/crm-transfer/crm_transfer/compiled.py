@@ -369,6 +369,11 @@ class _Part(Columns):
         wanted = self.kind.fields[field.path].declaration.references
         if target is None or target.name != wanted:
             raise MappingError(f"{field.place}: ref must be {wanted!r}, found {field.ref!r}")
+        if field.later and self._views.layout is not None:
+            raise MappingError(
+                f"{field.place}: later cannot be, since a group is written as a whole: nothing of it can wait",
+                hint="import what it points at before, from another file of a plan",
+            )
         if field.by and field.by not in target.fields:
             raise MappingError(f"{field.place}: by: a {target.name} has no {field.by}")
         return Reference(

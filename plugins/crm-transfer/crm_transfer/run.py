@@ -216,7 +216,7 @@ class Run:
         report.counts.add("rejected", len(bad))
 
     def _write(
-        self, chunk: Chunk, rows: Sequence[Row], readers: Sequence[RecordReader] = (), grouping: Grouping | None = None
+        self, chunk: Chunk, rows: Sequence[Row], readers: Sequence[RecordReader], grouping: Grouping | None = None
     ) -> None:
         """Write a chunk in one transaction; when somebody else changed a record meanwhile, do the whole chunk again.
 
@@ -264,8 +264,6 @@ class Run:
         torn = chunk.torn()
         if torn and not self._dry_run:
             raise _Torn
-        for row in torn:  # a dry run takes everything back in the end; only its counts must be those of the real one
-            row.status.clear()
 
     def _adapt(self, rows: int, seconds: float) -> None:
         """Choose the size of the next chunk so that it holds the write lock for about 30 ms."""
@@ -319,7 +317,8 @@ class Run:
         at, number = chunk[0].file, chunk[0].record
         rows = [Row(one.row, list(one.cells), one.row) for one in chunk]
         readers = job.compiled.records
-        self._write(Chunk(self._crm, readers, rows, self._lookup, spill, file=at, only=number, last=last), rows)
+        chunked = Chunk(self._crm, readers, rows, self._lookup, spill, file=at, only=number, last=last)
+        self._write(chunked, rows, readers)
         again: list[Waiting] = []
         rejected: list[Rejected] = []
         of_type = report.of_type(readers[number].kind.name)

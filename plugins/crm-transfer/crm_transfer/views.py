@@ -54,7 +54,9 @@ class Views:
         check_per(per, self._mapping.group, place)
         if self.layout is None or per == "row":
             return self._columns
-        return self.layout.group if per == "group" else self.layout.per_line or self._columns
+        if per == "group":
+            return self.layout.group
+        return self._columns if self.layout.per_line is None else self.layout.per_line
 
     def applies(self, when: Sequence[Condition], per: Per, columns: Columns) -> Holds | None:
         """Return which rows make a record or count for a check; None means all."""
