@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
 
+import attrs
+
 from crm_core.errors import SettingsError
-from crm_core.settings.model import FILE_NAME
+from crm_core.settings.model import FILE_NAME, Settings
 from crm_core.settings.read import load_settings, parse
 
 _EMPTY: Final[Mapping[str, Any]] = MappingProxyType({})
@@ -93,6 +96,35 @@ def add_to_settings(
     if added:
         _replace(file, tomlkit.dumps(document))
     return added
+
+
+def extended_settings(
+    settings: Settings,
+    folder: Path,
+    *,
+    fields: Mapping[str, Mapping[str, Mapping[str, Any]]] = _EMPTY,
+    pipelines: Mapping[str, Mapping[str, Any]] = _EMPTY,
+) -> Settings:
+    """Return the settings as they would be with these own fields and pipelines; only in `folder` a file is written.
+
+    Raises:
+        SettingsError: as in `add_to_settings`, or the settings have no file.
+    """
+    if not fields and not pipelines:
+        return settings
+    if settings.file is None:
+        raise no_file()
+    shutil.copy(settings.file, folder / FILE_NAME)
+    add_to_settings(folder, fields=fields, pipelines=pipelines)
+    return attrs.evolve(load_settings(folder), directory=settings.directory)
+
+
+def no_file() -> SettingsError:
+    """Build the error of settings that have no file to which something could be added."""
+    return SettingsError(
+        "own fields and pipelines are kept in crm.toml, and this CRM was opened by a URL",
+        hint="create a workspace with `crm init DIR` and open the directory",
+    )
 
 
 def _replace(file: Path, text: str) -> Path:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -42,15 +41,16 @@ def import_file(
         FileFault: the file as a whole cannot be imported; nothing was written.
         MappingError: the mapping does not fit the file or this CRM; nothing was written.
     """
-    run = Run(crm, dry_run=dry_run, progress=progress, rejects=rejects)
-    job = open_job(crm, path, mapping)
-    detail = {
-        "file": str(path.absolute()),
-        "sha256": job.source.digest,
-        "mapping": mapping.text,
-        "system": mapping.records[0].system,
-    }
-    return run.files([job], label=f"import {path.name}", detail=detail, resume=resume)
+    with _target(crm, dry_run=dry_run) as target:
+        run = Run(target, dry_run=dry_run, progress=progress, rejects=rejects)
+        job = open_job(target, path, mapping)
+        detail = {
+            "file": str(path.absolute()),
+            "sha256": job.source.digest,
+            "mapping": mapping.text,
+            "system": mapping.records[0].system,
+        }
+        return run.files([job], label=f"import {path.name}", detail=detail, resume=resume)
 
 
 def import_plan(
@@ -65,9 +65,9 @@ def import_plan(
 ) -> ImportReport:
     """Import the files of a plan in order as one operation; the fields and pipelines it declares are added first.
 
-    A dry run adds nothing: when the plan declares fields that are not there yet, it checks against an empty CRM of the
-    same settings, and says so. `data` is the folder of the files, else the one the plan names; the other arguments are
-    those of `import_file`.
+    A dry run adds nothing: it works on a copy that has what the plan declares. Where the storage cannot be copied, it
+    checks against an empty CRM of the same settings, and says so. `data` is the folder of the files, else the one the
+    plan names; the other arguments are those of `import_file`.
 
     Raises:
         FileFault, MappingError: as in `import_file`.
@@ -75,7 +75,8 @@ def import_plan(
     """
     folder = data or plan.data
     detail = {"plan": str(plan.path.absolute()), "data": str(folder.absolute())}
-    with _prepared(crm, plan, dry_run=dry_run) as (target, remark):
+    remark = _extend(crm, plan, dry_run=dry_run)
+    with _target(crm, plan if remark else None, dry_run=dry_run) as target:
         jobs = [open_job(target, folder / each.file, each.mapping) for each in plan.files]
         look_at_records(target, plan)  # a check that cannot be carried out shows before the first write
         detail["sha256"] = " ".join(job.source.digest for job in jobs)
@@ -113,24 +114,31 @@ def resume_import(
 
 
 @contextmanager
-def _prepared(crm: CRM, plan: Plan, *, dry_run: bool) -> Iterator[tuple[CRM, list[str]]]:
-    """Give the CRM that has what the plan declares: this one extended, or for a dry run one in memory."""
+def _target(crm: CRM, plan: Plan | None = None, *, dry_run: bool) -> Iterator[CRM]:
+    """Give the CRM to import into: this one, or for a dry run one that has the same records and what the plan adds."""
+    if not dry_run:
+        yield crm
+        return
+    added = {"fields": plan.fields, "pipelines": plan.pipelines} if plan is not None else {}
+    with crm.rehearsal("import", **added) as trial:
+        yield trial
+
+
+def _extend(crm: CRM, plan: Plan, *, dry_run: bool) -> list[str]:
+    """Add to the workspace what the plan declares and it lacks; a dry run only says so, in words."""
     missing = _missing(crm, plan)
     if not missing:
-        yield crm, []
-    elif not dry_run:
+        return []
+    if not dry_run:
         for name in plan.fields:
             if name not in crm.registry.types:
                 raise MappingError(f"{plan.path.name}: [fields.{name}] names no record type")
         crm.extend_workspace(fields=plan.fields, pipelines=plan.pipelines)
-        yield crm, []
-    else:
-        with _scratch(crm, plan) as scratch:
-            known = crm.external_ids.count()
-            remark = [f"the import will add to crm.toml: {', '.join(missing)}"]
-            if known:
-                remark.append("because of that this dry run could not look at the records that are here already")
-            yield scratch, remark
+        return []
+    remark = [f"the import will add to crm.toml: {', '.join(missing)}"]
+    if "copy" not in crm.storage.capabilities and crm.external_ids.count():
+        remark.append("this storage cannot be copied, so the dry run did not look at the records that are here already")
+    return remark
 
 
 def _missing(crm: CRM, plan: Plan) -> list[str]:
@@ -142,26 +150,3 @@ def _missing(crm: CRM, plan: Plan) -> list[str]:
         if kind not in crm.registry.types or f"fields.{name}" not in crm.registry.types[kind].fields
     ]
     return fields + [f"pipelines.{name}" for name in plan.pipelines if name not in crm.settings.pipelines]
-
-
-@contextmanager
-def _scratch(crm: CRM, plan: Plan) -> Iterator[CRM]:
-    """Open an empty CRM in a temporary folder with the settings of this one and what the plan adds."""
-    import tomlkit
-
-    if crm.settings.directory is None:
-        raise UsageError(
-            "the plan declares own fields, which are kept in crm.toml, and this CRM was opened by a URL",
-            hint="create a workspace with `crm init DIR` and open the directory",
-        )
-    document: Any = tomlkit.parse((crm.settings.directory / "crm.toml").read_text(encoding="utf-8-sig"))
-    on_file = crm.settings.storage_url.startswith("sqlite:")
-    document["storage"] = {"url": "sqlite:///dry-run.db" if on_file else "memory:"}
-    paths = document.get("plugins", {}).get("paths", [])
-    for at, path in enumerate(paths):
-        paths[at] = str((crm.settings.directory / path).absolute())
-    with tempfile.TemporaryDirectory(prefix="crm-dry-run-") as folder:
-        (Path(folder) / "crm.toml").write_text(tomlkit.dumps(document), encoding="utf-8")
-        with CRM.open(folder, clock=crm.clock) as scratch:
-            scratch.extend_workspace(fields=plan.fields, pipelines=plan.pipelines)
-            yield scratch

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from time import perf_counter
 from typing import Any, Final
@@ -50,10 +50,6 @@ class Job:
 
 class _Torn(Exception):
     """A row of the chunk was refused when some of its records had been written."""
-
-
-class _DryRun(Exception):
-    """Ends the one transaction of a dry run."""
 
 
 def open_job(crm: CRM, path: Path, mapping: RowMapping) -> Job:
@@ -132,32 +128,23 @@ class Run:
         started = perf_counter()
         report = ImportReport(dry_run=self._dry_run, files=[FileReport(file=job.path.name) for job in jobs])
         with Spill() as spill, _few_collections():
-            try:
-                with self._operation(label, detail, resume) as operation, self._one_transaction():
-                    report.operation = None if self._dry_run else operation.id
-                    self._work(jobs, report, spill)
-                    report.notes += afterwards() if afterwards else []
-                    if self._dry_run:
-                        raise _DryRun
-            except _DryRun:
-                pass
+            with self._operation(label, detail, resume) as operation:
+                report.operation = None if self._dry_run else operation.id
+                self._work(jobs, report, spill)
+                report.notes += afterwards() if afterwards else []
             self._finish(jobs, report, spill)
         report.seconds = perf_counter() - started
         return report
 
     def _operation(self, label: str, detail: Mapping[str, Any], resume: int | None) -> AbstractContextManager[Any]:
         if resume is None:
-            return self._crm.operation(label, kind="import", detail=detail, recorded=not self._dry_run)
+            return self._crm.operation(label, kind="import", detail=detail, recorded=True)
         entry = self._crm.ledger.get(resume)
         if entry.kind != "import" or entry.state not in ("incomplete", "open"):
             raise UsageError(f"the operation is no import that was cut off: it is {entry.kind}, {entry.state}")
         if entry.state == "open":
             raise UsageError("the import is still running", hint="wait for it, or stop it first")
         return self._crm.ledger.resumed(entry)
-
-    def _one_transaction(self) -> AbstractContextManager[Any]:
-        """Return the one transaction of a dry run, which does all that a real run does and is taken back."""
-        return self._crm.transaction() if self._dry_run else nullcontext()
 
     def _work(self, jobs: Sequence[Job], report: ImportReport, spill: Spill) -> None:
         for at, job in enumerate(jobs):
