@@ -69,6 +69,8 @@ class Chunk:
         self._entries: dict[int, list[_Entry]] = {}
         self._made: dict[tuple[str, str], dict[str, Record]] = {}
         self._same: dict[int, list[_Entry]] = {}
+        self._firm = 0
+        self._refused: set[tuple[str, str, str]] = set()
 
     def prepare(self) -> None:
         """Find keys and duplicates, what is known, values and references: all that needs no write lock."""
@@ -94,11 +96,11 @@ class Chunk:
             self._store(at, self._readers[at])
 
     def torn(self) -> list[Row]:
-        """Return the rows that were refused when some of their records had been written."""
+        """Return the rows that were refused when some of their records, or of others', had been written."""
         return [
             row
             for row in self._rows
-            if row.error is not None and not {"created", "updated"}.isdisjoint(row.status.values())
+            if row.error is not None and (row.follows or not {"created", "updated"}.isdisjoint(row.status.values()))
         ]
 
     def reset(self, *, refused: bool = False) -> None:
@@ -110,11 +112,19 @@ class Chunk:
             row.error, row.status, row.waiting = row.error if refused else None, {}, frozenset()
 
     def _forget_refused(self) -> None:
-        """Let another row be the first that makes a record that may repeat, where the first one was refused."""
+        """Let other rows make what refused ones would have made; what followed from a refusal is looked at again."""
+        firm = sum(1 for row in self._rows if row.error is not None and not row.follows)
+        for row in self._rows:
+            if row.follows and firm > self._firm:  # without the rows refused meanwhile it may be right
+                row.error = None
+            row.follows = False
+        self._firm = firm
         refused = [row for row in self._rows if row.error is not None]
         for at, reader in enumerate(self._readers):
-            if reader.repeats and self._only is None and refused:
-                self._spill.forget(f"{self._file}/{at}", [(row.number, reader.key(row.cells)) for row in refused])
+            keys = [(row.number, reader.key(row.cells)) for row in refused]
+            self._refused |= {(reader.kind.name, reader.system, key) for _, key in keys}
+            if (reader.repeats or reader.per != "row") and self._only is None and keys:
+                self._spill.forget(f"{self._file}/{at}", keys)
 
     def known(self, at: int) -> list[tuple[Row, ExternalId, bool]]:
         """Return the rows whose record of one kind is there already, its entry, and whether the row is unchanged."""
@@ -227,16 +237,17 @@ class Chunk:
         if found is not None:
             return
         maker = makers.get((reference.target, reference.system, name)) if not reference.by else None
-        if maker is not None and maker < (entry.row.order, at) and maker[1] < at:
+        if maker is not None and maker < (entry.row.turn, at) and maker[1] < at:
             return
         if reference.lenient:
             return
-        earlier = maker is not None and maker < (entry.row.order, at)
+        earlier = maker is not None and maker < (entry.row.turn, at)
         held_up = any(self._readers[other].kind.name == reference.target for other in entry.row.waiting)
         if not self._last and (reference.later or earlier or held_up):
             entry.row.waiting |= {at}
         else:
-            entry.row.error = entry.row.error or _unknown(reference, name)
+            known = not reference.by and (reference.target, reference.system, name) in self._refused
+            entry.row.error = entry.row.error or (_refused if known else _unknown)(reference, name)
 
     def _makers(self) -> dict[tuple[str, str, str], tuple[int, int]]:
         """Return which (row, record) of this chunk first makes each key."""
@@ -244,7 +255,7 @@ class Chunk:
         for at, entries in self._entries.items():
             reader = self._readers[at]
             for entry in entries:
-                place = (entry.row.order, at)
+                place = (entry.row.turn, at)
                 name = (reader.kind.name, reader.system, entry.key)
                 if entry.row.error is None and makers.get(name, place) >= place:
                     makers[name] = place
@@ -298,12 +309,7 @@ class Chunk:
                 entry.digest = ""  # asked again next time
                 continue
             if found is None and at not in row.waiting:
-                row.error = BadCell(
-                    "reference",
-                    f"the {reference.target} it belongs to was refused",
-                    column=reference.column,
-                    value=name,
-                )
+                row.error, row.follows = _refused(reference, name), True
                 return False
             if found is None and reference.required:
                 return False
@@ -335,6 +341,11 @@ def _gone(reader: RecordReader, known: ExternalId) -> BadCell:
         column=reader.key_columns,
         value=known.external,
     )
+
+
+def _refused(reference: Reference, name: str) -> BadCell:
+    message = f"the {reference.target} it belongs to was refused"
+    return BadCell("reference", message, column=reference.column, value=name)
 
 
 def _unknown(reference: Reference, name: str) -> BadCell:

@@ -42,7 +42,7 @@ def import_file(
         MappingError: the mapping does not fit the file or this CRM; nothing was written.
     """
     with _target(crm, dry_run=dry_run) as target:
-        run = Run(target, dry_run=dry_run, progress=progress, rejects=rejects)
+        run = Run(target, dry_run=dry_run, whole=dry_run and target is crm, progress=progress, rejects=rejects)
         job = open_job(target, path, mapping)
         detail = {
             "file": str(path.absolute()),
@@ -80,7 +80,7 @@ def import_plan(
         jobs = [open_job(target, folder / each.file, each.mapping) for each in plan.files]
         look_at_records(target, plan)  # a check that cannot be carried out shows before the first write
         detail["sha256"] = " ".join(job.source.digest for job in jobs)
-        run = Run(target, dry_run=dry_run, progress=progress, rejects=rejects)
+        run = Run(target, dry_run=dry_run, whole=dry_run and target is crm, progress=progress, rejects=rejects)
         report = run.files(
             jobs,
             label=f"import {plan.title}",

@@ -11,13 +11,18 @@ from crm_transfer.errors import BadCell
 class Row:
     """A row on its way: `error` refuses it, `status` says what became of its records, `waiting` which of them wait.
 
+    Rows of one group have one `turn`: they may point at what any of them makes, as a row at what it makes itself.
+    `follows` says that it is refused only because another row of the chunk was.
+
     `order` is its place among the rows of the run: its line, or where its group and its line within it come.
     """
 
     number: int
     cells: list[str]
     order: int
+    turn: int
     error: BadCell | None = None
+    follows: bool = False
     status: dict[int, str] = attrs.field(factory=dict)
     waiting: frozenset[int] = frozenset()
     group: Group | None = None

@@ -95,14 +95,24 @@ def importer_for(crm: CRM, path: Path, wanted: str = "") -> Importer:
 
 
 class Run:
-    """One import of one or several files; reject files go to the folder `rejects`, without one beside each file."""
+    """One import of one or several files; reject files go to the folder `rejects`, without one beside each file.
+
+    `whole` says that all of it is in one transaction, of which no part can be taken back alone.
+    """
 
     def __init__(
-        self, crm: CRM, *, dry_run: bool = False, progress: Progress | None = None, rejects: Path | None = None
+        self,
+        crm: CRM,
+        *,
+        dry_run: bool = False,
+        whole: bool = False,
+        progress: Progress | None = None,
+        rejects: Path | None = None,
     ) -> None:
         """Take the CRM to import into."""
         self._crm = crm
         self._dry_run = dry_run
+        self._whole = whole
         self._progress = progress
         self._rejects = rejects
         self._lookup = Lookup(crm)
@@ -169,7 +179,9 @@ class Run:
             return
         rows: list[Row | BadRow] = []
         for found in job.source.rows:
-            rows.append(found if isinstance(found, BadRow) else Row(found.number, list(found.cells), found.number))
+            rows.append(
+                found if isinstance(found, BadRow) else Row(found.number, list(found.cells), found.number, found.number)
+            )
             if len(rows) >= self._size:
                 yield rows
                 rows = []
@@ -249,8 +261,10 @@ class Run:
 
     def _leave_out_torn(self, chunk: Chunk) -> None:
         torn = chunk.torn()
-        if torn and not self._dry_run:
+        if torn and not self._whole:
             raise _Torn
+        for row in torn:  # it is all taken back in the end; only the counts must be those of a real run
+            row.status.clear()
 
     def _adapt(self, rows: int, seconds: float) -> None:
         """Choose the size of the next chunk so that it holds the write lock for about 30 ms."""
@@ -302,7 +316,7 @@ class Run:
 
     def _waited(self, chunk: Sequence[Waiting], job: Job, report: FileReport, spill: Spill, *, last: bool) -> None:
         at, number = chunk[0].file, chunk[0].record
-        rows = [Row(one.row, list(one.cells), one.row) for one in chunk]
+        rows = [Row(one.row, list(one.cells), one.row, one.row) for one in chunk]
         readers = job.compiled.records
         chunked = Chunk(self._crm, readers, rows, self._lookup, spill, file=at, only=number, last=last)
         self._write(chunked, rows, readers)

@@ -83,7 +83,7 @@ class Stage:
             if isinstance(found, BadRow):
                 yield found
                 continue
-            row = Row(found.number, list(found.cells), found.number)
+            row = Row(found.number, list(found.cells), found.number, found.number)
             self._compute(row)
             if not self._skips(row):
                 yield row
@@ -148,7 +148,7 @@ class Grouping:
         """
         changed = False
         for group in _groups_of(rows):
-            fresh = [row for row in group.rows if row.error is not None and row.number not in group.told]
+            fresh = [row for row in group.rows if row.error and not row.follows and row.number not in group.told]
             if fresh:
                 changed = self._act_on(group, fresh) or changed
                 if self.spec.keeps_rest:
@@ -232,8 +232,9 @@ class Grouping:
         rows = [_unpacked(each) for each in sorted(found, key=_content)]
         bad = [row for row in rows if isinstance(row, BadRow)]
         group = Group(key, [row for row in rows if isinstance(row, Row)], matched)
+        turn = self._order + 1
         for row in group.rows:
-            row.group = group
+            row.group, row.turn = group, turn
             row.order = self._order = self._order + 1
         self._once(group)
         self._count(group)
@@ -389,7 +390,7 @@ def _unpacked(found: Keyed) -> Row | BadRow:
     if bad:
         rule, message, column, value = fault
         return BadRow(number, list(cells), rule, message, column, value)
-    row = Row(number, list(cells), number)
+    row = Row(number, list(cells), number, number)
     if fault is not None:
         rule, message, column, value = fault
         row.error = BadCell(rule, message, column=column, value=value)

@@ -442,7 +442,8 @@ def test_shuffled_equals_ordered_dry_equals_real_twice_equals_once_and_undo_rest
         whole = {key: value[2] for key, value in sales(crm).items()}
         assert 0 not in whole.values(), "a sale has lines"
         assert operation is not None
-        crm.ledger.undo(operation)
+        if real.counts.created:
+            crm.ledger.undo(operation)
         assert (0, 0, 0) == (crm.sales.count(), crm.customers.count(), crm.records("sale_line").count())
 
 
