@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from decimal import Context, Decimal, Inexact
 from typing import Any, Final, Literal
 
@@ -111,7 +111,7 @@ class Disagreement(Exception):
         told = []
         for text, numbers in list(rows.items())[:_NAMED]:
             more = f" and {len(numbers) - _NAMED:,} more" if len(numbers) > _NAMED else ""
-            listed = ", ".join(f"{number:,}" for number in numbers[:_NAMED])
+            listed = ", ".join(map(str, numbers[:_NAMED]))
             told.append(f"{text[:80]!r} in row{'s' if len(numbers) > 1 else ''} {listed}{more}")
         more = f", and {len(rows) - _NAMED:,} other texts" if len(rows) > _NAMED else ""
         super().__init__(f"the rows of the group disagree: {', '.join(told)}{more}; {remedy}")
@@ -154,7 +154,7 @@ class Reduction:
             counts = Counter(given)
             return min(counts, key=lambda text: (-counts[text], text))
         if self.policy in ("least", "greatest"):
-            return (min if self.policy == "least" else max)(given, key=self._measure(given))
+            return (min if self.policy == "least" else max)(given, key=self._measure(rows))
         places: dict[str, list[int]] = {}
         for number, cells in sorted(rows, key=_number):
             places.setdefault(cells[self.source].strip(), []).append(number)
@@ -165,29 +165,43 @@ class Reduction:
         for number, cells in rows:
             text = cells[self.source].strip()
             if not text:
-                raise Unsummed(number, BadCell("required", "is empty, and it is summed", column=self.name))
+                raise Unreadable(number, BadCell("required", "is empty, and it is summed", column=self.name))
             try:
                 total = _EXACT.add(total, self.number(text))
             except BadCell as bad:
-                raise Unsummed(number, bad.at(self.name, text)) from None
+                raise Unreadable(number, bad.at(self.name, text)) from None
             except Inexact:
                 message = "makes a sum of more than 100 digits"
-                raise Unsummed(number, BadCell("number", message, column=self.name, value=text)) from None
+                raise Unreadable(number, BadCell("number", message, column=self.name, value=text)) from None
         return total
 
-    def _measure(self, texts: Sequence[str]) -> Callable[[str], Any]:
-        """Return how to order texts: as times when all are, else as numbers when all are, else as they stand."""
-        for read in (self.instant, self.number):
-            try:
-                measures = {text: (read(text), text) for text in texts}
-            except BadCell:
-                continue
-            return lambda text: measures[text]
+    def _measure(self, rows: Sequence[tuple[int, Cells]]) -> Callable[[str], Any]:
+        """Return how to order texts: as times when one is a time, then all must be; else as numbers when all are."""
+        given = {text: number for number, cells in rows if (text := cells[self.source].strip())}
+        times, bad = _read(self.instant, given)
+        if times and bad:
+            text, why = next(iter(bad.items()))
+            raise Unreadable(given[text], why.at(self.name, text))
+        numbers, no_numbers = _read(self.number, given)
+        if times or not no_numbers:
+            return lambda text: ((times or numbers)[text], text)
         return lambda text: text
 
 
-class Unsummed(Exception):
-    """A cell of one row that cannot be summed."""
+def _read(read: Callable[[str], Any], texts: Iterable[str]) -> tuple[dict[str, Any], dict[str, BadCell]]:
+    """Return what can be read, by text, and what cannot."""
+    good: dict[str, Any] = {}
+    bad: dict[str, BadCell] = {}
+    for text in texts:
+        try:
+            good[text] = read(text)
+        except BadCell as why:
+            bad[text] = why
+    return good, bad
+
+
+class Unreadable(Exception):
+    """A cell of one row that is no number or time where one is needed."""
 
     def __init__(self, row: int, bad: BadCell) -> None:
         self.row = row

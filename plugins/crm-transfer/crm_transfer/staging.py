@@ -17,14 +17,14 @@ from crm_core.extend import BadRow, SourceRow
 from crm_transfer.cells import key_text, without_guard
 from crm_transfer.columns import Cells
 from crm_transfer.errors import BadCell
-from crm_transfer.grouping import Disagreement, GroupMap, Layout, Reduction, Unsummed, digest_of_lines, group_key
+from crm_transfer.grouping import Disagreement, GroupMap, Layout, Reduction, Unreadable, digest_of_lines, group_key
 from crm_transfer.matching import Finder, Offers
 from crm_transfer.rows import Group, Row
 from crm_transfer.sorting import Keyed, Sorter, Store
 
 MOST: Final = 10_000
 """Rows of one group: they are written in one transaction, so they are in memory together."""
-EQUAL: Final = "rows that are equal to another one of their group in every cell"
+EQUAL: Final = "equal to another one of the group in every cell"
 _TOLD: Final = 20_000
 GROUP: Final = "G"
 LINE: Final = "L"
@@ -74,7 +74,7 @@ class Stage:
 
     def told(self) -> list[str]:
         """Return in words what became of rows here."""
-        left = [f"{count:,} rows are left out: {name}" for name, count in self.skipped.items()]
+        left = [f"{_rows(count)} left out: {name}" for name, count in self.skipped.items()]
         return [*left, *(self.grouping.told() if self.grouping is not None else ())]
 
     def _prepared(self, rows: Iterable[SourceRow | BadRow]) -> Iterator[Row | BadRow]:
@@ -165,12 +165,13 @@ class Grouping:
         """Return in words what was noticed of groups."""
         notes = []
         if self.groups:
-            notes.append(f"{self.rows:,} rows make {self.groups:,} groups by {self._by}")
+            notes.append(f"groups of rows by {self._by}: {self.groups:,} of {self.rows:,} rows")
         if self.equal and self.spec.same_row == "keep":
-            notes.append(f"{self.equal:,} rows are equal to another one of their group in every cell: each is a line")
+            notes.append(f"{_rows(self.equal)} equal to another one of the group in every cell: each is a line")
         if self.repeated:
-            how = "added to its line" if self.spec.sums_lines else "each is a line of its own"
-            notes.append(f"{self.repeated:,} rows have the {' + '.join(self.spec.line)} of another one: {how}")
+            how = "each added to its line" if self.spec.sums_lines else "each is a line of its own"
+            line = " + ".join(self.spec.line)
+            notes.append(f"rows with the {line} of another one of the group: {self.repeated:,}, {how}")
         for match in self.spec.matches:
             yes, no = self.found[match.name, True], self.found[match.name, False]
             notes.append(f"{match.name}: found for {yes:,} of {yes + no:,} groups")
@@ -302,7 +303,7 @@ class Grouping:
             try:
                 self._fill(group, live)
                 return
-            except Unsummed as wrong:
+            except Unreadable as wrong:
                 row = next(row for row in live if row.number == wrong.row)
                 row.error = wrong.bad
                 self._act_on(group, [row])
@@ -356,6 +357,10 @@ class Grouping:
         return " + ".join(self.spec.by)
 
 
+def _rows(count: int) -> str:
+    return f"{count:,} row{' is' if count == 1 else 's are'}"
+
+
 def _reduce(reduction: Reduction, rows: Sequence[tuple[int, Cells]], head: Row) -> None:
     head.cells[reduction.target] = reduction.value(rows)
     if reduction.witness is not None:
@@ -363,7 +368,7 @@ def _reduce(reduction: Reduction, rows: Sequence[tuple[int, Cells]], head: Row) 
 
 
 def _because(number: int, by: str, message: str, key: str) -> BadCell:
-    told = f"row {number:,}, which belongs to the same {by}, is refused, and none is taken without it: {message}"
+    told = f"row {number}, which belongs to the same {by}, is refused, and none is taken without it: {message}"
     return BadCell("group", told, column=by, value=key[:80])
 
 

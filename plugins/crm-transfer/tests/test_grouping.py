@@ -294,6 +294,15 @@ def test_least_and_greatest_are_of_dates_and_of_numbers(crm: CRM, tmp_path: Path
     assert ("2011-01-02T08:00:00+00:00", "10") == (sale.sold_at.isoformat(), sale.source)
 
 
+def test_the_least_of_times_refuses_what_is_no_time(crm: CRM, tmp_path: Path) -> None:
+    rows = [[*row[:4], "31/11/2010 08:00" if at == 2 else row[4], *row[5:]] for at, row in enumerate(ROWS)]
+    report = bring(crm, write(tmp_path / "o.csv", rows))
+    assert ("at", "31/11/2010 08:00", "date") == next(
+        (error.column, error.value, error.rule) for error in report.errors if error.row == 4
+    )
+    assert [2, 4, 6] == [error.row for error in report.errors]
+
+
 def test_lines_of_one_product_are_summed_when_the_mapping_says_so(crm: CRM, tmp_path: Path) -> None:
     summed = SHOP.replace('line = "code"', 'line = "code"\nsame_line = "sum"').replace(
         'amount = "sum"', 'amount = "sum"\nquantity = "sum"'
@@ -302,7 +311,7 @@ def test_lines_of_one_product_are_summed_when_the_mapping_says_so(crm: CRM, tmp_
     report = bring(crm, path, summed)
     assert ("sale", Decimal("40.74"), 2) == sales(crm)["536365"]
     assert [Decimal(8)] == [line.quantity for line in crm.records("sale_line").iterate("quantity = 8")]
-    assert "1 rows have the code of another one: added to its line" in report.files[0].notes
+    assert "rows with the code of another one of the group: 1, each added to its line" in report.files[0].notes
     assert (0, 0) == counts(bring(crm, write(path, ROWS[::-1]), summed))[:2]
 
 
@@ -321,7 +330,7 @@ def test_equal_rows_are_lines_or_one_or_refused(
         report.counts.rejected,
     )
     if same_row == "keep":
-        assert "1 rows are equal to another one of their group in every cell: each is a line" in report.files[0].notes
+        assert "1 row is equal to another one of the group in every cell: each is a line" in report.files[0].notes
     if same_row == "reject":
         assert "is equal to row 2 in every cell" in {error.message for error in report.errors}
 
