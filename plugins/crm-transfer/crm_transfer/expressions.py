@@ -51,7 +51,7 @@ SHAPES: Final[Mapping[str, Shape]] = {
     "upper": Shape(),
     "replace": Shape(pairs=("with",)),
     "split": Shape(texts=("at",), counts=("part",)),
-    "part": Shape(counts=("start", "length")),
+    "cut": Shape(counts=("start", "length")),
     "null_if": Shape(lists=("is", "like")),
     "add": Shape(least=2, most=None),
     "subtract": Shape(least=2, most=2),
@@ -174,19 +174,19 @@ def _choose(table: Table, depth: int) -> Expression:
 def _check(made: Expression, table: Table) -> None:
     """Refuse options that cannot work, so that no row has to."""
     name, options = made.operation, dict(made.options)
-    if name == "replace" and not all(old for old, _ in options.get("with", (("", ""),))):
+    if name == "replace" and not (options.get("with") and all(old for old, _ in options["with"])):
         raise table.wrong("with", "must say what becomes what", 'with = { "St." = "Street" }')
     if name == "split" and (not options.get("at") or not options.get("part")):
         raise table.wrong(
             "", "needs at, a text, and part, counted from 1 or from the end: -1", 'at = ",", part = 1'
         )  # fmt: skip
-    if name == "part" and (not options.get("start") or options.get("length", 1) < 1):
+    if name == "cut" and (not options.get("start") or options.get("length", 1) < 1):
         raise table.wrong("", "needs start, from 1, or -1 for the last, and length", "start = 1, length = 2")
     if name == "null_if" and not options:
         raise table.wrong("", "needs is or like", 'is = ["n/a", "-"]')
     for pattern in options.get("like", ()):
         if fault := fault_of(pattern):
-            raise table.wrong("like", f"{fault}: {pattern[:80]!r}")
+            raise table.wrong("like", f"{fault}: {pattern[:80]!r}", 'such as "[?]*" or "n/a*"')
     if name in ("divide", "round") and not 0 <= options.get("digits", -1) <= 12:
         raise table.wrong("digits", "must be from 0 to 12: how many digits after the point are kept", "digits = 2")
     if name == "shift" and not options:

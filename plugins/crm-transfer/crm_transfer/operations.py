@@ -165,7 +165,7 @@ def _split(made: Expression, parts: Sequence[Text]) -> Text:
     return read
 
 
-def _part(made: Expression, parts: Sequence[Text]) -> Text:
+def _cut(made: Expression, parts: Sequence[Text]) -> Text:
     (text,), start, length = parts, made.option("start"), made.option("length")
 
     def read(cells: Cells) -> str:
@@ -194,7 +194,7 @@ _TEXTS: Final[dict[str, Callable[[Expression, Sequence[Text]], Text]]] = {
     "upper": lambda made, parts: lambda cells: parts[0](cells).upper(),
     "replace": _replace,
     "split": _split,
-    "part": _part,
+    "cut": _cut,
     "null_if": _null_if,
 }
 

@@ -18,6 +18,8 @@ def test_the_mapping_and_the_plan_of_the_page_are_read(tmp_path: Path) -> None:
         (tmp_path / name).write_text(text, encoding="utf-8")
     mapping = parse_mapping((tmp_path / "customers.toml").read_text(encoding="utf-8"))
     assert ["customer", "contact_point"] == [record.type for record in mapping.records]
+    orders = parse_mapping((tmp_path / "orders.toml").read_text(encoding="utf-8"))
+    assert ["group", "line"] == [record.per for record in orders.records]
     assert "customers.csv" == load_plan(tmp_path / "plan.toml").files[0].file
 
 
