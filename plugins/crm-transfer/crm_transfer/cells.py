@@ -35,7 +35,7 @@ def is_formula(text: str) -> bool:
 
 def without_guard(text: str) -> str:
     """Take away the apostrophe that an export put before a formula."""
-    return text[1:] if text.startswith("'") and text[1:].startswith(_NEUTRALISED) else text
+    return text[1:] if text[:1] == "'" and text[1:].startswith(_NEUTRALISED) else text
 
 
 def key_text(text: str) -> str:

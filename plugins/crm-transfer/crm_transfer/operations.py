@@ -76,7 +76,7 @@ def compiled(made: Expression, scope: Scope) -> Computed:
     operation = made.operation
     if operation == COLUMN:
         at = scope.columns.index(made.text, made.place)
-        return Computed(lambda cells: without_guard(cells[at].strip()), scope.columns.kind_of(at))
+        return Computed(_cell(at), scope.columns.kind_of(at))
     if operation == CONST:
         text = made.text
         return Computed(lambda cells: text, "number" if made.option("number") else "text")
@@ -125,6 +125,14 @@ def _choose(made: Expression, scope: Scope) -> Computed:
 
 
 # Texts
+
+
+def _cell(at: int) -> Text:
+    def read(cells: Cells) -> str:
+        text = cells[at].strip()
+        return without_guard(text) if text[:1] == "'" else text
+
+    return read
 
 
 def _first(parts: Sequence[Text]) -> Text:

@@ -11,10 +11,9 @@ from crm_transfer.errors import BadCell
 class Row:
     """A row on its way: `error` refuses it, `status` says what became of its records, `waiting` which of them wait.
 
-    Rows of one group have one `turn`: they may point at what any of them makes, as a row at what it makes itself.
-    `follows` says that it is refused only because another row of the chunk was.
-
-    `order` is its place among the rows of the run: its line, or where its group and its line within it come.
+    `order` is its place among the rows of the run: its line, or where its group and its line within it come. Rows of
+    one group have one `turn`: they may point at what any of them makes, as a row at what it makes itself. `follows` says
+    that it is refused only because another row of the chunk was. `line` tells its line from others of the group.
     """
 
     number: int
@@ -26,6 +25,7 @@ class Row:
     status: dict[int, str] = attrs.field(factory=dict)
     waiting: frozenset[int] = frozenset()
     group: Group | None = None
+    line: str = ""
 
 
 @attrs.define(eq=False)

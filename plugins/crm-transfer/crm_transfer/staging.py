@@ -235,7 +235,7 @@ class Grouping:
         group = Group(key, [row for row in rows if isinstance(row, Row)], matched)
         turn = self._order + 1
         for row in group.rows:
-            row.group, row.turn = group, turn
+            row.group, row.turn, row.line = group, turn, self._line_of(row)
             row.order = self._order = self._order + 1
         self._once(group)
         self._count(group)
@@ -253,7 +253,7 @@ class Grouping:
         self.groups += 1
         self.rows += len(group.rows)
         if self.layout.line:
-            self.repeated += len(group.rows) - len({self._line_of(row) for row in group.rows})
+            self.repeated += len(group.rows) - len({row.line for row in group.rows})
 
     def _once(self, group: Group) -> None:
         """Count rows that are equal in every cell of the file, and do with them what the mapping says."""
@@ -323,7 +323,7 @@ class Grouping:
         rows = [(row.number, row.cells) for row in live]
         for reduction in self.of_group:
             _reduce(reduction, rows, head)
-        head.cells[layout.lines] = digest_of_lines([self._named(row) for line in lines for row in line])
+        head.cells[layout.lines] = digest_of_lines([row.line + row.cells[layout.nth] for line in lines for row in line])
         for name, place in layout.matched.items():
             head.cells[place] = group.matched.get(name, "")
 
@@ -343,14 +343,11 @@ class Grouping:
         """Return the rows of each line; without `line` in the mapping there are none."""
         lines: dict[str, list[Row]] = {}
         for row in live if self.layout.line else ():
-            lines.setdefault(self._line_of(row), []).append(row)
+            lines.setdefault(row.line, []).append(row)
         return list(lines.values())
 
     def _line_of(self, row: Row) -> str:
         return "/".join(key_text(without_guard(row.cells[at].strip())) for at in self.layout.line)
-
-    def _named(self, row: Row) -> str:
-        return self._line_of(row) + row.cells[self.layout.nth]
 
     @property
     def _by(self) -> str:
