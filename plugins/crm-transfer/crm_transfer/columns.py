@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Literal
 
+from crm_core.values import text_key
 from crm_transfer.errors import MappingError
+from crm_transfer.report import listed
 
 Cells = Sequence[str]
 Kind = Literal["text", "number", "moment"]
@@ -18,24 +20,32 @@ class Columns:
     def __init__(self, names: Sequence[str], file: str) -> None:
         """Take the names in the order of a row's cells."""
         self._at = {name: index for index, name in enumerate(names)}
+        self._alike: dict[str, list[str]] = {}
+        for name in names:
+            self._alike.setdefault(text_key(name), []).append(name)
         self._file = file
         self._kinds: dict[int, Kind] = {}
         self.used: set[int] = set()
+        self.taken: dict[str, str] = {}
 
     def __len__(self) -> int:
         return len(self._at)
 
     def index(self, name: str, place: str) -> int:
-        """Return where a row has this column.
+        """Return where a row has this column; one that differs in case or invisible marks alone is `taken` for it.
 
         Raises:
             MappingError: there is no such column.
         """
         found = self._at.get(name)
+        alike = self._alike.get(text_key(name), []) if found is None else []
+        if len(alike) == 1:
+            found, self.taken[name] = self._at[alike[0]], alike[0]
         if found is None:
             raise MappingError(
                 f"{place}: {self._file} has no column {name!r}",
-                hint=f"its columns: {', '.join(self._at)}; a file without a header line needs [file] columns = [...]",
+                hint=f"its columns: {listed(self._at)}; the header line must be the first one, and a file without one "
+                "needs [file] columns = [...]",
             )
         self.used.add(found)
         return found

@@ -15,13 +15,14 @@ import attrs
 
 from crm_core.extend import Pipeline
 from crm_core.records import Record, RecordType, Registry
-from crm_transfer.cells import key_text, without_guard
+from crm_transfer.cells import is_currency, key_text, without_guard
 from crm_transfer.columns import Cells, Columns, Kind
 from crm_transfer.conditions import holds
 from crm_transfer.errors import BadCell, MappingError
 from crm_transfer.fields import Reading, field_reader
 from crm_transfer.mapping import Check, FieldMap, FileForm, Part, RecordMap, RowMapping
 from crm_transfer.operations import Computed, compiled
+from crm_transfer.report import listed
 from crm_transfer.rowhash import digest_of
 from crm_transfer.rules import RULES
 from crm_transfer.staging import Grouping, Stage
@@ -110,6 +111,7 @@ class Compiled:
     checks: tuple[tuple[Check, Callable[[Cells], bool]], ...]
     corrections: Counter[Correction]
     unused: tuple[str, ...]
+    taken: Mapping[str, str]
     stage: Stage | None = None
 
     @property
@@ -140,6 +142,7 @@ def compile_mapping(mapping: RowMapping, columns: Sequence[str], context: Contex
         checks=checks,
         corrections=corrections,
         unused=tuple(name for name in unused if not name.startswith("error_")),
+        taken=known.taken,
         stage=stage,
     )
 
@@ -333,8 +336,10 @@ class _Part(Columns):
                 if mapped is not None:
                     text = mapped
                 elif unmapped == "reject":
-                    known = ", ".join(values)
-                    raise BadCell("value_map", f"is not in the value map ({known})", column=column, value=text)
+                    known = listed(values)
+                    raise BadCell(
+                        "value_map", f"is not in the value map ({known}); add it there", column=column, value=text
+                    )
                 elif unmapped == "empty":
                     text = ""
             return text or default
@@ -396,6 +401,8 @@ class _Part(Columns):
             at = self.index(field.currency_column, field.place)
             return lambda cells: cells[at].strip().upper()
         fixed = field.currency or self.form.currency or self.context.currency
+        if not is_currency(fixed):
+            raise MappingError(f"{field.place}: {fixed!r} is no currency", hint="such as EUR, USD or IRR, of ISO 4217")
         return lambda cells: fixed
 
 
@@ -425,7 +432,7 @@ def _values_reader(plain: Sequence[_Value], kind: str, context: Context) -> Call
                 if value is not None or one.nullable:
                     made[name] = value
                 elif one.required:
-                    raise BadCell("required", f"is empty, and no {kind} is without {name}")
+                    raise BadCell("required", f"is empty, and no {kind} is without {name}; fill it in")
             for one in grouped:
                 group = made.setdefault(one.group, {}) if one.group == OWN else _extension(made, one.group)
                 group[one.name] = one.read(cells)

@@ -12,8 +12,8 @@ class Row:
     """A row on its way: `error` refuses it, `status` says what became of its records, `waiting` which of them wait.
 
     `order` is its place among the rows of the run: its line, or where its group and its line within it come. Rows of
-    one group have one `turn`: they may point at what any of them makes, as a row at what it makes itself. `follows` says
-    that it is refused only because another row of the chunk was. `line` tells its line from others of the group.
+    one group have one `turn`: they may point at what any of them makes, as a row at what it makes itself. `follows`
+    says that it is refused only because another row of the chunk was. `line` tells its line from others of the group.
     """
 
     number: int
