@@ -60,7 +60,7 @@ def open_job(crm: CRM, path: Path, mapping: RowMapping) -> Job:
         FileFault: the file cannot be imported.
         MappingError: the mapping does not fit the file or this CRM.
     """
-    importer = importer_for(crm, path, mapping.form.format)
+    importer = importer_for(crm, path, mapping.form.format, mapped=True)
     source = open_source(importer, path, {**mapping.form.options, "forms": forms_of(mapping)})
     context = Context(
         registry=crm.registry,
