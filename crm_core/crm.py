@@ -18,6 +18,9 @@ from crm_core.errors import NotFound, UnknownStorage, UpgradeNeeded, UsageError
 from crm_core.events import ExchangeRateWanted, OriginKind
 from crm_core.extend import DataMigration, Storage, StorageScheme
 from crm_core.host import Host
+from crm_core.ledger.audit import Audit
+from crm_core.ledger.chain import Chain
+from crm_core.ledger.compaction import Compaction
 from crm_core.ledger.delivery import Delivery
 from crm_core.ledger.evolution import UpgradeReport, describe, merged_manifest, prepare, upgrade
 from crm_core.ledger.facade import Ledger
@@ -69,7 +72,8 @@ class CRM:
         self._user = user if user is not None else settings.user
         self._known_user: int | None = None
         self._in_snapshot: ContextVar[bool] = ContextVar("in_snapshot", default=False)
-        self._work = UnitOfWork(storage, clock, lambda: self.user_id, self._deliver)
+        self._chain = Chain(settings)
+        self._work = UnitOfWork(storage, self._chain, clock, lambda: self.user_id, self._deliver)
         self._assemble()
 
     @classmethod
@@ -362,7 +366,9 @@ class CRM:
         delivery = Delivery(self.storage, self.registry, self.host, work, self.session.history, SystemClock(), self)
         normalise = {name: service._normalised for name, service in self._services.items()}
         undo = Undo(self.storage, self.registry, work, self.session.history, normalise)
-        self.ledger = Ledger(work, self.session.history, undo, delivery)
+        audit = Audit(self.storage, self._chain)
+        compaction = Compaction(self.storage, work, self.session.history, delivery)
+        self.ledger = Ledger(work, self.session.history, undo, delivery, audit, compaction)
 
     def _assemble_services(self) -> None:
         session, types = self.session, self.registry.types

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import click
 
+from crm_core.cli.audit import compact, head, verify
 from crm_core.cli.records import label, labels
 from crm_core.console import (
     MISSING,
@@ -41,6 +42,10 @@ if TYPE_CHECKING:
 @click.group()
 def ledger() -> None:
     """See what was done, and take it back."""
+
+
+for _command in (verify, head, compact):
+    ledger.add_command(_command)
 
 
 @ledger.command("log", epilog=examples("crm ledger log", "crm ledger log --limit 100 --json"))

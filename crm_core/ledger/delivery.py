@@ -132,6 +132,12 @@ class Delivery:
             head = self._history.head()
             self._save([Cursor(new_id(), plugin, hook, head) for plugin, hook in fresh])
 
+    def behind(self, position: int) -> list[Cursor]:
+        """Return the cursors of those who listen and have not been told of everything up to a position."""
+        listening = {(one.plugin, hook) for hook in HOOK_TYPES for one in self._listeners(hook)}
+        late = [cursor for cursor in self.cursors() if cursor.position < position]
+        return [cursor for cursor in late if (cursor.plugin, cursor.hook) in listening]
+
     def run(self, seconds: float = 5.0) -> DeliveryReport:
         """Deliver what is due, for at most about `seconds`.
 
@@ -154,12 +160,15 @@ class Delivery:
         """Bring each subscriber what is due to it; returns how many events, and the failures in words."""
         delivered, failures = 0, list[str]()
         for hook in HOOK_TYPES:
-            for subscriber in self._host.subscribers(hook) if self._host.implements(hook) else ():
+            for subscriber in self._listeners(hook):
                 count, failure = self._deliver(subscriber, end)
                 delivered += count
                 if failure:
                     failures.append(failure)
         return delivered, failures
+
+    def _listeners(self, hook: str) -> Sequence[Subscriber]:
+        return self._host.subscribers(hook) if self._host.implements(hook) else ()
 
     def _deliver(self, subscriber: Subscriber, end: float) -> tuple[int, str]:
         with self._leased(subscriber) as cursor:
