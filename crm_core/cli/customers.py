@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from crm_core.cli.merging import merge
 from crm_core.cli.records import delete as delete_record
 from crm_core.cli.records import edit as edit_record
 from crm_core.cli.records import emit_done, find, given, list_records, required, with_assignments
@@ -16,6 +17,9 @@ _COLUMNS = ("name", "kind", "country", "owner_id", "source", "first_contact_at",
 @click.group()
 def customers() -> None:
     """Keep customers: who buys, may buy or bought."""
+
+
+customers.add_command(merge)
 
 
 @customers.command(

@@ -69,10 +69,16 @@ class Reversal:
             table: [change for change in batch if change.table == table and (table, change.id) not in self.staying]
             for table in tables
         }
+        late: dict[str, list[RowChange]] = {}
+        for table in tables:  # a record may hold a unique value that one coming back needs
+            updated = [one for one in mine[table] if one.action == "updated"]
+            present = self._current(self._types[table], [one.id for one in updated])
+            late[table] = [one for one in updated if present[one.id] is None]
+            self._restore(self._types[table], [one for one in updated if present[one.id] is not None], tx)
         for table in reversed(tables):  # parts were deleted before what they are parts of
             self._bring_back(self._types[table], [one for one in mine[table] if one.action == "deleted"], tx)
-        for table in tables:
-            self._restore(self._types[table], [one for one in mine[table] if one.action == "updated"], tx)
+        for table in tables:  # changed before they were deleted
+            self._restore(self._types[table], late[table], tx)
         for table in reversed(tables):  # parts were put back after what they are parts of
             self._remove(self._types[table], [one for one in mine[table] if one.action == "created"], tx)
 
