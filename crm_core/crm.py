@@ -46,6 +46,7 @@ if TYPE_CHECKING:
 
     from crm_core.query.tables import Tables
     from crm_core.services.metrics import MetricService
+    from crm_core.services.privacy import PrivacyService
     from crm_core.services.segments import SegmentService
 
     Statement = Select[Any] | CompoundSelect[Any]
@@ -251,6 +252,13 @@ class CRM:
         from crm_core.services.metrics import MetricService
 
         return MetricService(self)
+
+    @property
+    def privacy(self) -> PrivacyService:
+        """What is known of a person, to be handed over or erased: `crm.privacy.export(customer.id)`."""
+        from crm_core.services.privacy import PrivacyService
+
+        return PrivacyService(self.session)
 
     @cached_property
     def segments(self) -> SegmentService:

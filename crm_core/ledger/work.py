@@ -180,6 +180,37 @@ class Transaction:
             content = dict(zip(names, row, strict=True))
             self._images.append((_int(row[0]), table.name, "deleted", json.dumps(content, ensure_ascii=False)))
 
+    def overwrite(self, table: Table, edits: Sequence[Edit], *, tell: bool = True) -> None:
+        """Write changed cells without keeping what was there before: for an erasure.
+
+        Subscribers are told that the records changed, and in which cells (`tell`), but not what they held.
+
+        Raises:
+            ConflictError: a row is gone or has another version.
+        """
+        if not edits:
+            return
+        self.writes += 1
+        updates = [Update(_int(e.before[0]), _int(e.before[1]), {**e.changes, "updated_tx": self.id}) for e in edits]
+        stale = self._storage.update_if_version(table.name, updates)
+        if stale:
+            raise stale_write(table.name, stale)
+        for edit in edits if tell else ():
+            self._image(table.name, _int(edit.before[0]), {column: [None, None] for column in edit.changes})
+
+    def wipe(self, table: Table, rows: Sequence[Row]) -> None:
+        """Delete whole rows without keeping an image: for an erasure.
+
+        Raises:
+            ConflictError: a row is gone or has another version.
+        """
+        if not rows:
+            return
+        self.writes += 1
+        stale = self._storage.delete(table.name, [(_int(row[0]), _int(row[1])) for row in rows])
+        if stale:
+            raise stale_write(table.name, stale)
+
     def mark(self, action: Literal["erased", "compacted"], number: int) -> None:
         """Note that an image was erased (`number` is its id), or that the ledger was compacted through a position.
 

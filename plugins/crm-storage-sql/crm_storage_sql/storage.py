@@ -296,6 +296,9 @@ class SqliteStorage(Storage):
         session = self._session()
         try:
             with self.upgrading():
+                # Some builds of SQLite keep samples of what is indexed for the planner.
+                if session.connection.execute("SELECT 1 FROM sqlite_schema WHERE name = 'sqlite_stat4'").fetchone():
+                    session.connection.execute("DELETE FROM sqlite_stat4")
                 session.connection.execute("VACUUM")
                 busy = session.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
         except (sqlite3.Error, StorageLocked) as error:  # what was to be deleted is deleted all the same
