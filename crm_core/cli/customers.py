@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from crm_core.cli.merging import merge
+from crm_core.cli.privacy import erase, export_data
 from crm_core.cli.records import delete as delete_record
 from crm_core.cli.records import edit as edit_record
 from crm_core.cli.records import emit_done, find, given, list_records, required, with_assignments
@@ -19,7 +20,8 @@ def customers() -> None:
     """Keep customers: who buys, may buy or bought."""
 
 
-customers.add_command(merge)
+for _command in (merge, export_data, erase):
+    customers.add_command(_command)
 
 
 @customers.command(
