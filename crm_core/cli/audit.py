@@ -51,7 +51,7 @@ def verify(anchor: str | None) -> None:
         )
 
 
-@click.command(epilog=examples("crm ledger head > anchor.txt", "crm ledger verify --anchor anchor.txt"))
+@click.command(epilog=examples("crm ledger head", "crm ledger head > anchor.txt"))
 def head() -> None:
     """Print the head of the hash chain: kept outside, it shows later when the end of the ledger was cut off."""
     with workspace() as crm:

@@ -80,6 +80,10 @@ class Ledger:
         """Take an operation back field by field; see `crm_core.ledger.undo.Undo.run`."""
         return self._undo.run(operation_id, dry_run=dry_run, with_consequences=with_consequences)
 
+    def require_key(self) -> None:
+        """Find the key of the hash chain, if the settings name one; see `crm_core.ledger.audit.Audit.require_key`."""
+        self._audit.require_key()
+
     def anchor(self) -> str:
         """Return the head of the hash chain, to be kept elsewhere; see `crm_core.ledger.audit.Audit.anchor`."""
         return self._audit.anchor()

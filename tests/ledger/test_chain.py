@@ -7,6 +7,7 @@ import sqlite3
 from collections.abc import Callable
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -238,7 +239,8 @@ def test_without_the_key_nothing_is_written_and_everything_can_be_read(
     for told in ("holds 5 bytes", "holds nothing"):
         with CRM.open(keyed) as crm:
             assert ["2"] == [one.city for one in crm.customers.find()]
-            for action in (lambda crm=crm: crm.customers.add(Customer(name="Bob")), crm.ledger.verify):
+            writing = partial(crm.customers.add, Customer(name="Bob"))
+            for action in (writing, crm.ledger.verify, crm.ledger.require_key):
                 with pytest.raises(SettingsError, match=told):
                     action()
         monkeypatch.delenv("CRM_TEST_LEDGER_KEY", raising=False)
