@@ -50,8 +50,9 @@ class Storage(ABC):
 
     Reads outside a transaction see what is committed, those inside what it wrote. A write outside a transaction is a
     programming error (`StorageError`), and so is `begin` inside one. After an error of a write the transaction can
-    only be rolled back: `commit` refuses. Whole rows come in the order of the manifest that was applied or is used
-    last. Errors are those of `crm_core.errors`: `DuplicateKey`, `StorageLocked`, `StorageFull`, `StorageError`.
+    only be rolled back: `commit` refuses, and reads may. Whole rows come in the order of the manifest that was applied
+    or is used last. Errors are those of `crm_core.errors`: `DuplicateKey`, `StorageLocked`, `StorageFull`,
+    `StorageConflict` (another transaction was in the way; the whole of this one may be tried again), `StorageError`.
     """
 
     capabilities: ClassVar[frozenset[Capability]] = frozenset()
@@ -110,6 +111,14 @@ class Storage(ABC):
     def delete(self, table: str, keys: Sequence[tuple[int, int]]) -> list[int]:
         """Delete the rows of (id, version) pairs; return the ids of those gone or of another version."""
 
+    def lock(self, table: str, ids: Sequence[int]) -> None:
+        """Keep others from writing these rows until this thread's transaction ends; it then reads what they hold.
+
+        Without it, two transactions may read a row, each decide by what it says, and both write. A storage where one
+        transaction writes at a time has nothing to do.
+        """
+        del table, ids  # nobody else writes meanwhile
+
     @abstractmethod
     def get_many(self, table: str, ids: Sequence[int]) -> list[Row]:
         """Return the whole rows of those ids that exist, in no particular order, columns in the table's order."""
@@ -167,7 +176,7 @@ class Storage(ABC):
         Called outside a transaction, after personal data was erased. Returns, in words for a person, what may remain;
         empty when nothing does.
         """
-        return "what the database server keeps of deleted rows: free pages, write-ahead logs, replicas"
+        return "what the storage keeps of deleted rows for itself: free pages, logs, replicas"
 
     def execute(self, select: Select[Any]) -> list[tuple[Any, ...]]:
         """Run an analytic select where the data is (capability `execute`)."""
@@ -180,6 +189,34 @@ class Storage(ABC):
         closing it.
         """
         raise NotImplementedError(f"{type(self).__name__} does not declare the capability 'copy'")
+
+    def backup(self, file: Path) -> None:
+        """Write all that is committed now, of one moment, to a new file (capability `backup`); others write on."""
+        raise NotImplementedError(f"{type(self).__name__} does not declare the capability 'backup'")
+
+    def opened_backup(self, file: Path) -> Storage:
+        """Open what `backup` wrote, to look into it (capability `backup`); the caller closes it.
+
+        It may change the file and write beside it, so it is given a copy that nobody needs any more.
+
+        Raises:
+            StorageError: the file is none of this storage.
+        """
+        raise NotImplementedError(f"{type(self).__name__} does not declare the capability 'backup'")
+
+    def restore(self, file: Path) -> None:
+        """Put what `backup` wrote in the place of all this storage holds, whole or not at all (capability `backup`).
+
+        Outside a transaction of the caller. Other processes that have the database open see the new content.
+        """
+        raise NotImplementedError(f"{type(self).__name__} does not declare the capability 'backup'")
+
+    def check(self) -> list[str] | None:
+        """Look for damage below tables and rows, and say in words what is found; None: this storage has no such check.
+
+        The kernel checks what rows say (references, the ledger) by itself: see `crm_core.ledger.verify`.
+        """
+        return None
 
 
 @attrs.frozen(kw_only=True)

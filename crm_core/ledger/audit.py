@@ -69,14 +69,6 @@ class Audit:
         self._storage = storage
         self._chain = chain
 
-    def require_key(self) -> None:
-        """Find the key that the settings name, if they name one.
-
-        Raises:
-            SettingsError: it is not there.
-        """
-        self._chain.require_key()
-
     def anchor(self) -> str:
         """Return the head of the chain as text, `position:kind:digest`: kept elsewhere, it shows when the end is cut.
 

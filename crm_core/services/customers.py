@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any, ClassVar, Final, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Final, cast
 
 import attrs
 
@@ -14,10 +14,12 @@ from crm_core.ledger.session import Session
 from crm_core.ledger.work import Transaction, stale_write
 from crm_core.query.ast import And, Compare
 from crm_core.records import ContactPoint, Customer, RecordType, Relation
-from crm_core.services.merging import Merge, MergeReport, Side
 from crm_core.services.records import RecordService
 from crm_core.services.references import References
 from crm_core.values import email_key, format_id, phone_key, text_key
+
+if TYPE_CHECKING:
+    from crm_core.services.merging import MergeReport, Side
 
 _NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})
 _NUMBERS: Final = frozenset({"phone", "whatsapp", "viber"})
@@ -108,11 +110,16 @@ class CustomerService(RecordService[Customer]):
             return attrs.evolve(report, dry_run=True)
         return attrs.evolve(report, operation_id=operation.id)
 
+    def _locked(self, given: Customer | int) -> int:
+        """Return the id of the customer meant, whom nobody else writes until the transaction ends."""
+        record_id = given if isinstance(given, int) else given.id
+        found = References(self._session.storage, self._session.registry).survivor(self.kind, record_id) or record_id
+        self._session.storage.lock(self.kind.plural, [found])
+        return found
+
     def _party(self, given: Customer | int) -> Customer:
         """Return a customer as stored; for one that was merged, the one it was merged into."""
-        record_id = given if isinstance(given, int) else given.id
-        found = References(self._session.storage, self._session.registry).survivor(self.kind, record_id)
-        stored = self.get(found or record_id)
+        stored = self.get(self._locked(given))
         if not isinstance(given, int) and stored.id == given.id and stored.version != given.version:
             raise stale_write(self.kind.plural, [given.id])
         return stored
@@ -128,6 +135,8 @@ class CustomerService(RecordService[Customer]):
                 f"{gone.name or format_id(gone.id)} of the kind {gone.kind}",
                 hint="if they are one all the same, allow it: across_kinds=True, on the command line --across-kinds",
             )
+        from crm_core.services.merging import Merge, MergeReport
+
         self._chunks.refuse_vetoed(tx, [Change(gone, None)])
         merge = Merge(self._session, tx, choose)
         first, complete = (cast(Customer, one) for one in merge.combined(self.kind, keep, gone))
@@ -195,7 +204,7 @@ def contact_key(kind: str, value: str) -> str:
 def _email(value: str) -> str:
     key = email_key(value)
     local, at, domain = key.rpartition("@")
-    if not at or not local or not domain or any(mark in key for mark in " \t\r\n,;<>"):
+    if not at or not local or not domain or "@" in local or any(mark in key for mark in " \t\r\n,;<>"):
         message = f"value: {value!r} is not an e-mail address; write it as name@example.org"
         raise InvalidValue(message, field="value", value=value, rule="email")
     return key

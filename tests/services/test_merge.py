@@ -32,6 +32,7 @@ from crm_core.records import (
     text,
 )
 from crm_core.values import format_id
+from tests.databases import DATABASES, new_url
 from tests.opening import content, url_of
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -432,8 +433,14 @@ def test_nothing_is_lost_on_sqlite_either(seed: int, tmp_path_factory: pytest.Te
     law(tmp_path_factory.mktemp("merge"), "sqlite", Random(seed))
 
 
+@pytest.mark.parametrize("database", DATABASES[1:])
+def test_nothing_is_lost_on_servers_either(database: str, tmp_path: Path) -> None:
+    law(tmp_path, new_url(database, tmp_path), Random(17))
+
+
 def law(folder: Path, storage: str, random: Random) -> None:
-    with CRM.open(url_of(storage, folder), plugins=[ClubPlugin()]) as crm:
+    url = url_of(storage, folder) if storage in ("memory:", "sqlite") else storage
+    with CRM.open(url, plugins=[ClubPlugin()]) as crm:
         keep, gone, *_ = random.sample(drawn_world(crm, random), 4)
         before = content(crm)
         report = crm.customers.merge(keep.id, gone.id)

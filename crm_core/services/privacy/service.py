@@ -49,6 +49,7 @@ class PrivacyService:
             return Erasure(receipt=eraser.run(at, self._by()), dry_run=True)
         erasing = session.work.operation("erase customer", detail={"final": FINAL})
         with erasing as operation, session.work.transaction() as tx:
+            session.storage.lock(session.registry.types[PERSON].plural, [customer_id])
             receipt = Eraser(session, self._found(customer_id), tx).run(at, self._by())
             operation.detail["receipt"] = receipt.to_json()
         return Erasure(receipt=receipt, operation_id=operation.id, left_over=session.storage.scrub())

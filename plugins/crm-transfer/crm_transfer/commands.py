@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from crm_core.console import emit, examples, note, progress, say, session, table, workspace
-from crm_core.errors import UsageError
+from crm_core.console import clean, emit, examples, note, progress, say, session, table, workspace
+from crm_core.errors import CrmError, UsageError
 from crm_core.values import format_id
 
 if TYPE_CHECKING:
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
 
 _SHOWN = 10
 _REJECTED = 3
+_RECENT = 20
 
 
 @click.command(
@@ -139,17 +142,20 @@ def _run(
     dry_run: bool,
     rejects: Path | None,
 ) -> ImportReport:
+    from crm_transfer.errors import FileFault
     from crm_transfer.importing import import_file, import_plan, resume_import
     from crm_transfer.mapping import load_mapping
     from crm_transfer.plan import load_plan
 
+    going_on = crm.ledger.resolve(resume) if resume else None
+    begun = {entry.id for entry in crm.ledger.operations(limit=_RECENT)} - {going_on}
     with progress(None, "importing") as bar:
         told = _telling(bar)
         try:
-            if resume:
+            if going_on is not None:
                 if dry_run:
                     raise UsageError("--resume goes on with a real import; it has no --dry-run")
-                return resume_import(crm, crm.ledger.resolve(resume), progress=told, rejects=rejects)
+                return resume_import(crm, going_on, progress=told, rejects=rejects)
             if plan:
                 return import_plan(crm, load_plan(plan), data=data, dry_run=dry_run, progress=told, rejects=rejects)
             if type_name is None or file is None or mapping is None:
@@ -159,9 +165,11 @@ def _run(
             if wanted not in {crm.registry.named(each.type).name for each in read.records}:
                 raise UsageError(f"{mapping} makes no {type_name}", hint="name a type that one of its [[record]] has")
             return import_file(crm, file, read, dry_run=dry_run, progress=told, rejects=rejects)
-        except KeyboardInterrupt:
-            if not dry_run:
-                _say_how_to_go_on(crm)
+        except (Exception, KeyboardInterrupt) as error:
+            refused = going_on is not None and isinstance(error, (FileFault, UsageError))
+            if not dry_run and not refused:
+                with suppress(CrmError):  # a storage that fails may not even tell what was begun
+                    _say_how_to_go_on(crm, begun)
             raise
 
 
@@ -173,30 +181,33 @@ def _telling(bar: Bar) -> Progress:
     return told
 
 
-def _say_how_to_go_on(crm: CRM) -> None:
-    cut_off = next((e for e in crm.ledger.operations(limit=5) if e.kind == "import" and e.state == "incomplete"), None)
-    if cut_off is not None:
-        name = format_id(cut_off.id)
-        note(f"\n{cut_off.label} was cut off. Finish it: crm import --resume {name}. Undo it: crm ledger undo {name}")
+def _say_how_to_go_on(crm: CRM, begun: Collection[int]) -> None:
+    """Name the import that was cut off just now, not one of those that had begun before."""
+    newest = next((e for e in crm.ledger.operations(limit=_RECENT) if e.kind == "import"), None)
+    if newest is None or newest.id in begun or newest.state not in ("incomplete", "open"):
+        return
+    name = format_id(newest.id)
+    note(f"{newest.label} was cut off. Finish it: crm import --resume {name}. Undo it: crm ledger undo {name}")
 
 
 def _show(report: ImportReport) -> None:
     """Print the report for a person: counts by file and type, the traps, the first rejected rows, the next step."""
     for file in report.files:
-        say(f"{file.file}: {_told(file.counts)}")
+        say(f"{clean(file.file)}: {_told(file.counts)}")
         for remark in file.notes:
-            say(f"  {remark}")
+            say(f"  {clean(remark)}")
     _types(report.types)
     for remark in report.notes:
         say(f"Note: {remark}")
     for error in report.errors[:_SHOWN]:
-        say(f"rejected: {error}")
+        say(f"rejected: {clean(str(error))}")
     hidden = report.counts.rejected - min(_SHOWN, len(report.errors))
     if hidden > 0:
         say(f"... and {hidden:,} more rejected rows")
     for file in report.files:
         if file.rejects_file:
-            say(f"Rejected rows are in {file.rejects_file}: correct them, then import that file with the same mapping.")
+            say(f"Rejected rows are in {clean(file.rejects_file)}.")
+            say("Correct them there, then import that file with the same mapping.")
     rate = report.counts.read / report.seconds if report.seconds else 0
     took = f"{report.counts.read:,} rows in {report.seconds:.1f} s ({rate:,.0f} rows/s)"
     if report.dry_run:

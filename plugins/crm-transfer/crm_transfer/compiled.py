@@ -15,10 +15,12 @@ import attrs
 
 from crm_core.extend import Pipeline
 from crm_core.records import Record, RecordType, Registry
-from crm_transfer.cells import key_text, without_guard
+from crm_core.values import text_key
+from crm_transfer.cells import is_currency, key_text, without_guard
 from crm_transfer.errors import BadCell, MappingError
 from crm_transfer.fields import Reading, field_reader
 from crm_transfer.mapping import Check, Condition, FieldMap, FileForm, Part, RecordMap, RowMapping
+from crm_transfer.report import listed
 from crm_transfer.rowhash import digest_of
 from crm_transfer.rules import RULES
 
@@ -104,6 +106,7 @@ class Compiled:
     checks: tuple[tuple[Check, Callable[[Cells], bool]], ...]
     corrections: Counter[Correction]
     unused: tuple[str, ...]
+    taken: Mapping[str, str]
 
 
 class Columns:
@@ -112,20 +115,28 @@ class Columns:
     def __init__(self, names: Sequence[str], file: str) -> None:
         """Take the names in the order of a row's cells."""
         self._at = {name: index for index, name in enumerate(names)}
+        self._alike: dict[str, list[str]] = {}
+        for name in names:
+            self._alike.setdefault(text_key(name), []).append(name)
         self._file = file
         self.used: set[int] = set()
+        self.taken: dict[str, str] = {}
 
     def index(self, name: str, place: str) -> int:
-        """Return where a row has this column.
+        """Return where a row has this column; one that differs in case or invisible marks alone is `taken` for it.
 
         Raises:
             MappingError: the file has no such column.
         """
         found = self._at.get(name)
+        alike = self._alike.get(text_key(name), []) if found is None else []
+        if len(alike) == 1:
+            found, self.taken[name] = self._at[alike[0]], alike[0]
         if found is None:
             raise MappingError(
                 f"{place}: {self._file} has no column {name!r}",
-                hint=f"its columns: {', '.join(self._at)}; a file without a header line needs [file] columns = [...]",
+                hint=f"its columns: {listed(self._at)}; the header line must be the first one, and a file without one "
+                "needs [file] columns = [...]",
             )
         self.used.add(found)
         return found
@@ -151,6 +162,7 @@ def compile_mapping(mapping: RowMapping, columns: Sequence[str], context: Contex
         checks=checks,
         corrections=corrections,
         unused=tuple(name for name in unused if not name.startswith("error_")),
+        taken=known.taken,
     )
 
 
@@ -314,8 +326,10 @@ class _Part(Columns):
                 if mapped is not None:
                     text = mapped
                 elif unmapped == "reject":
-                    known = ", ".join(values)
-                    raise BadCell("value_map", f"is not in the value map ({known})", column=column, value=text)
+                    known = listed(values)
+                    raise BadCell(
+                        "value_map", f"is not in the value map ({known}); add it there", column=column, value=text
+                    )
                 elif unmapped == "empty":
                     text = ""
             return text or default
@@ -375,6 +389,8 @@ class _Part(Columns):
             at = self.index(field.currency_column, field.place)
             return lambda cells: cells[at].strip().upper()
         fixed = field.currency or self.form.currency or self.context.currency
+        if not is_currency(fixed):
+            raise MappingError(f"{field.place}: {fixed!r} is no currency", hint="such as EUR, USD or IRR, of ISO 4217")
         return lambda cells: fixed
 
 
@@ -404,7 +420,7 @@ def _values_reader(plain: Sequence[_Value], kind: str, context: Context) -> Call
                 if value is not None or one.nullable:
                     made[name] = value
                 elif one.required:
-                    raise BadCell("required", f"is empty, and no {kind} is without {name}")
+                    raise BadCell("required", f"is empty, and no {kind} is without {name}; fill it in")
             for one in grouped:
                 group = made.setdefault(one.group, {}) if one.group == OWN else _extension(made, one.group)
                 group[one.name] = one.read(cells)

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from crm_core import CRM
 from crm_core.errors import UsageError
-from crm_transfer.errors import MappingError
+from crm_core.values import format_id
+from crm_transfer.errors import FileFault, MappingError
 from crm_transfer.mapping import RowMapping, parse_mapping
 from crm_transfer.plan import Plan, load_plan, look_at_records
 from crm_transfer.report import ImportReport
-from crm_transfer.run import Progress, Run, open_job
+from crm_transfer.run import Job, Progress, Run, open_job
 
 
 def import_file(
@@ -44,6 +45,8 @@ def import_file(
     with _target(crm, dry_run=dry_run) as target:
         run = Run(target, dry_run=dry_run, progress=progress, rejects=rejects)
         job = open_job(target, path, mapping)
+        if resume is not None:
+            _refuse_changed(crm, resume, [job])
         detail = {
             "file": str(path.absolute()),
             "sha256": job.source.digest,
@@ -80,6 +83,8 @@ def import_plan(
         jobs = [open_job(target, folder / each.file, each.mapping) for each in plan.files]
         look_at_records(target, plan)  # a check that cannot be carried out shows before the first write
         detail["sha256"] = " ".join(job.source.digest for job in jobs)
+        if resume is not None:
+            _refuse_changed(crm, resume, jobs)
         run = Run(target, dry_run=dry_run, progress=progress, rejects=rejects)
         report = run.files(
             jobs,
@@ -98,7 +103,8 @@ def resume_import(
     """Finish an import that was cut off: rows that are in already are unchanged, the others join its operation.
 
     Raises:
-        UsageError: the operation is no import that was cut off, or its files changed since.
+        UsageError: the operation is no import that was cut off.
+        FileFault: its file is no longer there, or changed since.
     """
     entry = crm.ledger.get(operation)
     if entry.kind != "import":
@@ -111,6 +117,23 @@ def resume_import(
         raise UsageError("the operation does not say which file it imported")
     mapping = parse_mapping(detail["mapping"], system=detail["system"])
     return import_file(crm, Path(detail["file"]), mapping, progress=progress, rejects=rejects, resume=operation)
+
+
+def _refuse_changed(crm: CRM, operation: int, jobs: Sequence[Job]) -> None:
+    """Refuse to go on with other bytes than those that the operation began with."""
+    before = str(crm.ledger.get(operation).detail.get("sha256", "")).split()
+    now = [job.source.digest for job in jobs]
+    changed = [job.path for job, digest in zip(jobs, now, strict=True) if digest not in before]
+    if before != now:
+        name = format_id(operation)
+        told = ", ".join(str(path) for path in changed) or "the list of files"
+        raise FileFault(
+            f"{told}: changed since the import began, so that one cannot be finished with it",
+            hint=f"put the file back as it was and say --resume {name} again; or import what it is now as an import of "
+            f"its own (rows that are in and did not change stay as they are); or take back: crm ledger undo {name}",
+            file=changed[0].name if changed else "",
+            rule="changed",
+        )
 
 
 @contextmanager

@@ -76,4 +76,7 @@ def _place(reference: Reference, name: str) -> tuple[str, str, str, str]:
 
 
 def _gone(reference: Reference, entry: ExternalId) -> BadCell:
-    return BadCell("gone", f"the {reference.target} {entry.system}:{entry.external} was {entry.state}")
+    way = (
+        "undo that, or leave the row out" if entry.state == "deleted" else "leave the row out, or point at another one"
+    )
+    return BadCell("gone", f"the {reference.target} {entry.system}:{entry.external} was {entry.state}; {way}")
