@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -20,6 +21,7 @@ from crm_core.ledger.chain import EMPTIED, Chain
 from crm_core.ledger.tables import IMAGES, OPERATIONS, TRANSACTIONS
 from crm_core.records.schema import Primitive, Row, Table
 from crm_core.settings import load_settings
+from tests.databases import DATABASES, new_url
 
 KEY = "a key of thirty-two characters ok"
 Tamper = Callable[[sqlite3.Connection], object]
@@ -59,6 +61,20 @@ def test_every_transaction_is_linked_and_the_chain_holds(crm: CRM) -> None:
     report = crm.ledger.verify(crm.ledger.anchor())
     assert (True, 8, 0, 0) == (report.intact, report.plain, report.keyed, report.unchained)
     assert crm.ledger.anchor() == report.anchor
+
+
+@pytest.mark.parametrize("database", DATABASES)
+def test_the_chain_holds_when_many_write_at_once(database: str, tmp_path: Path) -> None:
+    with CRM.open(new_url(database, tmp_path)) as crm:
+
+        def write(name: int) -> None:
+            for number in range(12):
+                crm.customers.edit(crm.customers.add(Customer(name=f"{name} {number}")).evolve(city="Rome"))
+
+        with ThreadPoolExecutor(4) as pool:
+            list(pool.map(write, range(4)))
+        report = crm.ledger.verify()
+        assert (None, 96, 48) == (report.broken, report.plain, report.images)
 
 
 def test_an_empty_ledger_holds_and_has_no_head(crm: CRM) -> None:

@@ -226,4 +226,6 @@ def _ledger(crm: CRM) -> list[Any]:
 def require_sound(crm: CRM, where: str) -> None:
     """Go on only with a database in which nothing is wrong."""
     wrong = [fault for check in verify(crm.storage, crm.registry) if check.state == "wrong" for fault in check.faults]
+    chain = crm.ledger.verify()
+    wrong += [] if chain.broken is None else [f"the chain breaks at {chain.broken.position}: {chain.broken.reason}"]
     require(not wrong, f"{where}: {'; '.join(wrong[:3])}")
