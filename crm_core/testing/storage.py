@@ -291,6 +291,12 @@ class StorageContract(ABC):
         assert [1] == ids(storage)
         fill(storage, [thing(3)])
 
+    def test_scrubbing_loses_nothing_and_says_what_may_remain(self, storage: Storage) -> None:
+        fill(storage, [thing(n, name=f"n{n}") for n in range(1, 50)])
+        write(storage, lambda: storage.delete("things", [(n, 1) for n in range(1, 40)]))
+        assert isinstance(storage.scrub(), str)
+        assert list(range(40, 50)) == ids(storage)
+
     def test_others_see_a_transaction_when_it_commits(self, storage: Storage) -> None:
         storage.begin()
         storage.insert_many("things", _COLUMNS, [thing(1)])
