@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from threading import Lock
 from time import monotonic
 from typing import Any, Final, cast
 
 import attrs
 
+from crm_core.errors import DuplicateKey
 from crm_core.events import Action, Changed, ChangedRecord, Origin
 from crm_core.extend import Storage
 from crm_core.host import Host, Subscriber
@@ -130,7 +131,8 @@ class Delivery:
         fresh = sorted((plugin, hook) for plugin, hook in listening - known if hook in HOOK_TYPES)
         if fresh:
             head = self._history.head()
-            self._save([Cursor(new_id(), plugin, hook, head) for plugin, hook in fresh])
+            with suppress(DuplicateKey):  # another process that opens the CRM now was faster
+                self._save([Cursor(new_id(), plugin, hook, head) for plugin, hook in fresh])
 
     def run(self, seconds: float = 5.0) -> DeliveryReport:
         """Deliver what is due, for at most about `seconds`.
@@ -275,6 +277,7 @@ class Delivery:
             yield None
             return
         with self._writing():
+            self._storage.lock(CURSORS.name, [cursor.id])
             cursor = self._cursor(subscriber.plugin, subscriber.hook)
             due = cursor is not None and self._is_due(cursor)
             if cursor is not None and due:
@@ -301,6 +304,7 @@ class Delivery:
     def _hold(self, cursor: Cursor, *, release: bool = False) -> None:
         """Save a cursor and hold it for longer, or let it go; one that another process took over is left to it."""
         with self._writing():
+            self._storage.lock(CURSORS.name, [cursor.id])
             now = self._cursor(cursor.plugin, cursor.hook)
             if now is None or now.lease != self._name:
                 _log.warning("%s.%s took longer than its lease; another process goes on", cursor.plugin, cursor.hook)
