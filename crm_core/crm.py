@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from datetime import date
@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     Statement = Select[Any] | CompoundSelect[Any]
 
 R = TypeVar("R", bound=Record)
+T = TypeVar("T")
 _MEMORY: Final = "memory:"
 
 
@@ -130,6 +131,13 @@ class CRM:
     def transaction(self) -> AbstractContextManager[Transaction]:
         """One atomic chunk: what is written inside is stored together or not at all."""
         return self.session.work.transaction()
+
+    def retried(self, action: Callable[[], T]) -> T:
+        """Do what writes in one transaction, again when that had to give way to another one (`StorageConflict`).
+
+        A lone write of a service does so by itself; a `transaction()` of several is repeated by who can repeat it.
+        """
+        return self.session.work.retried(action)
 
     def operation(
         self,

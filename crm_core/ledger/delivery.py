@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from threading import Lock
 from time import monotonic
@@ -15,6 +15,7 @@ from typing import Any, Final, cast
 
 import attrs
 
+from crm_core.errors import DuplicateKey
 from crm_core.events import Action, Changed, ChangedRecord, CustomersMerged, MergedPair, Origin
 from crm_core.extend import Storage
 from crm_core.host import Host, Subscriber
@@ -138,7 +139,8 @@ class Delivery:
         fresh = sorted(key for key in listening - (known.keys() - ids.keys()) if key[1] in HOOKS)
         if fresh:
             head = self._history.head()
-            self._save([Cursor(ids.get(key) or new_id(), *key, head) for key in fresh])
+            with suppress(DuplicateKey):  # another process that opens the CRM now was faster
+                self._save([Cursor(ids.get(key) or new_id(), *key, head) for key in fresh])
 
     def behind(self, position: int) -> list[Cursor]:
         """Return the cursors of those who listen and have not been told of everything up to a position."""
@@ -310,6 +312,7 @@ class Delivery:
             yield None
             return
         with self._writing():
+            self._storage.lock(CURSORS.name, [cursor.id])
             cursor = self._cursor(subscriber.plugin, subscriber.hook)
             due = cursor is not None and self._is_due(cursor)
             if cursor is not None and due:
@@ -336,6 +339,7 @@ class Delivery:
     def _hold(self, cursor: Cursor, *, release: bool = False) -> None:
         """Save a cursor and hold it for longer, or let it go; one that another process took over is left to it."""
         with self._writing():
+            self._storage.lock(CURSORS.name, [cursor.id])
             now = self._cursor(cursor.plugin, cursor.hook)
             if now is None or now.lease != self._name:
                 _log.warning("%s.%s took longer than its lease; another process goes on", cursor.plugin, cursor.hook)

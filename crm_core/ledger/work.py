@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import json
 import logging
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any, Final, Literal
+from random import random
+from typing import Any, Final, Literal, TypeVar
 
 import attrs
 
-from crm_core.errors import ConflictError, CrmError, UsageError
+from crm_core.errors import ConflictError, CrmError, StorageConflict, UsageError
 from crm_core.events import Origin, OriginKind
 from crm_core.extend import Storage, Update
 from crm_core.ledger.chain import Chain, image_digest, new_salts
@@ -24,7 +26,11 @@ from crm_core.ledger.tables import IMAGES, OPERATIONS, TRANSACTIONS
 from crm_core.records.schema import Primitive, Row, Table
 from crm_core.values import Clock, format_id, new_id, new_ids, to_micros
 
+T = TypeVar("T")
 _log = logging.getLogger("crm_core.ledger")
+_ATTEMPTS: Final = 8
+_PAUSE: Final = 0.01
+"""Seconds, doubled at each attempt, of which a random part is waited before a transaction that gave way is repeated."""
 _TX_COLUMNS: Final = tuple(name for name in TRANSACTIONS.column_names if name not in ("position", "chain"))
 
 
@@ -277,6 +283,7 @@ class UnitOfWork:
         self._transaction: ContextVar[Transaction | None] = ContextVar("transaction", default=None)
         self._operation: ContextVar[Operation | None] = ContextVar("operation", default=None)
         self._cause: ContextVar[tuple[Operation, str] | None] = ContextVar("cause", default=None)
+        self._commits: ContextVar[int] = ContextVar("commits", default=0)
 
     @property
     def current(self) -> Transaction | None:
@@ -314,6 +321,24 @@ class UnitOfWork:
             self._transaction.reset(token)
         if wrote and operation.lone:
             self._after_operation(operation)
+
+    def retried(self, action: Callable[[], T]) -> T:
+        """Do what writes in one transaction; again, when that gave way to another one (`StorageConflict`).
+
+        Inside a transaction it is done once, because only the whole of that may be repeated; and so is what has
+        committed something before it failed.
+        """
+        if self.current is not None:
+            return action()
+        for attempt in range(_ATTEMPTS - 1):
+            before = self._commits.get()
+            try:
+                return action()
+            except StorageConflict:
+                if self._commits.get() != before:
+                    raise
+                time.sleep(random() * _PAUSE * 2**attempt)
+        return action()
 
     @contextmanager
     def operation(
@@ -411,6 +436,7 @@ class UnitOfWork:
             return False
         made.close("done" if operation.lone else "open", made.at if operation.lone else None)
         self._storage.commit()
+        self._commits.set(self._commits.get() + 1)
         operation.transactions += 1
         operation.stored = True
         return True

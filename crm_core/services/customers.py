@@ -14,7 +14,7 @@ from crm_core.ledger.session import Session
 from crm_core.ledger.work import Transaction, stale_write
 from crm_core.query.ast import And, Compare
 from crm_core.records import ContactPoint, Customer, RecordType, Relation
-from crm_core.services.records import RecordService
+from crm_core.services.records import RecordService, retried
 from crm_core.services.references import References
 from crm_core.values import email_key, format_id, phone_key, text_key
 
@@ -39,6 +39,7 @@ class CustomerService(RecordService[Customer]):
         super().__init__(session, kind)
         self._contact_points = contact_points
 
+    @retried
     def add(
         self,
         record: Customer,

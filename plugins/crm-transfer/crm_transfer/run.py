@@ -13,7 +13,7 @@ from typing import Any, Final
 import attrs
 
 from crm_core import CRM
-from crm_core.errors import ConflictError, DuplicateKey, UsageError
+from crm_core.errors import ConflictError, DuplicateKey, StorageConflict, UsageError
 from crm_core.extend import BadRow, Importer, Source
 from crm_transfer.chunk import RANK, Chunk
 from crm_transfer.compiled import Compiled, Context, RecordReader, compile_mapping
@@ -215,7 +215,7 @@ class Run:
             except _Torn:
                 self._lookup.forget()
                 chunk.reset(refused=True)
-            except (ConflictError, DuplicateKey):
+            except (ConflictError, DuplicateKey, StorageConflict):
                 if attempt == _ATTEMPTS or self._dry_run:
                     raise
                 attempt += 1
