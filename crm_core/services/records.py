@@ -5,9 +5,10 @@ The services of the kernel's own types build on it and add what is particular to
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import wraps
 from itertools import islice, repeat
-from typing import ClassVar, Final, Generic, TypeVar, cast
+from typing import Any, ClassVar, Concatenate, Final, Generic, ParamSpec, TypeVar, cast
 
 import attrs
 
@@ -17,10 +18,8 @@ from crm_core.ledger.reading import decode_rows
 from crm_core.ledger.removal import Removal
 from crm_core.ledger.session import Session
 from crm_core.ledger.work import stale_write
-from crm_core.query.ast import Expression
-from crm_core.query.bind import bind, bind_sort
+from crm_core.query.ast import Expression, SortKey
 from crm_core.query.page import decode_cursor, encode_cursor
-from crm_core.query.text import parse
 from crm_core.records import Record, RecordType
 from crm_core.records.schema import Row
 from crm_core.services.chunk import ChunkWriter, Outcome, Refusal, Rules, Write
@@ -28,8 +27,21 @@ from crm_core.values import format_id
 
 R = TypeVar("R", bound=Record)
 N = TypeVar("N")
+T = TypeVar("T")
+P = ParamSpec("P")
+S = TypeVar("S", bound="RecordService[Any]")
 CHUNK: Final = 1_000
 """Rows of one bulk transaction: about 30 ms of write lock on SQLite."""
+
+
+def retried(method: Callable[Concatenate[S, P], T]) -> Callable[Concatenate[S, P], T]:
+    """Let a method that writes in one transaction do it again when the storage gave way to another one."""
+
+    @wraps(method)
+    def again(self: S, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        return self._session.work.retried(lambda: method(self, *args, **kwargs))
+
+    return again
 
 
 @attrs.frozen
@@ -100,7 +112,7 @@ class RecordService(Generic[R]):
         """
         if limit is not None and limit < 1:
             raise UsageError(f"a page of {limit} records is none", hint="ask for 1 or more, or limit=None for all")
-        keys = bind_sort(sort, self.kind)
+        keys = self._sort_keys(sort)
         place = decode_cursor(after, keys) if after else ()
         wanted = None if limit is None else limit + 1
         rows = self._session.storage.find(self.kind.plural, self.bind(where), sort=keys, after=place, limit=wanted)
@@ -129,13 +141,25 @@ class RecordService(Generic[R]):
             return where
         if not where.strip():
             return None
+        # Loaded by who filters: the parser costs a tenth of what `crm customers list` takes to start.
+        from crm_core.query.bind import bind
+        from crm_core.query.text import parse
+
         session = self._session
         return bind(
             parse(where), self.kind, registry=session.registry, resolve=session.resolve, currency=session.currency
         )
 
+    def _sort_keys(self, sort: str) -> Sequence[SortKey]:
+        if not sort.strip():
+            return ()
+        from crm_core.query.bind import bind_sort
+
+        return bind_sort(sort, self.kind)
+
     # Writing
 
+    @retried
     def add(self, record: R, *, external: tuple[str, str] | None = None) -> R:
         """Store a new record and return it with its id and version.
 
@@ -158,10 +182,10 @@ class RecordService(Generic[R]):
         source = (Write(record=self._complete(r), external=e) for r, e in _pairs(records, names))
         with self._session.work.operation(f"add {self.kind.plural}"):
             while chunk := list(islice(source, CHUNK)):
-                with self._session.work.transaction() as tx:
-                    stored += _all(self._chunks.write(tx, chunk))
+                stored += self._stored(chunk)
         return stored
 
+    @retried
     def edit(self, record: R) -> R:
         """Store the changes of a record that was read before and return it with its new version.
 
@@ -177,10 +201,10 @@ class RecordService(Generic[R]):
         source = iter(records)
         with self._session.work.operation(f"edit {self.kind.plural}"):
             while chunk := list(islice(source, CHUNK)):
-                with self._session.work.transaction() as tx:
-                    stored += _all(self._chunks.write(tx, self._edits(chunk)))
+                stored += self._edited(chunk)
         return stored
 
+    @retried
     def write_many(self, writes: Sequence[Write[R]]) -> Outcome[R]:
         """Write new and changed records as one atomic chunk: the refused ones are named, all others are stored.
 
@@ -189,6 +213,7 @@ class RecordService(Generic[R]):
         with self._session.work.transaction(f"write {self.kind.plural}") as tx:
             return self._chunks.write(tx, writes)
 
+    @retried
     def delete(self, record: R | int) -> None:
         """Delete a record with its parts (contact points, tags ...); the ledger keeps the full image, undo restores it.
 
@@ -200,6 +225,16 @@ class RecordService(Generic[R]):
             stored = self.get(record) if isinstance(record, int) else self._as_read([record])[0]
             self._chunks.refuse_vetoed(tx, [Change(stored, None)])
             Removal(self._session.storage, self._session.registry).remove(tx, self.kind, [stored.id])
+
+    @retried
+    def _stored(self, writes: Sequence[Write[R]]) -> list[R]:
+        with self._session.work.transaction() as tx:
+            return _all(self._chunks.write(tx, writes))
+
+    @retried
+    def _edited(self, records: Sequence[R]) -> list[R]:
+        with self._session.work.transaction() as tx:
+            return _all(self._chunks.write(tx, self._edits(records)))
 
     # What the services of particular types change
 
@@ -263,4 +298,4 @@ def _pairs(records: Iterable[R], names: Iterable[N]) -> Iterator[tuple[R, N]]:
             raise UsageError("there are fewer external ids than records", hint="give each record one") from None
 
 
-__all__ = ["CHUNK", "Outcome", "Page", "RecordService", "Refusal", "Write"]
+__all__ = ["CHUNK", "Outcome", "Page", "RecordService", "Refusal", "Write", "retried"]

@@ -12,6 +12,7 @@ from crm_core.errors import UsageError
 from crm_core.values import format_id
 from crm_transfer.errors import FileFault, MappingError
 from crm_transfer.mapping import RowMapping, parse_mapping
+from crm_transfer.opening import with_form
 from crm_transfer.plan import Plan, load_plan, look_at_records
 from crm_transfer.report import ImportReport
 from crm_transfer.run import Job, Progress, Run, open_job
@@ -43,7 +44,7 @@ def import_file(
         MappingError: the mapping does not fit the file or this CRM; nothing was written.
     """
     with _target(crm, dry_run=dry_run) as target:
-        run = Run(target, dry_run=dry_run, progress=progress, rejects=rejects)
+        run = Run(target, dry_run=dry_run, whole=dry_run and target is crm, progress=progress, rejects=rejects)
         job = open_job(target, path, mapping)
         if resume is not None:
             _refuse_changed(crm, resume, [job])
@@ -52,6 +53,8 @@ def import_file(
             "sha256": job.source.digest,
             "mapping": mapping.text,
             "system": mapping.records[0].system,
+            "format": mapping.form.format,
+            "options": dict(mapping.form.options),
         }
         return run.files([job], label=f"import {path.name}", detail=detail, resume=resume)
 
@@ -85,7 +88,7 @@ def import_plan(
         detail["sha256"] = " ".join(job.source.digest for job in jobs)
         if resume is not None:
             _refuse_changed(crm, resume, jobs)
-        run = Run(target, dry_run=dry_run, progress=progress, rejects=rejects)
+        run = Run(target, dry_run=dry_run, whole=dry_run and target is crm, progress=progress, rejects=rejects)
         report = run.files(
             jobs,
             label=f"import {plan.title}",
@@ -116,6 +119,7 @@ def resume_import(
     if "file" not in detail:
         raise UsageError("the operation does not say which file it imported")
     mapping = parse_mapping(detail["mapping"], system=detail["system"])
+    mapping = with_form(mapping, detail.get("format", ""), detail.get("options", {}))
     return import_file(crm, Path(detail["file"]), mapping, progress=progress, rejects=rejects, resume=operation)
 
 

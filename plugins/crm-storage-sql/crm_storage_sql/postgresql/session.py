@@ -81,8 +81,8 @@ class PostgresqlSession(ServerSession):
             for start in range(0, len(waiting), _STEPS):
                 with self.connection.pipeline():
                     # Not prepared: of a pipeline that the server breaks off, psycopg remembers what was never prepared.
-                    steps_now = waiting[start : start + _STEPS]
-                    cursors = [self.connection.execute(*step, prepare=False) for step in steps_now]
+                    steps = waiting[start : start + _STEPS]
+                    cursors = [self.connection.execute(*step, prepare=False) for step in steps]
                 counts += [cursor.rowcount for cursor in cursors]
         except self.errors as error:
             raise self.failure(error, table) from error
