@@ -21,6 +21,7 @@ from crm_core.ledger.delivery import Delivery
 from crm_core.ledger.evolution import UpgradeReport, describe, merged_manifest, prepare, upgrade
 from crm_core.ledger.facade import Ledger
 from crm_core.ledger.history import History
+from crm_core.ledger.provenance import Provenance
 from crm_core.ledger.session import Session
 from crm_core.ledger.tables import LEDGER_TABLES
 from crm_core.ledger.undo import Undo
@@ -323,7 +324,8 @@ class CRM:
         delivery = Delivery(self.storage, self.registry, self.host, work, self.session.history, SystemClock(), self)
         normalise = {name: service._normalised for name, service in self._services.items()}
         undo = Undo(self.storage, self.registry, work, self.session.history, normalise)
-        self.ledger = Ledger(work, self.session.history, undo, delivery)
+        provenance = Provenance(self.storage, self.registry, self.session.history)
+        self.ledger = Ledger(work, self.session.history, undo, delivery, provenance)
 
     def _assemble_services(self) -> None:
         session, types = self.session, self.registry.types

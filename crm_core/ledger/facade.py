@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 
 from crm_core.errors import AmbiguousReference, InvalidValue, NotFound
 from crm_core.ledger.delivery import Delivery, DeliveryReport
 from crm_core.ledger.history import History, OperationEntry, RowChange
+from crm_core.ledger.provenance import FieldChange, Provenance
 from crm_core.ledger.undo import Undo, UndoReport
 from crm_core.ledger.work import Operation, UnitOfWork
+from crm_core.records import Record
 from crm_core.values import format_id, parse_id
 
 
 class Ledger:
     """What happened, in order, and how to take it back."""
 
-    def __init__(self, work: UnitOfWork, history: History, undo: Undo, delivery: Delivery) -> None:
+    def __init__(
+        self, work: UnitOfWork, history: History, undo: Undo, delivery: Delivery, provenance: Provenance
+    ) -> None:
         self._work = work
         self._undo = undo
+        self._provenance = provenance
         self.history = history
         self.delivery = delivery
 
@@ -62,6 +67,14 @@ class Ledger:
         """Yield, in batches, what an operation changed, oldest first."""
         for entry in self.history.transactions(operation_id):
             yield from self.history.changes(entry)
+
+    def last_changes(self, type_name: str, record_ids: Sequence[int]) -> dict[int, dict[str, FieldChange]]:
+        """Return, by record and field, the change that made the field what it is; see `Provenance.last_changes`."""
+        return self._provenance.last_changes(type_name, record_ids)
+
+    def as_read(self, type_name: str, versions: Mapping[int, int]) -> dict[int, Record]:
+        """Return records as they were at these versions, by id; see `Provenance.as_read`."""
+        return self._provenance.as_read(type_name, versions)
 
     def undo(self, operation_id: int, *, dry_run: bool = False, with_consequences: bool = False) -> UndoReport:
         """Take an operation back field by field; see `crm_core.ledger.undo.Undo.run`."""

@@ -12,7 +12,7 @@ from crm_core.errors import InvalidValue, NotFound
 from crm_core.events import Action
 from crm_core.extend import Storage
 from crm_core.ledger.process import may_be_alive
-from crm_core.ledger.tables import HEAD, IMAGES, OPERATIONS, TRANSACTIONS
+from crm_core.ledger.tables import HEAD, IMAGES, OPERATIONS, TRANSACTIONS, VERSION
 from crm_core.ledger.work import Operation
 from crm_core.query.ast import And, Compare, In, IsNull, Remainder, SortKey
 from crm_core.records.schema import Primitive, Row
@@ -67,7 +67,8 @@ class TransactionEntry:
 class RowChange:
     """What a transaction did to one row.
 
-    `row` holds an inserted one whole, `cells` (old, new) of what an update or delete changed.
+    `row` holds an inserted one whole, `cells` (old, new) of what an update or delete changed. `versions` are those of
+    the row before and after an update; None where the ledger does not say.
     """
 
     table: str
@@ -75,6 +76,7 @@ class RowChange:
     action: Action
     row: Row = ()
     cells: Mapping[str, tuple[Primitive, Primitive]] = attrs.field(factory=dict)
+    versions: tuple[int, int] | None = None
 
 
 class History:
@@ -179,6 +181,16 @@ class History:
         where = And((Compare("table_name", "=", table), In("record_id", tuple(ids))))
         return [image for batch in self._images(where) for image in batch]
 
+    def transactions_of(self, transaction_ids: Sequence[int]) -> dict[int, TransactionEntry]:
+        """Return the transactions of these ids that the ledger knows, by id."""
+        rows = self._storage.get_many(TRANSACTIONS.name, list(dict.fromkeys(transaction_ids)))
+        return {entry.id: entry for entry in map(_transaction, rows)}
+
+    def operations_of(self, operation_ids: Sequence[int]) -> dict[int, OperationEntry]:
+        """Return the operations of these ids that the ledger knows, by id."""
+        rows = self._storage.get_many(OPERATIONS.name, list(dict.fromkeys(operation_ids)))
+        return {entry.id: entry for entry in map(_operation, rows)}
+
     def positions(self, transaction_ids: Sequence[int]) -> dict[int, int]:
         """Return the position of each transaction."""
         rows = self._storage.get_many(TRANSACTIONS.name, list(transaction_ids))
@@ -245,7 +257,10 @@ _ACTIONS: Final[Mapping[str, Action]] = {"updated": "updated", "deleted": "delet
 def _image(row: Row) -> RowChange:
     _, _, table, record_id, action, content = row
     loaded = json.loads(str(content))
+    versions = tuple(loaded.pop(VERSION)) if action == "updated" and VERSION in loaded else None
     cells = (
         {k: (v, None) for k, v in loaded.items()} if action == "deleted" else {k: tuple(v) for k, v in loaded.items()}
     )
-    return RowChange(table=str(table), id=int(record_id or 0), action=_ACTIONS[str(action)], cells=cells)
+    return RowChange(
+        table=str(table), id=int(record_id or 0), action=_ACTIONS[str(action)], cells=cells, versions=versions
+    )
