@@ -13,6 +13,8 @@ from pathlib import Path
 from types import MappingProxyType, TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar, cast
 
+import attrs
+
 from crm_core.errors import NotFound, SettingsError, UnknownStorage, UpgradeNeeded, UsageError
 from crm_core.events import ExchangeRateWanted, OriginKind
 from crm_core.extend import DataMigration, Storage, StorageScheme
@@ -26,7 +28,7 @@ from crm_core.ledger.session import Session
 from crm_core.ledger.tables import LEDGER_TABLES
 from crm_core.ledger.undo import Undo
 from crm_core.ledger.work import Operation, Transaction, UnitOfWork
-from crm_core.records import TOPICS, Record
+from crm_core.records import TOPICS, Record, Registry
 from crm_core.services.customers import ContactPointService, CustomerService, RelationService
 from crm_core.services.deals import DealService, SaleService
 from crm_core.services.externals import ExternalIdService
@@ -35,7 +37,7 @@ from crm_core.services.people import TeamService, UserService
 from crm_core.services.records import RecordService
 from crm_core.services.references import References
 from crm_core.services.workspace import calendar_of, pipelines_of, registry_of
-from crm_core.settings import Settings, add_to_settings, load_settings, settings_for_url
+from crm_core.settings import Settings, add_to_settings, load_settings, settings_for_url, settings_with
 from crm_core.values import Clock, SystemClock
 
 if TYPE_CHECKING:
@@ -265,10 +267,7 @@ class CRM:
             SettingsError: one of them is there already and says something else, or the CRM was opened by a URL.
         """
         if self.settings.directory is None:
-            raise SettingsError(
-                "own fields and pipelines are kept in crm.toml, and this CRM was opened by a URL",
-                hint="create a workspace with `crm init DIR` and open the directory",
-            )
+            raise _no_workspace()
         if self._work.current is not None:
             raise UsageError("a workspace cannot be extended inside a transaction", hint="extend it before")
         added = add_to_settings(self.settings.directory, fields=fields, pipelines=pipelines)
@@ -277,6 +276,33 @@ class CRM:
             self._assemble()
             self._make_ready(automatic=True)
         return added
+
+    @contextmanager
+    def workspace_with(
+        self,
+        *,
+        fields: Mapping[str, Mapping[str, Mapping[str, Any]]] = MappingProxyType({}),
+        pipelines: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
+    ) -> Iterator[Registry]:
+        """Try an extension of the workspace: inside, the pipelines are there, and the registry given knows the fields.
+
+        Nothing is written to `crm.toml`, and the storage has no place for the fields yet: a dry run checks their values
+        with that registry and leaves them out of what it writes.
+
+        Raises:
+            SettingsError: as in `extend_workspace`.
+        """
+        before = self.settings
+        if before.directory is None:
+            raise _no_workspace()
+        wanted = settings_with(before.directory, fields=fields, pipelines=pipelines)
+        self.settings = attrs.evolve(before, pipelines=wanted.pipelines)
+        try:
+            self._assemble()
+            yield registry_of(wanted, self.host)
+        finally:
+            self.settings = before
+            self._assemble()
 
     def upgrade(self, *, dry_run: bool = False) -> UpgradeReport:
         """Bring the storage's schema up to what kernel, plugins and `crm.toml` declare; a dry run only reports."""
@@ -372,6 +398,13 @@ def upgrade_workspace(url_or_dir: str | Path, *, dry_run: bool = False) -> Upgra
         return upgrade(storage, wanted, migrations, dry_run=dry_run)
     finally:
         storage.close()
+
+
+def _no_workspace() -> SettingsError:
+    return SettingsError(
+        "own fields and pipelines are kept in crm.toml, and this CRM was opened by a URL",
+        hint="create a workspace with `crm init DIR` and open the directory",
+    )
 
 
 def _upgrade_needed(missing: UpgradeReport) -> UpgradeNeeded:

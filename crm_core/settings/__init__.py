@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from crm_core.settings.model import FILE_NAME, POLICIES, OwnField, Policy, Settings, default_policies
 from crm_core.settings.read import WORKSPACE_VARIABLE, find_workspace, load_settings, settings_for_url
-from crm_core.settings.write import add_to_settings, write_settings
+from crm_core.settings.write import add_to_settings, settings_with, write_settings
 
 __all__ = [
     "FILE_NAME",
@@ -21,5 +21,6 @@ __all__ = [
     "find_workspace",
     "load_settings",
     "settings_for_url",
+    "settings_with",
     "write_settings",
 ]

@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from crm_core.errors import SettingsError
-from crm_core.settings.model import FILE_NAME
+from crm_core.settings.model import FILE_NAME, Settings
 from crm_core.settings.read import load_settings, parse
 
 _EMPTY: Final[Mapping[str, Any]] = MappingProxyType({})
@@ -68,6 +68,33 @@ def add_to_settings(
     Raises:
         SettingsError: one of them is there and says something else, or is not understood; nothing is written.
     """
+    file, text, added = _with_additions(directory, fields, pipelines)
+    if added:
+        _replace(file, text)
+    return added
+
+
+def settings_with(
+    directory: str | Path,
+    *,
+    fields: Mapping[str, Mapping[str, Mapping[str, Any]]] = _EMPTY,
+    pipelines: Mapping[str, Mapping[str, Any]] = _EMPTY,
+) -> Settings:
+    """Return the settings that `add_to_settings` would leave; nothing is written.
+
+    Raises:
+        SettingsError: as in `add_to_settings`.
+    """
+    file, text, _ = _with_additions(directory, fields, pipelines)
+    return parse(text, file)
+
+
+def _with_additions(
+    directory: str | Path,
+    fields: Mapping[str, Mapping[str, Mapping[str, Any]]],
+    pipelines: Mapping[str, Mapping[str, Any]],
+) -> tuple[Path, str, list[str]]:
+    """Return the settings file, its text with the additions, and what was added."""
     import tomlkit
 
     load_settings(directory)
@@ -90,9 +117,7 @@ def add_to_settings(
                 f"{file}: [{'.'.join(path)}] is already there and says something else",
                 hint=f"make it say {content}, or rename one of the two",
             )
-    if added:
-        _replace(file, tomlkit.dumps(document))
-    return added
+    return file, tomlkit.dumps(document), added
 
 
 def _replace(file: Path, text: str) -> Path:

@@ -5,8 +5,10 @@ Apart from the run, which only decides which rows form a chunk and keeps count o
 
 from __future__ import annotations
 
+import datetime as dt
 import re
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, Final
 
 import attrs
@@ -14,6 +16,7 @@ import attrs
 from crm_core import CRM, RecordService, Write
 from crm_core.records import ExternalId, Record
 from crm_transfer.compiled import RecordReader, Reference
+from crm_transfer.conflicts import Arbiter, Claim, Kept
 from crm_transfer.errors import BadCell
 from crm_transfer.lookup import Lookup
 from crm_transfer.rowhash import is_same, with_digest
@@ -27,13 +30,17 @@ _UNFIT: Final = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 
 @attrs.define
 class Row:
-    """A row on its way: `error` refuses it, `status` says what became of its records, `waiting` which of them wait."""
+    """A row on its way: `error` refuses it, `status` says what became of its records, `waiting` which of them wait.
+
+    `kept` are the fields that a policy left as they are in the CRM.
+    """
 
     number: int
     cells: Sequence[str]
     error: BadCell | None = None
     status: dict[int, str] = attrs.field(factory=dict)
     waiting: frozenset[int] = frozenset()
+    kept: list[Kept] = attrs.field(factory=list)
 
 
 @attrs.define
@@ -46,6 +53,7 @@ class _Entry:
     known: ExternalId | None = None
     values: dict[str, Any] | None = None
     wanted: list[tuple[Reference, str]] = attrs.field(factory=list)
+    changed: dt.datetime | None = None
 
 
 class Chunk:
@@ -62,6 +70,7 @@ class Chunk:
         rows: Sequence[Row],
         lookup: Lookup,
         spill: Spill,
+        arbiter: Arbiter,
         *,
         file: int,
         only: int | None = None,
@@ -73,6 +82,7 @@ class Chunk:
         self._rows = rows
         self._lookup = lookup
         self._spill = spill
+        self._arbiter = arbiter
         self._file = file
         self._only = only
         self._last = last
@@ -116,6 +126,7 @@ class Chunk:
         self._entries, self._made, self._same = {}, {}, {}
         for row in self._rows:
             row.error, row.status, row.waiting = row.error if refused else None, {}, frozenset()
+            row.kept = []
 
     # Keys
 
@@ -174,7 +185,7 @@ class Chunk:
                     same.append(entry)
                     continue
             try:
-                entry.values = reader.values(row.cells)
+                entry.values, entry.changed = reader.values(row.cells), reader.changed(row.cells)
                 for reference in reader.references:
                     name = reference.read(row.cells)
                     if name:
@@ -251,6 +262,7 @@ class Chunk:
         ids = [entry.known.record_id for entry in entries if entry.known is not None]
         service: RecordService[Record] = self._crm.records(reader.kind.name)
         before = {record.id: record for record in service.get_many(ids)} if ids else {}
+        self._settle_conflicts(reader, entries, before)
         writes: list[Write[Record]] = []
         for entry in entries:
             old = before.get(entry.known.record_id) if entry.known is not None else made.get(entry.key)
@@ -274,6 +286,20 @@ class Chunk:
                 entry.row.status[at] = "created" if write.before is None else "updated" if changed else "unchanged"
         if reader.also:
             self._add_names(reader, entries, made)
+
+    def _settle_conflicts(self, reader: RecordReader, entries: Sequence[_Entry], before: Mapping[int, Record]) -> None:
+        """Take out of the values what the policies keep as it is."""
+        there: list[_Entry] = []
+        claims: list[Claim] = []
+        for entry in entries:
+            old = before.get(entry.known.record_id) if entry.known is not None else None
+            if old is None or entry.values is None:
+                continue
+            row, told = entry.row, partial(reader.told, entry.row.cells)
+            there.append(entry)
+            claims.append(Claim(row=row.number, values=entry.values, before=old, changed=entry.changed, told=told))
+        for at, kept in self._arbiter.settle(reader.kind, reader.policies, claims) if claims else ():
+            there[at].row.kept.append(kept)
 
     def _fill(self, at: int, entry: _Entry) -> bool:
         """Put the ids of the references in; say whether the record can be written now."""

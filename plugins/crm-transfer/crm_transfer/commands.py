@@ -39,6 +39,14 @@ _REJECTED = 3
 @click.option("--encoding", metavar="NAME", help="With --suggest: of a file that is not UTF-8, such as windows-1252.")
 @click.option("--resume", metavar="OPERATION", help="Finish an import that was cut off.")
 @click.option("--dry-run", is_flag=True, help="Check and count everything, write nothing.")
+@click.option(
+    "--conflict",
+    "conflicts",
+    metavar="[FIELD=]POLICY",
+    multiple=True,
+    help="Who wins where a record says something else: keep_edited (a person's edit stays; the default), keep, "
+    "overwrite, newest, fill. For one field, or for all.",
+)
 @click.option("--rejects", metavar="DIR", type=click.Path(path_type=Path), help="Where files of rejected rows go.")
 def import_(
     type_name: str | None,

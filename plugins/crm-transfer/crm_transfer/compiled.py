@@ -5,6 +5,7 @@ Apart from the run, because everything that can be decided once is decided here:
 
 from __future__ import annotations
 
+import datetime as dt
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
@@ -15,10 +16,10 @@ import attrs
 
 from crm_core.extend import Pipeline
 from crm_core.records import Record, RecordType, Registry
-from crm_transfer.cells import key_text, without_guard
+from crm_transfer.cells import key_text, moment_reader, without_guard
 from crm_transfer.errors import BadCell, MappingError
 from crm_transfer.fields import Reading, field_reader
-from crm_transfer.mapping import Check, Condition, FieldMap, FileForm, Part, RecordMap, RowMapping
+from crm_transfer.mapping import Check, Condition, Conflict, FieldMap, FileForm, Part, RecordMap, RowMapping
 from crm_transfer.rowhash import digest_of
 from crm_transfer.rules import RULES
 
@@ -59,7 +60,8 @@ class RecordReader:
     """One record of a row: which rows make it, under which key, with which values.
 
     `values` raises `BadCell`; `digest` marks what of the row (and of the mapping) the record was made from; `sources`
-    says of each field which columns it is read from, by name and by place.
+    says of each field which columns it is read from, by name and by place. `policies` says of each field who wins where
+    the record is there and says something else, `changed` when the source changed the row.
     """
 
     kind: RecordType
@@ -74,6 +76,12 @@ class RecordReader:
     references: tuple[Reference, ...]
     also: tuple[tuple[str, Callable[[Cells], str]], ...]
     sources: Mapping[str, tuple[str, tuple[int, ...]]]
+    policies: Mapping[str, Conflict]
+    changed: Callable[[Cells], dt.datetime | None]
+
+    def told(self, cells: Cells, path: str) -> str:
+        """Return what a row says of a field, as it stands in its cells."""
+        return " ".join(cells[at] for at in self.sources[path][1])
 
     def build(self, values: dict[str, Any], before: Record | None) -> Record:
         """Return the record of these values: a new one, or the one from before with the mapped fields changed."""
@@ -173,6 +181,7 @@ def _record(
             f"{spec.place}: {', '.join(missing)} must be mapped: no {kind.name} is without",
             hint="add it to [record.fields]",
         )
+    changed = _changed(spec, form, mine)
     tag, digest = digest_of(spec, form, mine.used)
     return RecordReader(
         kind=kind,
@@ -187,7 +196,31 @@ def _record(
         references=references,
         also=also,
         sources={field.path: _source(field, mine) for field in spec.fields},
+        policies={field.path: field.conflict for field in spec.fields},
+        changed=changed,
     )
+
+
+def _changed(spec: RecordMap, form: FileForm, columns: _Part) -> Callable[[Cells], dt.datetime | None]:
+    """Return the reader of the moment at which the source changed a row; a day counts from its midnight."""
+    name, form_of = spec.changed_at
+    if not name:
+        return lambda cells: None
+    at = columns.index(name, f"{spec.place}: changed_at")
+    zone = columns.zone(form.zone, spec.place)
+    read = moment_reader(form_of or form.dates, zone)
+
+    def changed(cells: Cells) -> dt.datetime | None:
+        text = cells[at].strip()
+        if not text:
+            return None
+        try:
+            found = read(text)
+        except BadCell as bad:
+            raise bad.at(name, text) from None
+        return found if isinstance(found, dt.datetime) else dt.datetime.combine(found, dt.time(), zone)
+
+    return changed
 
 
 def _source(field: FieldMap, columns: Columns) -> tuple[str, tuple[int, ...]]:
@@ -259,8 +292,9 @@ class _Part(Columns):
                     f"{field.place}: points at a {declared.declaration.references}, so it needs ref",
                     hint=f'{{ column = "{column}", ref = "{declared.declaration.references}" }}',
                 )
+            zone = self.zone(field.zone or self.form.zone, field.place)
             reading = Reading(
-                field=field, declared=declared, form=self.form, zone=self._zone(field), currency=self._currency(field)
+                field=field, declared=declared, form=self.form, zone=zone, currency=self._currency(field)
             )
             group, _, name = field.path.rpartition(".")
             read = self._remembering(field, field_reader(reading, text))
@@ -363,12 +397,12 @@ class _Part(Columns):
             column=column,
         )
 
-    def _zone(self, field: FieldMap) -> ZoneInfo:
-        name = field.zone or self.form.zone
+    def zone(self, name: str, place: str) -> ZoneInfo:
+        """Return a time zone by name; without a name the workspace's."""
         try:
             return ZoneInfo(name) if name else self.context.zone
         except (ZoneInfoNotFoundError, ValueError):
-            raise MappingError(f"{field.place}: {name!r} is no time zone", hint='such as "Asia/Tehran"') from None
+            raise MappingError(f"{place}: {name!r} is no time zone", hint='such as "Asia/Tehran"') from None
 
     def _currency(self, field: FieldMap) -> Callable[[Cells], str]:
         if field.currency_column:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
+
+import attrs
 
 from crm_core import CRM
 from crm_core.errors import UsageError
+from crm_core.records import Registry
 from crm_transfer.errors import MappingError
-from crm_transfer.mapping import RowMapping, parse_mapping
+from crm_transfer.mapping import Conflict, RowMapping, parse_mapping, with_policies
 from crm_transfer.plan import Plan, load_plan, look_at_records
 from crm_transfer.report import ImportReport
 from crm_transfer.run import Progress, Run, open_job
@@ -26,8 +29,11 @@ def import_file(
     progress: Progress | None = None,
     rejects: Path | None = None,
     resume: int | None = None,
+    policies: Mapping[str, Conflict] = MappingProxyType({}),
 ) -> ImportReport:
     """Import one file as one operation, which can be undone, and resumed when it is cut off.
+
+    The fields and pipelines that the mapping declares are added to the workspace first; a dry run adds nothing.
 
     Args:
         crm: where to.
@@ -37,20 +43,23 @@ def import_file(
         progress: called with rows done, rows in all and the file's name, chunk by chunk.
         rejects: the folder for the file of rejected rows; without it that goes beside the file.
         resume: the operation that was cut off.
+        policies: who wins where a record says something else, by field (or "" for all), instead of the mapping's word.
 
     Raises:
         FileFault: the file as a whole cannot be imported; nothing was written.
         MappingError: the mapping does not fit the file or this CRM; nothing was written.
     """
-    run = Run(crm, dry_run=dry_run, progress=progress, rejects=rejects)
-    job = open_job(crm, path, mapping)
-    detail = {
-        "file": str(path.absolute()),
-        "sha256": job.source.digest,
-        "mapping": mapping.text,
-        "system": mapping.records[0].system,
-    }
-    return run.files([job], label=f"import {path.name}", detail=detail, resume=resume)
+    detail = {"file": str(path.absolute()), "mapping": mapping.text, "system": mapping.records[0].system}
+    if policies:
+        detail["policies"] = dict(policies)
+        mapping = with_policies(mapping, policies)
+    with _prepared(crm, _wanted(mapping.name, mapping, []), dry_run=dry_run) as (registry, remark):
+        job = open_job(crm, path, mapping, registry)
+        detail["sha256"] = job.source.digest
+        run = Run(crm, dry_run=dry_run, progress=progress, rejects=rejects)
+        report = run.files([job], label=f"import {path.name}", detail=detail, resume=resume)
+    report.notes[:0] = remark
+    return report
 
 
 def import_plan(
@@ -65,8 +74,7 @@ def import_plan(
 ) -> ImportReport:
     """Import the files of a plan in order as one operation; the fields and pipelines it declares are added first.
 
-    A dry run adds nothing: when the plan declares fields that are not there yet, it checks against an empty CRM of the
-    same settings, and says so. `data` is the folder of the files, else the one the plan names; the other arguments are
+    A dry run adds nothing, and says what the import will add. `data` is the folder of the files, else the one the plan names; the other arguments are
     those of `import_file`.
 
     Raises:
@@ -75,17 +83,18 @@ def import_plan(
     """
     folder = data or plan.data
     detail = {"plan": str(plan.path.absolute()), "data": str(folder.absolute())}
-    with _prepared(crm, plan, dry_run=dry_run) as (target, remark):
-        jobs = [open_job(target, folder / each.file, each.mapping) for each in plan.files]
-        look_at_records(target, plan)  # a check that cannot be carried out shows before the first write
+    wanted = _wanted(plan.path.name, plan, [each.mapping for each in plan.files])
+    with _prepared(crm, wanted, dry_run=dry_run) as (registry, remark):
+        jobs = [open_job(crm, folder / each.file, each.mapping, registry) for each in plan.files]
+        look_at_records(crm, plan)  # a check that cannot be carried out shows before the first write
         detail["sha256"] = " ".join(job.source.digest for job in jobs)
-        run = Run(target, dry_run=dry_run, progress=progress, rejects=rejects)
+        run = Run(crm, dry_run=dry_run, progress=progress, rejects=rejects)
         report = run.files(
             jobs,
             label=f"import {plan.title}",
             detail=detail,
             resume=resume,
-            afterwards=lambda: look_at_records(target, plan),
+            afterwards=lambda: look_at_records(crm, plan),
         )
     report.notes[:0] = remark
     return report
@@ -109,59 +118,68 @@ def resume_import(
     if "file" not in detail:
         raise UsageError("the operation does not say which file it imported")
     mapping = parse_mapping(detail["mapping"], system=detail["system"])
-    return import_file(crm, Path(detail["file"]), mapping, progress=progress, rejects=rejects, resume=operation)
+    return import_file(
+        crm,
+        Path(detail["file"]),
+        mapping,
+        progress=progress,
+        rejects=rejects,
+        resume=operation,
+        policies=detail.get("policies", {}),
+    )
+
+
+@attrs.frozen
+class Wanted:
+    """What a mapping or a plan needs of the workspace, and the name of the file that says so."""
+
+    name: str
+    fields: Mapping[str, Mapping[str, Mapping[str, Any]]]
+    pipelines: Mapping[str, Mapping[str, Any]]
+
+
+def _wanted(name: str, first: RowMapping | Plan, others: Sequence[RowMapping]) -> Wanted:
+    """Gather what a file and those it names need.
+
+    Raises:
+        MappingError: two of them declare one field or pipeline differently.
+    """
+    fields: dict[str, dict[str, Mapping[str, Any]]] = {}
+    pipelines: dict[str, Mapping[str, Any]] = {}
+    for each in (first, *others):
+        for kind, named in each.fields.items():
+            for field, content in named.items():
+                if fields.setdefault(kind, {}).setdefault(field, content) != content:
+                    raise MappingError(f"{name}: [fields.{kind}.{field}] is declared twice, differently")
+        for pipeline, content in each.pipelines.items():
+            if pipelines.setdefault(pipeline, content) != content:
+                raise MappingError(f"{name}: [pipelines.{pipeline}] is declared twice, differently")
+    return Wanted(name, fields, pipelines)
 
 
 @contextmanager
-def _prepared(crm: CRM, plan: Plan, *, dry_run: bool) -> Iterator[tuple[CRM, list[str]]]:
-    """Give the CRM that has what the plan declares: this one extended, or for a dry run one in memory."""
-    missing = _missing(crm, plan)
+def _prepared(crm: CRM, wanted: Wanted, *, dry_run: bool) -> Iterator[tuple[Registry, list[str]]]:
+    """Give the registry that knows the fields wanted: of this CRM extended, or for a dry run as it would be extended."""
+    for name in wanted.fields:
+        if name not in crm.registry.types:
+            raise MappingError(f"{wanted.name}: [fields.{name}] names no record type")
+    missing = _missing(crm, wanted)
     if not missing:
-        yield crm, []
+        yield crm.registry, []
     elif not dry_run:
-        for name in plan.fields:
-            if name not in crm.registry.types:
-                raise MappingError(f"{plan.path.name}: [fields.{name}] names no record type")
-        crm.extend_workspace(fields=plan.fields, pipelines=plan.pipelines)
-        yield crm, []
+        crm.extend_workspace(fields=wanted.fields, pipelines=wanted.pipelines)
+        yield crm.registry, []
     else:
-        with _scratch(crm, plan) as scratch:
-            known = crm.external_ids.count()
-            remark = [f"the import will add to crm.toml: {', '.join(missing)}"]
-            if known:
-                remark.append("because of that this dry run could not look at the records that are here already")
-            yield scratch, remark
+        with crm.workspace_with(fields=wanted.fields, pipelines=wanted.pipelines) as registry:
+            yield registry, [f"the import will add to crm.toml: {', '.join(missing)}"]
 
 
-def _missing(crm: CRM, plan: Plan) -> list[str]:
-    """Return what the plan declares and the workspace lacks, as the names of tables of crm.toml."""
+def _missing(crm: CRM, wanted: Wanted) -> list[str]:
+    """Return what is wanted and the workspace lacks, as the names of tables of crm.toml."""
     fields = [
         f"fields.{kind}.{name}"
-        for kind, named in plan.fields.items()
+        for kind, named in wanted.fields.items()
         for name in named
-        if kind not in crm.registry.types or f"fields.{name}" not in crm.registry.types[kind].fields
+        if f"fields.{name}" not in crm.registry.types[kind].fields
     ]
-    return fields + [f"pipelines.{name}" for name in plan.pipelines if name not in crm.settings.pipelines]
-
-
-@contextmanager
-def _scratch(crm: CRM, plan: Plan) -> Iterator[CRM]:
-    """Open an empty CRM in a temporary folder with the settings of this one and what the plan adds."""
-    import tomlkit
-
-    if crm.settings.directory is None:
-        raise UsageError(
-            "the plan declares own fields, which are kept in crm.toml, and this CRM was opened by a URL",
-            hint="create a workspace with `crm init DIR` and open the directory",
-        )
-    document: Any = tomlkit.parse((crm.settings.directory / "crm.toml").read_text(encoding="utf-8-sig"))
-    on_file = crm.settings.storage_url.startswith("sqlite:")
-    document["storage"] = {"url": "sqlite:///dry-run.db" if on_file else "memory:"}
-    paths = document.get("plugins", {}).get("paths", [])
-    for at, path in enumerate(paths):
-        paths[at] = str((crm.settings.directory / path).absolute())
-    with tempfile.TemporaryDirectory(prefix="crm-dry-run-") as folder:
-        (Path(folder) / "crm.toml").write_text(tomlkit.dumps(document), encoding="utf-8")
-        with CRM.open(folder, clock=crm.clock) as scratch:
-            scratch.extend_workspace(fields=plan.fields, pipelines=plan.pipelines)
-            yield scratch
+    return fields + [f"pipelines.{name}" for name in wanted.pipelines if name not in crm.settings.pipelines]

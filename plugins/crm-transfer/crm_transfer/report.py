@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from typing import Any, Final
 
 import attrs
 
 from crm_core.values import format_id
+from crm_transfer.conflicts import Kept
 
 SHOWN: Final = 1_000
 """How many rejected rows a report names; the reject file has them all."""
@@ -60,13 +63,25 @@ class RowError:
 
 @attrs.define(kw_only=True)
 class FileReport:
-    """What became of one file: its counts, per record type as well, notes in words, where its rejected rows went."""
+    """What became of one file: its counts, per record type as well, notes in words, where its rejected rows went.
+
+    `kept` names the first fields that a policy kept as they are in the CRM, `kept_fields` counts all by (type, field).
+    """
 
     file: str
     counts: Counts = attrs.field(factory=Counts)
     types: dict[str, Counts] = attrs.field(factory=dict)
     notes: list[str] = attrs.field(factory=list)
     rejects_file: str | None = None
+    kept: list[Kept] = attrs.field(factory=list)
+    kept_fields: Counter[tuple[str, str]] = attrs.field(factory=Counter)
+
+    def keep(self, kept: Sequence[Kept]) -> None:
+        """Count fields that a policy kept as they are, and remember the first ones."""
+        for one in kept:
+            self.kept_fields[one.type, one.field] += 1
+            if len(self.kept) < SHOWN:
+                self.kept.append(attrs.evolve(one, file=self.file))
 
     def of_type(self, name: str) -> Counts:
         """Return the counts of a record type."""
@@ -80,6 +95,7 @@ class FileReport:
             "types": {name: counts.to_json() for name, counts in self.types.items()},
             "notes": self.notes,
             "rejects_file": self.rejects_file,
+            "kept": sum(self.kept_fields.values()),
         }
 
 
@@ -106,6 +122,11 @@ class ImportReport:
         return {name: _sum([file.types[name] for file in self.files if name in file.types]) for name in names}
 
     @property
+    def kept_fields(self) -> Counter[tuple[str, str]]:
+        """How many fields of all files a policy kept as they are in the CRM, by (type, field)."""
+        return sum((file.kept_fields for file in self.files), Counter())
+
+    @property
     def left_out(self) -> int:
         """How many rejected rows `errors` does not name."""
         return max(0, self.counts.rejected - len({(error.file, error.row) for error in self.errors}))
@@ -121,6 +142,8 @@ class ImportReport:
             "rejects_file": first,
             "errors": [attrs.asdict(error) for error in self.errors],
             "errors_left_out": self.left_out,
+            "kept": [kept.to_json() for file in self.files for kept in file.kept][:SHOWN],
+            "kept_fields": [{"type": t, "field": f, "count": n} for (t, f), n in sorted(self.kept_fields.items())],
             "notes": self.notes,
             "files": [file.to_json() for file in self.files],
         }

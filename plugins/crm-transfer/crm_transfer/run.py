@@ -15,8 +15,11 @@ import attrs
 from crm_core import CRM
 from crm_core.errors import ConflictError, DuplicateKey, UsageError
 from crm_core.extend import BadRow, Importer, Source
+from crm_core.records import Registry
 from crm_transfer.chunk import RANK, Chunk, Row
-from crm_transfer.compiled import Compiled, Context, compile_mapping
+from crm_transfer.compiled import OWN as OWN_FIELDS
+from crm_transfer.compiled import Cells, Compiled, Context, RecordReader, compile_mapping
+from crm_transfer.conflicts import Arbiter
 from crm_transfer.errors import BadCell, FileFault, MappingError
 from crm_transfer.lookup import Lookup
 from crm_transfer.mapping import RowMapping
@@ -53,8 +56,10 @@ class _DryRun(Exception):
     """Ends the one transaction of a dry run."""
 
 
-def open_job(crm: CRM, path: Path, mapping: RowMapping) -> Job:
+def open_job(crm: CRM, path: Path, mapping: RowMapping, registry: Registry | None = None) -> Job:
     """Open a file and make its mapping ready: whatever is wrong with either as a whole shows here.
+
+    A `registry` that knows more own fields than the CRM checks their values; they are not written.
 
     Raises:
         FileFault: the file cannot be imported.
@@ -63,14 +68,32 @@ def open_job(crm: CRM, path: Path, mapping: RowMapping) -> Job:
     importer = importer_for(crm, path, mapping.form.format)
     source = importer.open(path, mapping.form.options)
     context = Context(
-        registry=crm.registry,
+        registry=registry or crm.registry,
         zone=crm.zone,
         currency=crm.settings.currency,
         pipelines=crm.pipelines,
         default_pipeline=next(iter(crm.pipelines.values())),
     )
     compiled = compile_mapping(mapping, source.columns, context, path.name)
+    if registry is not None and registry is not crm.registry:
+        records = tuple(_storable(crm, reader) for reader in compiled.records)
+        compiled = attrs.evolve(compiled, records=records)
     return Job(path=path, mapping=mapping, importer=importer, source=source, compiled=compiled)
+
+
+def _storable(crm: CRM, reader: RecordReader) -> RecordReader:
+    """Return a reader that checks own fields which the CRM does not have yet, and leaves them out."""
+    stored = crm.registry.types[reader.kind.name].fields
+    missing = {f.name for path, f in reader.kind.fields.items() if f.extension == OWN_FIELDS and path not in stored}
+    read = reader.values
+
+    def values(cells: Cells) -> dict[str, Any]:
+        made = read(cells)
+        if OWN_FIELDS in made:
+            made[OWN_FIELDS] = {name: value for name, value in made[OWN_FIELDS].items() if name not in missing}
+        return made
+
+    return attrs.evolve(reader, values=values) if missing else reader
 
 
 def importer_for(crm: CRM, path: Path, wanted: str = "") -> Importer:
@@ -107,6 +130,7 @@ class Run:
         self._progress = progress
         self._rejects = rejects
         self._lookup = Lookup(crm)
+        self._arbiter = Arbiter(crm)
         self._size = _FIRST
         self._done = 0
         self._linked: Counter[tuple[int, int]] = Counter()
@@ -182,7 +206,7 @@ class Run:
         good = [row for row in rows if isinstance(row, Row)]
         for number, (_, holds) in enumerate(job.compiled.checks):
             self._checked[at, number] += sum(1 for row in good if holds(row.cells))
-        self._write(Chunk(self._crm, job.compiled.records, good, self._lookup, spill, file=at), good)
+        self._write(Chunk(self._crm, job.compiled.records, good, self._lookup, spill, self._arbiter, file=at), good)
         self._settle(at, job, good, report, spill)
         bad = [row for row in rows if isinstance(row, BadRow)]
         spill.reject([Rejected(at, b.number, b.column, b.value, b.rule, b.message, tuple(b.cells)) for b in bad])
@@ -246,6 +270,7 @@ class Run:
                 continue
             for made in row.status.items():
                 records[made] += 1
+            report.keep(row.kept)
             total = _highest(row.status.values())
             totals[total] += 1
             for number in sorted(row.waiting) if row.waiting else ():
@@ -273,7 +298,9 @@ class Run:
         at, number = chunk[0].file, chunk[0].record
         rows = [Row(one.row, one.cells) for one in chunk]
         readers = job.compiled.records
-        self._write(Chunk(self._crm, readers, rows, self._lookup, spill, file=at, only=number, last=last), rows)
+        self._write(
+            Chunk(self._crm, readers, rows, self._lookup, spill, self._arbiter, file=at, only=number, last=last), rows
+        )
         again: list[Waiting] = []
         rejected: list[Rejected] = []
         of_type = report.of_type(readers[number].kind.name)
@@ -287,6 +314,7 @@ class Run:
             elif number in row.waiting:
                 again.append(one)
             else:
+                report.keep(row.kept)
                 self._linked[at, number] += 1
                 if not one.written:
                     of_type.add(row.status.get(number, "unchanged"))
