@@ -240,7 +240,7 @@ class Chunk:
         if not self._last and (reference.later or earlier or held_up):
             entry.row.waiting |= {at}
         else:
-            entry.row.error = entry.row.error or _unknown(reference, name)
+            entry.row.error = entry.row.error or self._lookup.unknown(reference, name)
 
     def _makers(self) -> dict[tuple[str, str, str], tuple[int, int]]:
         """Return which (row, record) of this chunk first makes each key."""
@@ -349,12 +349,3 @@ def _gone(reader: RecordReader, known: ExternalId) -> BadCell:
         column=reader.key_columns,
         value=known.external,
     )
-
-
-def _unknown(reference: Reference, name: str) -> BadCell:
-    if reference.by:
-        message = f"is the {reference.by} of no {reference.target}"
-    else:
-        message = f"no {reference.target} is known as {reference.system}:{name}"
-        message += "" if reference.later else "; if it comes later, say later = true"
-    return BadCell("reference", message, column=reference.column, value=name)

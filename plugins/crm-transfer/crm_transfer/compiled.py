@@ -20,6 +20,7 @@ from crm_transfer.cells import key_text, moment_reader, without_guard
 from crm_transfer.errors import BadCell, MappingError
 from crm_transfer.fields import Reading, field_reader
 from crm_transfer.mapping import Check, Condition, Conflict, FieldMap, FileForm, Part, RecordMap, RowMapping
+from crm_transfer.nearest import did_you_mean
 from crm_transfer.rowhash import digest_of
 from crm_transfer.rules import RULES
 
@@ -28,6 +29,8 @@ OWN: Final = "fields"
 _REMEMBERED: Final = 10_000
 _SHORT: Final = 40
 """How many values of a column are remembered, and how long their cells may be: at most a few MB a column."""
+_LISTED: Final = 10
+"""How many words of a value map an error lists."""
 
 
 @attrs.frozen(kw_only=True)
@@ -348,8 +351,9 @@ class _Part(Columns):
                 if mapped is not None:
                     text = mapped
                 elif unmapped == "reject":
-                    known = ", ".join(values)
-                    raise BadCell("value_map", f"is not in the value map ({known})", column=column, value=text)
+                    known = ", ".join([*values][:_LISTED]) + (" ..." if len(values) > _LISTED else "")
+                    close = did_you_mean(text, tuple(values))
+                    raise BadCell("value_map", f"is not in the value map ({known}){close}", column=column, value=text)
                 elif unmapped == "empty":
                     text = ""
             return text or default

@@ -17,7 +17,8 @@ from crm_core.extend import Exporter
 from crm_core.records import ExternalId, Record, RecordType
 from crm_core.records.registry import Field
 from crm_core.values import format_id
-from crm_transfer.cells import is_formula
+from crm_transfer.cells import is_formula, join_tags
+from crm_transfer.names import Labels, plain_id
 
 _PAGE: Final = 1_000
 _SYSTEM: Final = ("id", "external_id", "version")
@@ -42,16 +43,18 @@ def export_records(
         exporter: the format.
         path: the file, written whole or not at all; None for standard output.
         where: the filter; without it every record is written.
-        columns: fields by path, beside them `id`, `external_id` and `version`; without them all.
+        columns: fields by path, beside them `id`, `external_id`, `version`, and what a reference points at by name
+            (`owner`); without them all.
 
     Raises:
         UsageError: there is no such type or field, or the filter is not understood.
     """
     kind = crm.registry.named(type_name)
-    chosen = list(columns) or [*_SYSTEM, *kind.fields]
+    labels = Labels(crm, kind)
+    chosen = list(columns) or [*_SYSTEM, *(kind.fields if exporter.nested else labels.beside(kind.fields))]
     shown: list[tuple[str, Show]] = []
     for name in chosen:
-        shown += _column(kind, name, nested=exporter.nested)
+        shown += _column(kind, name, labels, nested=exporter.nested)
     with_externals = "external_id" in chosen
     service: RecordService[Record] = crm.records(kind.name)
 
@@ -59,6 +62,7 @@ def export_records(
         after: str | None = None
         while True:
             page = service.find(where, after=after, limit=_PAGE)
+            labels.load(page.records, chosen)
             ids = [record.id for record in page]
             known = crm.external_ids.of(kind.name, ids) if with_externals and ids else {}
             for record in page:
@@ -88,7 +92,7 @@ def write_csv_export(path: Path | None, columns: Sequence[str], rows: Iterable[S
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(columns)
         for row in rows:
-            writer.writerow([_csv_cell(value) for value in row])
+            writer.writerow([csv_cell(value) for value in row])
             count += 1
     return count
 
@@ -139,10 +143,12 @@ def _target(path: Path | None) -> Iterator[TextIO]:
         yield file
 
 
-def _column(kind: RecordType, name: str, *, nested: bool) -> list[tuple[str, Any]]:
+def _column(kind: RecordType, name: str, labels: Labels, *, nested: bool) -> list[tuple[str, Any]]:
     """Return the names and readers of a column; money takes two columns where values cannot be nested."""
     if name == "id":
-        return [(name, lambda record: format_id(record.id))]
+        return [(name, lambda record: format_id(record.id) if nested else plain_id(record.id))]
+    if name in labels:
+        return [(name, labels.reader(name))]
     if name == "version":
         return [(name, lambda record: record.version)]
     if name == "external_id":
@@ -153,6 +159,8 @@ def _column(kind: RecordType, name: str, *, nested: bool) -> list[tuple[str, Any
         raise UsageError(error.message, hint=f"{error.hint}, id, external_id, version") from error
     if field.declaration.kind == "money" and not nested:
         return [(field.path, _amount_of(field)), (f"{field.path}_currency", _currency_of(field))]
+    if field.declaration.kind == "reference" and not nested:
+        return [(field.path, lambda record: None if field.of(record) is None else plain_id(field.of(record)))]
     return [(field.path, _value_of(field))]
 
 
@@ -189,14 +197,15 @@ def _external(entries: Sequence[ExternalId] | None) -> str | None:
     return None if live is None else f"{live.system}:{live.external}"
 
 
-def _csv_cell(value: Any) -> Any:
+def csv_cell(value: Any) -> Any:
+    """Return a value as the cell of a CSV export."""
     if value is None:
         return ""
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, Decimal):
         return f"{value:f}"
-    text = ", ".join(value) if isinstance(value, list) else value
+    text = join_tags(value, ", ") if isinstance(value, list) else value
     return f"'{text}" if isinstance(text, str) and is_formula(text) else text
 
 

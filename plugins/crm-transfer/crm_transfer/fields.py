@@ -11,7 +11,7 @@ import attrs
 
 from crm_core.errors import InvalidValue
 from crm_core.records.registry import Field
-from crm_transfer.cells import Number, day_reader, moment_reader, money_of, number_reader, whole
+from crm_transfer.cells import Number, day_reader, moment_reader, money_of, number_reader, split_tags, whole
 from crm_transfer.errors import BadCell
 from crm_transfer.mapping import FieldMap, FileForm
 
@@ -158,7 +158,7 @@ def _tags(reading: Reading, text: Text) -> Value:
     separator = reading.field.separator
 
     def read(cells: Cells) -> tuple[str, ...]:
-        return tuple(dict.fromkeys(tag.strip() for tag in text(cells).split(separator) if tag.strip()))
+        return split_tags(text(cells), separator)
 
     return read
 

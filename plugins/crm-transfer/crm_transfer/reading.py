@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Final, TextIO
 
 from crm_core.extend import BadRow, Importer, Source, SourceRow
+from crm_transfer.cells import join_tags
 from crm_transfer.errors import FileFault, MappingError
 
 DELIMITERS: Final = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
@@ -390,7 +391,7 @@ def _flatten(value: Mapping[str, Any], prefix: str, cells: dict[str, str]) -> No
         if isinstance(inner, dict):
             _flatten(inner, f"{prefix}{name}.", cells)
         elif isinstance(inner, list):
-            cells[prefix + name] = ",".join(_plain(each) for each in inner)
+            cells[prefix + name] = join_tags([_plain(each) for each in inner], ",")
         else:
             cells[prefix + name] = _plain(inner)
 
