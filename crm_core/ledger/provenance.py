@@ -75,7 +75,9 @@ class Provenance:
         for _, change in _newest_first(images, transactions):
             changes.setdefault(change.id, []).append(change)
         for record_id in older:
-            earlier = _at_version(kind, rows[record_id], now[record_id], changes.get(record_id, ()), versions[record_id])
+            earlier = _at_version(
+                kind, rows[record_id], now[record_id], changes.get(record_id, ()), versions[record_id]
+            )
             if earlier is not None:
                 found[record_id] = earlier
         return found
@@ -88,9 +90,7 @@ def _newest_first(
     yield from sorted(known, key=lambda pair: pair[0].position, reverse=True)
 
 
-def _at_version(
-    kind: RecordType, row: Row, now: Record, changes: Sequence[RowChange], version: int
-) -> Record | None:
+def _at_version(kind: RecordType, row: Row, now: Record, changes: Sequence[RowChange], version: int) -> Record | None:
     """Take changes back, newest first, down to a version; None where one of them does not say which it made."""
     names = kind.table.column_names
     cells: dict[str, Any] = dict(zip(names, row, strict=False))

@@ -66,7 +66,9 @@ def test_a_version_that_never_was_is_left_out(crm: CRM) -> None:
 
 words = st.sampled_from([None, "Ada", "سارا", "Արամ", "x"])
 edits = st.lists(
-    st.fixed_dictionaries({}, optional={"name": words, "city": words, "tags": st.sampled_from([(), ("a",), ("b", "a,")])}),
+    st.fixed_dictionaries(
+        {}, optional={"name": words, "city": words, "tags": st.sampled_from([(), ("a",), ("b", "a,")])}
+    ),
     max_size=6,
 )
 

@@ -296,9 +296,7 @@ class _Part(Columns):
                     hint=f'{{ column = "{column}", ref = "{declared.declaration.references}" }}',
                 )
             zone = self.zone(field.zone or self.form.zone, field.place)
-            reading = Reading(
-                field=field, declared=declared, form=self.form, zone=zone, currency=self._currency(field)
-            )
+            reading = Reading(field=field, declared=declared, form=self.form, zone=zone, currency=self._currency(field))
             group, _, name = field.path.rpartition(".")
             read = self._remembering(field, field_reader(reading, text))
             need = declared.declaration

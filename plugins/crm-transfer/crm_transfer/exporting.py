@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -18,6 +17,7 @@ from crm_core.records import ExternalId, Record, RecordType
 from crm_core.records.registry import Field
 from crm_core.values import format_id
 from crm_transfer.cells import is_formula, join_tags
+from crm_transfer.csvtext import csv_writer
 from crm_transfer.names import Labels, plain_id
 
 _PAGE: Final = 1_000
@@ -89,7 +89,7 @@ def write_csv_export(path: Path | None, columns: Sequence[str], rows: Iterable[S
     """Write comma-separated UTF-8; a text that a spreadsheet would run as a formula gets an apostrophe in front."""
     count = 0
     with _target(path) as file:
-        writer = csv.writer(file, lineterminator="\n")
+        writer = csv_writer(file)
         writer.writerow(columns)
         for row in rows:
             writer.writerow([csv_cell(value) for value in row])

@@ -18,6 +18,7 @@ from crm_transfer.mapping import Conflict, RowMapping, parse_mapping, with_polic
 from crm_transfer.plan import Plan, load_plan, look_at_records
 from crm_transfer.report import ImportReport
 from crm_transfer.run import Progress, Run, open_job
+from crm_transfer.update import update_file
 
 
 def import_file(
@@ -49,7 +50,20 @@ def import_file(
         FileFault: the file as a whole cannot be imported; nothing was written.
         MappingError: the mapping does not fit the file or this CRM; nothing was written.
     """
-    detail = {"file": str(path.absolute()), "mapping": mapping.text, "system": mapping.records[0].system}
+    if mapping.form.update:
+        return update_file(
+            crm,
+            mapping.records[0].type,
+            path,
+            mapping=mapping,
+            dry_run=dry_run,
+            progress=progress,
+            rejects=rejects,
+            resume=resume,
+            policies=policies,
+        )
+    system = mapping.records[0].system
+    detail: dict[str, Any] = {"file": str(path.absolute()), "mapping": mapping.text, "system": system}
     if policies:
         detail["policies"] = dict(policies)
         mapping = with_policies(mapping, policies)
@@ -74,8 +88,8 @@ def import_plan(
 ) -> ImportReport:
     """Import the files of a plan in order as one operation; the fields and pipelines it declares are added first.
 
-    A dry run adds nothing, and says what the import will add. `data` is the folder of the files, else the one the plan names; the other arguments are
-    those of `import_file`.
+    A dry run adds nothing, and says what the import will add. `data` is the folder of the files, else the one the plan
+    names; the other arguments are those of `import_file`.
 
     Raises:
         FileFault, MappingError: as in `import_file`.
@@ -111,10 +125,23 @@ def resume_import(
     entry = crm.ledger.get(operation)
     if entry.kind != "import":
         raise UsageError(f"the operation is no import: {entry.label}", hint="crm ledger log shows what each one is")
-    detail: Mapping[str, Any] = entry.detail
+    detail = entry.detail
     if "plan" in detail:
         plan = load_plan(Path(detail["plan"]))
         return import_plan(crm, plan, data=Path(detail["data"]), progress=progress, rejects=rejects, resume=operation)
+    if "update" in detail:
+        mapping = parse_mapping(detail["mapping"], system=detail["system"]) if "mapping" in detail else None
+        return update_file(
+            crm,
+            detail["update"],
+            Path(detail["file"]),
+            mapping=mapping,
+            options=detail.get("options", {}),
+            progress=progress,
+            rejects=rejects,
+            resume=operation,
+            policies=detail.get("policies", {}),
+        )
     if "file" not in detail:
         raise UsageError("the operation does not say which file it imported")
     mapping = parse_mapping(detail["mapping"], system=detail["system"])
@@ -159,7 +186,7 @@ def _wanted(name: str, first: RowMapping | Plan, others: Sequence[RowMapping]) -
 
 @contextmanager
 def _prepared(crm: CRM, wanted: Wanted, *, dry_run: bool) -> Iterator[tuple[Registry, list[str]]]:
-    """Give the registry that knows the fields wanted: of this CRM extended, or for a dry run as it would be extended."""
+    """Give the registry that knows the fields wanted: of this CRM extended, or as it would be, for a dry run."""
     for name in wanted.fields:
         if name not in crm.registry.types:
             raise MappingError(f"{wanted.name}: [fields.{name}] names no record type")

@@ -126,7 +126,7 @@ class Check:
 
 @attrs.frozen(kw_only=True)
 class FileForm:
-    """How the file is written: what `[file]` says. `update`: it is an export of ours, whose edited cells are written."""
+    """How the file is written: what `[file]` says. `update`: it is an edited export, whose changed cells count."""
 
     format: str = ""
     options: Mapping[str, Any] = attrs.field(factory=dict)
@@ -272,7 +272,7 @@ class Table:
     def nested(self, key: str, *, depth: int) -> Mapping[str, Any]:
         """Return the tables under a key, by one name or (depth 2) by two."""
         found = self.table(key).data
-        inner = found.values()
+        inner = [*found.values()]
         if depth > 1:
             inner = [each for group in found.values() if isinstance(group, dict) for each in group.values()]
         if not all(isinstance(each, dict) for each in [*found.values(), *inner]):
@@ -349,8 +349,8 @@ def _record(table: Table, source: str, file: Table) -> RecordMap:
     named = Table(table.data, place)
     if "key" not in table.data:
         raise named.wrong(
-            "key", "is missing", 'name the column that tells the records apart, such as key = "customer_no", or several '
-            'that do so together: key = ["shop", "no"]. It makes importing twice change nothing; '
+            "key", "is missing", 'name the column that tells the records apart, such as key = "customer_no", or '
+            'several that do so together: key = ["shop", "no"]. It makes importing twice change nothing; '
             "`crm import --suggest` finds columns that will do",
         )  # fmt: skip
     system = table.text("system") or source

@@ -1,4 +1,4 @@
-"""What people call the records that others point at, beside the ids in an export; and ids that no spreadsheet spoils."""
+"""What people call the records that others point at, beside their ids; and ids that no spreadsheet spoils."""
 
 from __future__ import annotations
 

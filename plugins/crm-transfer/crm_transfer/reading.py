@@ -15,6 +15,7 @@ from typing import Any, Final, TextIO
 
 from crm_core.extend import BadRow, Importer, Source, SourceRow
 from crm_transfer.cells import join_tags
+from crm_transfer.csvtext import csv_writer
 from crm_transfer.errors import FileFault, MappingError
 
 DELIMITERS: Final = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
@@ -83,7 +84,7 @@ def open_json_lines(path: Path, options: Mapping[str, Any]) -> Source:
 def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Sequence[str]], options: Mapping[str, Any]) -> None:
     """Write rows as delimited text of the same encoding and delimiter, verbatim."""
     with path.open("w", encoding=options.get("encoding", "utf-8"), newline="") as file:
-        writer = csv.writer(file, delimiter=options.get("delimiter", ","), lineterminator="\n")
+        writer = csv_writer(file, options.get("delimiter", ","))
         writer.writerow(columns)
         writer.writerows(rows)
 
@@ -112,6 +113,15 @@ JSON_LINES: Final = Importer(
     write=write_json_lines,
     help="One JSON object a line.",
 )
+
+
+class _Absent(str):
+    """The empty cell of a member that a JSON object does not have; one that is null has a plain empty cell."""
+
+    __slots__ = ()
+
+
+ABSENT: Final[str] = _Absent()
 
 
 class _Form:
@@ -357,7 +367,7 @@ def _json_rows(path: Path, encoding: str, columns: Sequence[str]) -> Iterator[So
             saved = [line.strip(), *[""] * (len(columns) - 1)] if first else []
             yield BadRow(number, saved, "json", found, value=line.strip()[:80])
             continue
-        cells = [found.get(name, "") for name in columns]
+        cells = [found.get(name, ABSENT) for name in columns]
         if _nul_in(cells):
             yield _misfit(number, cells, columns, ",")
         else:

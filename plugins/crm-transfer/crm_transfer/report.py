@@ -10,6 +10,7 @@ import attrs
 
 from crm_core.values import format_id
 from crm_transfer.conflicts import Kept
+from crm_transfer.diff import Diff
 
 SHOWN: Final = 1_000
 """How many rejected rows a report names; the reject file has them all."""
@@ -66,6 +67,7 @@ class FileReport:
     """What became of one file: its counts, per record type as well, notes in words, where its rejected rows went.
 
     `kept` names the first fields that a policy kept as they are in the CRM, `kept_fields` counts all by (type, field).
+    `diff` is there for an edited export: what it changes, field by field.
     """
 
     file: str
@@ -75,6 +77,7 @@ class FileReport:
     rejects_file: str | None = None
     kept: list[Kept] = attrs.field(factory=list)
     kept_fields: Counter[tuple[str, str]] = attrs.field(factory=Counter)
+    diff: Diff | None = None
 
     def keep(self, kept: Sequence[Kept]) -> None:
         """Count fields that a policy kept as they are, and remember the first ones."""
@@ -96,6 +99,7 @@ class FileReport:
             "notes": self.notes,
             "rejects_file": self.rejects_file,
             "kept": sum(self.kept_fields.values()),
+            **(self.diff.to_json() if self.diff else {}),
         }
 
 

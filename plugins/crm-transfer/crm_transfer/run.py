@@ -23,6 +23,7 @@ from crm_transfer.conflicts import Arbiter
 from crm_transfer.errors import BadCell, FileFault, MappingError
 from crm_transfer.lookup import Lookup
 from crm_transfer.mapping import RowMapping
+from crm_transfer.rejects import write_rejects
 from crm_transfer.report import SHOWN, FileReport, ImportReport, RowError
 from crm_transfer.spill import Rejected, Spill, Waiting
 
@@ -32,7 +33,6 @@ _LOCK_SECONDS: Final = 0.03
 _ATTEMPTS: Final = 3
 _RARELY: Final = 100_000
 """New objects between two searches for cycles of garbage: several chunks."""
-ERROR_COLUMNS: Final = ("error_row", "error_column", "error_rule", "error_message")
 
 Progress = Callable[[int, int, str], None]
 
@@ -345,7 +345,9 @@ class Run:
                     break
                 report.errors.append(error)
             if told.counts.rejected and not self._dry_run:
-                told.rejects_file = str(self._write_rejects(at, job, spill))
+                told.rejects_file = str(
+                    write_rejects(job.path, job.importer, job.source, spill.rejected, at, self._rejects)
+                )
 
     def _notes(self, at: int, job: Job) -> list[str]:
         notes = [", ".join(f"{topic}: {found}" for topic, found in job.source.guesses.items())]
@@ -364,26 +366,6 @@ class Run:
                 targets = ", ".join(dict.fromkeys(f"a {each.target}" for each in reader.references if each.later))
                 notes.append(f"{count:,} {reader.kind.plural} name {targets} that comes later: linked at the end")
         return notes
-
-    def _write_rejects(self, at: int, job: Job, spill: Spill) -> Path:
-        """Write the rejected rows, with what is wrong with each, so that they can be corrected and imported again."""
-        suffix = ".jsonl" if job.importer.name == "jsonl" else job.path.suffix
-        name = f"{job.path.stem}.rejects{suffix}"
-        columns = [c for c in job.source.columns if c not in ERROR_COLUMNS]
-        kept = [i for i, c in enumerate(job.source.columns) if c not in ERROR_COLUMNS]
-        folders = [self._rejects] if self._rejects else [job.path.parent, Path.cwd()]
-        for folder in folders:
-            rows = ([*(r.cells[i] for i in kept), str(r.row), r.column, r.rule, r.message] for r in spill.rejected(at))
-            try:
-                job.importer.write(folder / name, [*columns, *ERROR_COLUMNS], rows, job.source.options)
-            except OSError as error:
-                problem = error
-                continue
-            return folder / name
-        raise FileFault(
-            f"the reject file {name} cannot be written: {problem.strerror}",
-            hint="say where it may go with --rejects DIR",
-        ) from problem
 
 
 def _highest(statuses: Collection[str]) -> str:
