@@ -420,7 +420,8 @@ def _fields(table: Table, prefix: str, system: str, policy: Conflict) -> list[Fi
     found: list[FieldMap] = []
     for name, value in table.data.items():
         path = prefix + name
-        if isinstance(value, dict) and not prefix and value and not (value.keys() & _FIELD_KEYS):
+        is_group = name == "fields" or (isinstance(value, dict) and not (value.keys() & _FIELD_KEYS))
+        if isinstance(value, dict) and not prefix and value and is_group:  # an own field may be called "currency"
             found += _fields(Table(value, f"{table.place}.{name}"), f"{name}.", system, policy)
         elif isinstance(value, (str, list)):
             place = f"{table.place}: {path}"

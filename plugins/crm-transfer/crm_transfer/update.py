@@ -128,6 +128,8 @@ class _Update:
         header = self._source.columns
         self._external = header.index("external_id") if "external_id" in header else None
         self._columns = columns_of(self._kind, names, header)
+        if mapping is not None:
+            self._columns = {path: column for path, column in self._columns.items() if path in names}
         self._policies = _policies(policies, mapping, self._kind)
         self._labels = Labels(crm, self._kind)
         self._lookup = Lookup(crm)

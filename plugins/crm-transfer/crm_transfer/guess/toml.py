@@ -1,0 +1,51 @@
+"""Writes the TOML of a mapping, a remark behind each guess."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import attrs
+
+
+@attrs.define
+class Block:
+    """One `[[record]]`: its head lines and its fields, each (path, what it is read from, remark)."""
+
+    type: str
+    head: list[str]
+    fields: list[tuple[str, str, str]] = attrs.field(factory=list)
+    left: list[str] = attrs.field(factory=list)
+
+    def lines(self) -> list[str]:
+        """Return the block as lines."""
+        fields = [f"{path} = {source}" + (f"  # {remark}" if remark else "") for path, source, remark in self.fields]
+        return ["[[record]]", f"type = {quoted(self.type)}", *self.head, "[record.fields]", *fields, *self.left, ""]
+
+
+def quoted(text: str) -> str:
+    """Return a text as a TOML string."""
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
+    return '"' + "".join(c if c.isprintable() else _escape(c) for c in escaped) + '"'
+
+
+def _escape(character: str) -> str:
+    code = ord(character)
+    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+
+
+def listed(parts: Sequence[str]) -> str:
+    """Return columns as a key: one name, or a list of names."""
+    return quoted(parts[0]) if len(parts) == 1 else "[" + ", ".join(map(quoted, parts)) + "]"
+
+
+def inline(content: Mapping[str, str]) -> str:
+    """Return an inline table of texts."""
+    return "{ " + ", ".join(f"{quoted(key)} = {quoted(value)}" for key, value in content.items()) + " }"
+
+
+def source(column: str, **more: str) -> str:
+    """Return where a field is read from: the column alone, or a table with more keys, whose values are TOML already."""
+    given = {key: value for key, value in more.items() if value}
+    if not given:
+        return quoted(column)
+    return "{ " + ", ".join([f"column = {quoted(column)}", *(f"{k} = {v}" for k, v in given.items())]) + " }"
