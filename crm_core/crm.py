@@ -10,12 +10,11 @@ from decimal import Decimal
 from fractions import Fraction
 from functools import cached_property
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import MappingProxyType, TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar, cast
 
-import attrs
-
-from crm_core.errors import NotFound, SettingsError, UnknownStorage, UpgradeNeeded, UsageError
+from crm_core.errors import NotFound, UnknownStorage, UpgradeNeeded, UsageError
 from crm_core.events import ExchangeRateWanted, OriginKind
 from crm_core.extend import DataMigration, Storage, StorageScheme
 from crm_core.host import Host
@@ -28,7 +27,7 @@ from crm_core.ledger.session import Session
 from crm_core.ledger.tables import LEDGER_TABLES
 from crm_core.ledger.undo import Undo
 from crm_core.ledger.work import Operation, Transaction, UnitOfWork
-from crm_core.records import TOPICS, Record, Registry
+from crm_core.records import TOPICS, Record
 from crm_core.services.customers import ContactPointService, CustomerService, RelationService
 from crm_core.services.deals import DealService, SaleService
 from crm_core.services.externals import ExternalIdService
@@ -37,7 +36,7 @@ from crm_core.services.people import TeamService, UserService
 from crm_core.services.records import RecordService
 from crm_core.services.references import References
 from crm_core.services.workspace import calendar_of, pipelines_of, registry_of
-from crm_core.settings import Settings, add_to_settings, load_settings, settings_for_url, settings_with
+from crm_core.settings import Settings, add_to_settings, extended_settings, load_settings, no_file, settings_for_url
 from crm_core.values import Clock, SystemClock
 
 if TYPE_CHECKING:
@@ -51,6 +50,10 @@ if TYPE_CHECKING:
 
 R = TypeVar("R", bound=Record)
 _MEMORY: Final = "memory:"
+
+
+class _Over(Exception):
+    """Ends a rehearsal."""
 
 
 class CRM:
@@ -253,6 +256,43 @@ class CRM:
 
         return SegmentService(self)
 
+    @contextmanager
+    def rehearsal(
+        self,
+        kind: OriginKind | None = None,
+        *,
+        fields: Mapping[str, Mapping[str, Mapping[str, Any]]] = MappingProxyType({}),
+        pipelines: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
+    ) -> Iterator[CRM]:
+        """Yield a CRM on which writes are tried for real: all of them are gone at the end, and nothing is delivered.
+
+        It is a private copy where the storage can be copied (capability `copy`), so others work on meanwhile; else it
+        is one transaction of this CRM, or, with own fields and pipelines to be added first, an empty CRM in memory.
+
+        Args:
+            kind: where the writes come from, as in `operation`.
+            fields: own fields that the rehearsal has besides, by record type and name.
+            pipelines: pipelines that it has besides.
+        """
+        with TemporaryDirectory(prefix="crm-rehearsal-") as folder:
+            settings = extended_settings(self.settings, Path(folder), fields=fields, pipelines=pipelines)
+            trial = self
+            if "copy" in self.storage.capabilities:
+                trial = CRM(settings, self.host, self.storage.copied(Path(folder)), self.clock, self._user)
+            elif settings is not self.settings:
+                trial = CRM(settings, self.host, _open_storage(None, settings), self.clock, self._user)
+            try:
+                if trial is not self:
+                    trial._make_ready(automatic=True)
+                with trial.operation("rehearsal", kind=kind), trial.transaction():
+                    yield trial
+                    raise _Over
+            except _Over:
+                pass
+            finally:
+                if trial is not self:
+                    trial.close()
+
     # The workspace
 
     def extend_workspace(
@@ -267,7 +307,7 @@ class CRM:
             SettingsError: one of them is there already and says something else, or the CRM was opened by a URL.
         """
         if self.settings.directory is None:
-            raise _no_workspace()
+            raise no_file()
         if self._work.current is not None:
             raise UsageError("a workspace cannot be extended inside a transaction", hint="extend it before")
         added = add_to_settings(self.settings.directory, fields=fields, pipelines=pipelines)
@@ -276,33 +316,6 @@ class CRM:
             self._assemble()
             self._make_ready(automatic=True)
         return added
-
-    @contextmanager
-    def workspace_with(
-        self,
-        *,
-        fields: Mapping[str, Mapping[str, Mapping[str, Any]]] = MappingProxyType({}),
-        pipelines: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
-    ) -> Iterator[Registry]:
-        """Try an extension of the workspace: inside, the pipelines are there, and the registry given knows the fields.
-
-        Nothing is written to `crm.toml`, and the storage has no place for the fields yet: a dry run checks their values
-        with that registry and leaves them out of what it writes.
-
-        Raises:
-            SettingsError: as in `extend_workspace`.
-        """
-        before = self.settings
-        if before.directory is None:
-            raise _no_workspace()
-        wanted = settings_with(before.directory, fields=fields, pipelines=pipelines)
-        self.settings = attrs.evolve(before, pipelines=wanted.pipelines)
-        try:
-            self._assemble()
-            yield registry_of(wanted, self.host)
-        finally:
-            self.settings = before
-            self._assemble()
 
     def upgrade(self, *, dry_run: bool = False) -> UpgradeReport:
         """Bring the storage's schema up to what kernel, plugins and `crm.toml` declare; a dry run only reports."""
@@ -398,13 +411,6 @@ def upgrade_workspace(url_or_dir: str | Path, *, dry_run: bool = False) -> Upgra
         return upgrade(storage, wanted, migrations, dry_run=dry_run)
     finally:
         storage.close()
-
-
-def _no_workspace() -> SettingsError:
-    return SettingsError(
-        "own fields and pipelines are kept in crm.toml, and this CRM was opened by a URL",
-        hint="create a workspace with `crm init DIR` and open the directory",
-    )
 
 
 def _upgrade_needed(missing: UpgradeReport) -> UpgradeNeeded:

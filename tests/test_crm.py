@@ -10,8 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from crm_core import CRM, Customer
-from crm_core.errors import StorageError, UnknownStorage
+from crm_core import CRM, Customer, hookimpl
+from crm_core.errors import SettingsError, StorageError, UnknownStorage
+from crm_core.extend import StorageScheme
+from crm_core.memory import MemoryStorage
+from crm_core.settings import write_settings
 from tests.opening import STORAGES, url_of
 
 TEN_LINES = """
@@ -89,6 +92,53 @@ def test_reads_of_a_snapshot_see_one_state(storage: str, tmp_path: Path) -> None
             with pytest.raises(StorageError):
                 crm.customers.add(Customer(name="Eve"))
         assert 2 == crm.customers.count()
+
+
+@pytest.mark.parametrize("storage", STORAGES)
+def test_what_a_rehearsal_writes_is_gone_afterwards_and_others_work_meanwhile(storage: str, tmp_path: Path) -> None:
+    with CRM.open(url_of(storage, tmp_path)) as crm:
+        crm.customers.add(Customer(name="Ada"))
+        with crm.rehearsal("import") as trial:
+            trial.customers.add(Customer(name="Bob"))
+            assert 2 == trial.customers.count()
+            thread = threading.Thread(target=lambda: crm.customers.add(Customer(name="Eve")))
+            thread.start()
+            thread.join()
+            assert 2 == crm.customers.count('name in ("Ada", "Eve")')
+        assert {"Ada", "Eve"} == {one.name for one in crm.customers.find()}
+        with (
+            pytest.raises(SettingsError, match=r"crm\.toml"),
+            crm.rehearsal(fields={"customer": {"a": {"type": "text"}}}),
+        ):
+            pass
+
+
+def test_a_rehearsal_may_have_more_fields_than_the_workspace(tmp_path: Path) -> None:
+    write_settings(tmp_path, storage_url="sqlite:///crm.db", currency="EUR")
+    with CRM.open(tmp_path) as crm:
+        crm.customers.add(Customer(name="Ada"))
+        with crm.rehearsal(fields={"customer": {"sector": {"type": "text"}}}) as trial:
+            ada = trial.customers.find().records[0]
+            assert "tech" == trial.customers.edit(ada.evolve(fields={"sector": "tech"})).fields["sector"]
+        assert "fields.sector" not in crm.registry.types["customer"].fields
+        assert "sector" not in (tmp_path / "crm.toml").read_text(encoding="utf-8")
+
+
+class _Uncopied(MemoryStorage):
+    capabilities = frozenset()
+
+
+def test_a_rehearsal_on_a_storage_that_cannot_be_copied_is_one_transaction() -> None:
+    class Hooks:
+        @hookimpl
+        def register_storages(self) -> list[StorageScheme]:
+            return [StorageScheme(name="plain", schemes=("plain",), open=lambda url, options: _Uncopied())]
+
+    with CRM.open("plain:", plugins=[Hooks()]) as crm:
+        with crm.rehearsal() as trial:
+            assert crm is trial
+            trial.customers.add(Customer(name="Bob"))
+        assert 0 == crm.customers.count()
 
 
 def test_an_unknown_storage_names_those_at_hand() -> None:

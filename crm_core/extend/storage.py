@@ -8,6 +8,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal
 
 import attrs
@@ -22,7 +23,7 @@ LEDGER_HEAD: Final = "ledger_head"
 """The table of one row, `id` 1, whose `position` is that of the last transaction."""
 LEDGER_TRANSACTIONS: Final = "ledger_transactions"
 
-Capability = Literal["execute", "search", "backup", "concurrent"]
+Capability = Literal["execute", "search", "backup", "concurrent", "copy"]
 
 
 @attrs.frozen
@@ -163,6 +164,14 @@ class Storage(ABC):
     def execute(self, select: Select[Any]) -> list[tuple[Any, ...]]:
         """Run an analytic select where the data is (capability `execute`)."""
         raise NotImplementedError(f"{type(self).__name__} does not declare the capability 'execute'")
+
+    def copied(self, folder: Path) -> Storage:
+        """Open a copy of what is committed now, for trials nobody else sees (capability `copy`).
+
+        Others read and write on meanwhile. What the copy needs on disk goes to `folder`, which the caller removes after
+        closing it.
+        """
+        raise NotImplementedError(f"{type(self).__name__} does not declare the capability 'copy'")
 
 
 @attrs.frozen(kw_only=True)

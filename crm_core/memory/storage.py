@@ -5,12 +5,13 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from operator import itemgetter
-from typing import Final
+from pathlib import Path
+from typing import ClassVar, Final
 
 import attrs
 
 from crm_core.errors import StorageError, StorageLocked
-from crm_core.extend.storage import LEDGER_HEAD, LEDGER_TRANSACTIONS, Storage, StorageStatus, Update
+from crm_core.extend.storage import LEDGER_HEAD, LEDGER_TRANSACTIONS, Capability, Storage, StorageStatus, Update
 from crm_core.memory.tables import Changes, Committed, Rows, carry_out
 from crm_core.query.ast import Expression, SortKey
 from crm_core.query.predicate import after_row, predicate, sort_rows
@@ -38,6 +39,8 @@ class MemoryStorage(Storage):
 
     A snapshot shares the tables until the next commit, which then changes copies of those it touches.
     """
+
+    capabilities: ClassVar[frozenset[Capability]] = frozenset({"copy"})
 
     def __init__(self, *, timeout: float = _PATIENCE) -> None:
         self._timeout = timeout
@@ -219,6 +222,14 @@ class MemoryStorage(Storage):
         rows = sum(len(table.rows) for table in self._tables.values())
         details = {"rows": str(rows), "durable": "no: it ends with the process"}
         return StorageStatus(engine="memory", place="this process", size=None, details=details)
+
+    def copied(self, folder: Path) -> MemoryStorage:
+        """Return a storage of its own with what is committed now; it needs nothing on disk."""
+        made = MemoryStorage(timeout=self._timeout)
+        with self._state:
+            made._tables = {name: Committed(one.table, dict(one.rows)) for name, one in self._tables.items()}
+            made._manifest = self._manifest
+        return made
 
     def close(self) -> None:
         """Forget everything."""

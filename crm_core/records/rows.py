@@ -35,13 +35,15 @@ class RowFunctions:
 
     `made(values)` builds a new record of the values of some fields by name; `cells(record)` checks a record and returns
     its cells without the system columns; `decode(row, tags)` builds the record of a whole row; `stamped(record, id,
-    version, created_tx, updated_tx)` copies a record under other system values.
+    version, created_tx, updated_tx)` copies a record under other system values; `stamp` gives them to the record
+    itself.
     """
 
     made: Callable[[Mapping[str, Any]], Record]
     cells: Callable[[Record], Row]
     decode: Callable[[Sequence[Any], tuple[str, ...]], Record]
     stamped: Callable[[Record, int, int, int, int], Record]
+    stamp: Callable[[Record, int, int, int, int], Record]
 
 
 def row_functions(cls: type[Record], name: str, fields: Sequence[Field]) -> RowFunctions:
@@ -49,9 +51,9 @@ def row_functions(cls: type[Record], name: str, fields: Sequence[Field]) -> RowF
     namespace: dict[str, Any] = {"cls": cls, "text_key": text_key, "EPOCH": _EPOCH, "timedelta": timedelta}
     namespace |= {"new": object.__new__, "EMPTY": _EMPTY, "added": _Added(name, fields)}
     functions = (_made(cls, namespace), _cells(fields, namespace), _decode(cls, fields, namespace))
-    source = "\n".join([*chain(*functions), *_stamped(cls, namespace)])
+    source = "\n".join([*chain(*functions), *_stamped(cls, namespace), *_stamp(namespace)])
     exec(compile(source, f"<rows of {name}>", "exec"), namespace)
-    return RowFunctions(namespace["made"], namespace["cells"], namespace["decode"], namespace["stamped"])
+    return RowFunctions(*(namespace[each.name] for each in attrs.fields(RowFunctions)))
 
 
 def _made(cls: type[Record], namespace: dict[str, Any]) -> list[str]:
@@ -154,6 +156,12 @@ def _decoded(field: Field, number: int, at: int, namespace: dict[str, Any]) -> s
 def _stamped(cls: type[Record], namespace: dict[str, Any]) -> list[str]:
     given = {name: name if name in SYSTEM_COLUMNS else f"r.{name}" for name in (one.name for one in attrs.fields(cls))}
     return [f"def stamped(r, {', '.join(SYSTEM_COLUMNS)}):", *_constructed(cls, given, namespace)]
+
+
+def _stamp(namespace: dict[str, Any]) -> list[str]:
+    namespace["set_slot"] = object.__setattr__
+    setting = [f"    set_slot(r, {name!r}, {name})" for name in SYSTEM_COLUMNS]
+    return [f"def stamp(r, {', '.join(SYSTEM_COLUMNS)}):", *setting, "    return r"]
 
 
 class _Added:

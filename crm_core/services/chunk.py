@@ -25,7 +25,8 @@ class Write(Generic[R]):
     """One record to be written: a new one, or the new state of `before`, the record as it was read.
 
     `external` is (system, id) under which the record is known elsewhere; `known` its entry when there is one already;
-    `row_hash` marks the source row, so that an unchanged one is skipped next time.
+    `row_hash` marks the source row, so that an unchanged one is skipped next time. `handed_over` says that nobody else
+    holds a new record: it receives its system values itself and not a copy of it, which a bulk write feels.
     """
 
     record: R
@@ -33,6 +34,7 @@ class Write(Generic[R]):
     external: tuple[str, str] | None = None
     known: ExternalId | None = None
     row_hash: str | None = None
+    handed_over: bool = False
 
 
 @attrs.frozen
@@ -101,6 +103,7 @@ class ChunkWriter(Generic[R]):
         self._externals = session.registry.types["external_id"]
         fields = kind.fields.values()
         self._derived = frozenset(c.name for f in fields if f.declaration.derived for c in f.codec.columns)
+        self._systems: set[str] = set()
         self._references = [f for f in fields if f.declaration.references]
         self._unique = [index for index in kind.table.indexes if index.unique]
         self._at = {name: place for place, name in enumerate(kind.table.column_names)}
@@ -138,7 +141,7 @@ class ChunkWriter(Generic[R]):
     def _identified(self, tx: Transaction, writes: Sequence[Write[R]], refused: Refused) -> list[_Pending[R]]:
         """Give each record the system values it will have; those that a caller filled in do not count."""
         fresh = iter(new_ids(sum(1 for write in writes if write.before is None)))
-        stamped = self._kind.rows.stamped
+        rows = self._kind.rows
         changing: set[int] = set()
         pending: list[_Pending[R]] = []
         for index, write in enumerate(writes):
@@ -146,6 +149,7 @@ class ChunkWriter(Generic[R]):
             try:
                 record = self._normalised(write.record, before)
                 if before is None:
+                    stamped = rows.stamp if write.handed_over else rows.stamped
                     made = stamped(record, next(fresh), *tx.stamp)
                 elif self._kind.declaration.append_only:
                     raise UsageError(f"a {self._kind.name} is written once and never edited")
@@ -153,7 +157,7 @@ class ChunkWriter(Generic[R]):
                     raise stale_write(self._kind.plural, [before.id])
                 else:
                     changing.add(before.id)
-                    made = stamped(record, before.id, before.version + 1, before.created_tx, tx.id)
+                    made = rows.stamped(record, before.id, before.version + 1, before.created_tx, tx.id)
             except CrmError as error:
                 refused[index] = error
                 continue
@@ -289,20 +293,24 @@ class ChunkWriter(Generic[R]):
         if not named:
             return pending
         holders = self._holders([external for _, external in named])
-        check_system, check_external = (self._externals.fields[name].codec.encode for name in ("system", "external"))
-        for one, (system, external) in named:
+        for one, external in named:
             try:
-                check_system(system)
-                check_external(external)
-                holder, state = holders.setdefault((system, external), (one.row[0], "live"))
+                self._check_name(external)
+                holder, state = holders.setdefault(external, (one.row[0], "live"))
                 if holder != one.row[0] or state != "live":
                     what = f"{self._kind.name} {format_id(cast(int, holder))}"
                     told = f"is taken by {what}" if state == "live" else f"names {what}, which was {state}"
-                    message = f"the external id {system}:{external} {told}"
+                    message = f"the external id {':'.join(external)} {told}"
                     raise DuplicateKey(message, table=self._externals.plural, columns=("system", "external"))
             except CrmError as error:
                 refused[one.index] = error
         return [one for one in pending if one.index not in refused]
+
+    def _check_name(self, name: tuple[str, str]) -> None:
+        if name[0] not in self._systems:
+            self._externals.fields["system"].codec.encode(name[0])
+            self._systems.add(name[0])
+        self._externals.fields["external"].codec.encode(name[1])
 
     def _holders(
         self, names: Sequence[tuple[str, str]]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from crm_core.settings.model import FILE_NAME, POLICIES, OwnField, Policy, Settings, default_policies
 from crm_core.settings.read import WORKSPACE_VARIABLE, find_workspace, load_settings, settings_for_url
-from crm_core.settings.write import add_to_settings, settings_with, write_settings
+from crm_core.settings.write import add_to_settings, extended_settings, no_file, write_settings
 
 __all__ = [
     "FILE_NAME",
@@ -18,9 +18,10 @@ __all__ = [
     "Settings",
     "add_to_settings",
     "default_policies",
+    "extended_settings",
     "find_workspace",
     "load_settings",
+    "no_file",
     "settings_for_url",
-    "settings_with",
     "write_settings",
 ]

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
+
+import attrs
 
 from crm_core.errors import SettingsError
 from crm_core.settings.model import FILE_NAME, Settings
@@ -68,33 +71,6 @@ def add_to_settings(
     Raises:
         SettingsError: one of them is there and says something else, or is not understood; nothing is written.
     """
-    file, text, added = _with_additions(directory, fields, pipelines)
-    if added:
-        _replace(file, text)
-    return added
-
-
-def settings_with(
-    directory: str | Path,
-    *,
-    fields: Mapping[str, Mapping[str, Mapping[str, Any]]] = _EMPTY,
-    pipelines: Mapping[str, Mapping[str, Any]] = _EMPTY,
-) -> Settings:
-    """Return the settings that `add_to_settings` would leave; nothing is written.
-
-    Raises:
-        SettingsError: as in `add_to_settings`.
-    """
-    file, text, _ = _with_additions(directory, fields, pipelines)
-    return parse(text, file)
-
-
-def _with_additions(
-    directory: str | Path,
-    fields: Mapping[str, Mapping[str, Mapping[str, Any]]],
-    pipelines: Mapping[str, Mapping[str, Any]],
-) -> tuple[Path, str, list[str]]:
-    """Return the settings file, its text with the additions, and what was added."""
     import tomlkit
 
     load_settings(directory)
@@ -117,7 +93,38 @@ def _with_additions(
                 f"{file}: [{'.'.join(path)}] is already there and says something else",
                 hint=f"make it say {content}, or rename one of the two",
             )
-    return file, tomlkit.dumps(document), added
+    if added:
+        _replace(file, tomlkit.dumps(document))
+    return added
+
+
+def extended_settings(
+    settings: Settings,
+    folder: Path,
+    *,
+    fields: Mapping[str, Mapping[str, Mapping[str, Any]]] = _EMPTY,
+    pipelines: Mapping[str, Mapping[str, Any]] = _EMPTY,
+) -> Settings:
+    """Return the settings as they would be with these own fields and pipelines; only in `folder` a file is written.
+
+    Raises:
+        SettingsError: as in `add_to_settings`, or the settings have no file.
+    """
+    if not fields and not pipelines:
+        return settings
+    if settings.file is None:
+        raise no_file()
+    shutil.copy(settings.file, folder / FILE_NAME)
+    add_to_settings(folder, fields=fields, pipelines=pipelines)
+    return attrs.evolve(load_settings(folder), directory=settings.directory)
+
+
+def no_file() -> SettingsError:
+    """Build the error of settings that have no file to which something could be added."""
+    return SettingsError(
+        "own fields and pipelines are kept in crm.toml, and this CRM was opened by a URL",
+        hint="create a workspace with `crm init DIR` and open the directory",
+    )
 
 
 def _replace(file: Path, text: str) -> Path:

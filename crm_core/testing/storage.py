@@ -361,6 +361,22 @@ class StorageContract(ABC):
         assert [thing(1, name="kept")] == again.find("things")
         again.close()
 
+    def test_a_copy_has_what_is_committed_and_is_nobody_elses(self, storage: Storage, tmp_path: Path) -> None:
+        if "copy" not in storage.capabilities:
+            with pytest.raises(NotImplementedError):
+                storage.copied(tmp_path)
+            return
+        fill(storage, [thing(1, name="there")])
+        copy = storage.copied(tmp_path)
+        assert storage.schema() == copy.schema()
+        copy.begin()
+        copy.insert_many("things", _COLUMNS, [thing(2)])
+        fill(storage, [thing(3)])  # whoever works on the original waits for nobody
+        copy.commit()
+        assert [thing(1, name="there"), thing(2)] == copy.find("things")
+        assert [thing(1, name="there"), thing(3)] == storage.find("things")
+        copy.close()
+
     # Schema
 
     def test_an_empty_storage_has_no_manifest(self, tmp_path: Path) -> None:

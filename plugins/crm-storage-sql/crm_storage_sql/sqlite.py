@@ -95,19 +95,29 @@ def claim(connection: sqlite3.Connection) -> None:
 
 
 def _recognise(connection: sqlite3.Connection, place: Place) -> None:
-    owner = pragma(connection, "application_id")
-    version = pragma(connection, "user_version")
+    owner, version, is_empty = _identity(connection)
     if owner == APPLICATION_ID:
-        if int(version) > FILE_VERSION:
+        if version > FILE_VERSION:
             raise NewerDatabase(
                 f"{place.path} has file version {version}, this crm-storage-sql knows {FILE_VERSION}",
                 hint="install a newer one: pip install --upgrade crm-storage-sql",
             )
-    elif owner or connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]:
+    elif owner or not is_empty:
         raise NotADatabase(
             f"{place.path} is an SQLite database of another program",
             hint="correct the storage URL, or move that file away",
         )
+
+
+def _identity(connection: sqlite3.Connection) -> tuple[int, int, bool]:
+    """Return owner, version, and whether the file is empty, of one moment: another process may be claiming it."""
+    connection.execute("BEGIN")
+    try:
+        owner, version = (int(pragma(connection, name)) for name in ("application_id", "user_version"))
+        return owner, version, not connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]
+    finally:
+        if connection.in_transaction:  # SQLite has rolled back by itself after some errors
+            connection.execute("ROLLBACK")
 
 
 def _write_ahead(connection: sqlite3.Connection, place: Place, queue: WriterQueue) -> None:

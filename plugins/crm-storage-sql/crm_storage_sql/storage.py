@@ -7,7 +7,8 @@ import sqlite3
 import threading
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from crm_core.errors import CrmError, StorageError, StorageLocked
@@ -34,7 +35,7 @@ _STALE_STATISTICS: Final = 10_000
 class SqliteStorage(Storage):
     """One SQLite file. Writers queue on a lock file; readers see the last commit and never wait."""
 
-    capabilities: ClassVar[frozenset[Capability]] = frozenset({"execute", "concurrent"})
+    capabilities: ClassVar[frozenset[Capability]] = frozenset({"execute", "concurrent", "copy"})
 
     def __init__(self, place: Place) -> None:
         self.place = place
@@ -289,6 +290,17 @@ class SqliteStorage(Storage):
                 "writers wait": f"{self.place.timeout:g} s",
             },
         )
+
+    def copied(self, folder: Path) -> SqliteStorage:
+        """Copy the file as it is now into `folder` and open that; writers go on meanwhile."""
+        place = Place(folder / "copy.db", self.place.timeout)
+        session = self._session()
+        try:
+            with closing(sqlite3.connect(place.path)) as target:
+                session.connection.backup(target)
+        except sqlite3.Error as error:
+            raise translated(error, place.path) from error
+        return SqliteStorage(place)
 
     def close(self) -> None:
         """Close every connection; open transactions are rolled back."""

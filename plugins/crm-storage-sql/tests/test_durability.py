@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from crm_core.ledger.evolution import upgrade
 from crm_core.testing.tables import MANIFEST, thing
 from crm_storage_sql.plugin import open_sqlite
+from crm_storage_sql.sqlite import claim, pragma
 
 pytestmark = pytest.mark.database("sqlite")
 
@@ -81,6 +83,23 @@ def test_no_update_is_lost_between_processes(tmp_path: Path) -> None:
     assert [0, 0, 0, 0] == [process.wait() for process in processes]
     assert [thing(1, version=1001, size=1000)] == storage.find("things")
     storage.close()
+
+
+def test_a_database_that_another_process_claims_at_this_moment_is_known_as_ours(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = sqlite3.connect(tmp_path / "crm.db", isolation_level=None)
+    other.execute("PRAGMA journal_mode=WAL")
+
+    def claimed_meanwhile(connection: sqlite3.Connection, name: str) -> str | int:
+        value = pragma(connection, name)
+        if name == "application_id":
+            claim(other)
+        return value
+
+    monkeypatch.setattr("crm_storage_sql.sqlite.pragma", claimed_meanwhile)
+    open_sqlite(f"sqlite:///{tmp_path}/crm.db", {}).close()
+    other.close()
 
 
 def test_several_processes_may_open_a_new_database_at_once(tmp_path: Path) -> None:

@@ -271,7 +271,9 @@ class Chunk:
             stored = entry.known.row_hash if entry.known is not None else None
             digest = with_digest(stored, None if at in entry.row.waiting else entry.digest, reader.tag)
             name = None if entry.known is None and old is not None else (reader.system, entry.key)
-            writes.append(Write(record=record, before=old, external=name, known=entry.known, row_hash=digest))
+            writes.append(
+                Write(record=record, before=old, external=name, known=entry.known, row_hash=digest, handed_over=True)
+            )
         if not writes:
             return
         outcome = service.write_many(writes)

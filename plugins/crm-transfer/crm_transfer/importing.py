@@ -12,12 +12,11 @@ import attrs
 
 from crm_core import CRM
 from crm_core.errors import UsageError
-from crm_core.records import Registry
 from crm_transfer.errors import MappingError
 from crm_transfer.mapping import Conflict, RowMapping, parse_mapping, with_policies
 from crm_transfer.plan import Plan, load_plan, look_at_records
 from crm_transfer.report import ImportReport
-from crm_transfer.run import Progress, Run, open_job
+from crm_transfer.run import Progress, Run, importer_for, open_job
 from crm_transfer.update import update_file
 
 
@@ -67,10 +66,14 @@ def import_file(
     if policies:
         detail["policies"] = dict(policies)
         mapping = with_policies(mapping, policies)
-    with _prepared(crm, _wanted(mapping.name, mapping, []), dry_run=dry_run) as (registry, remark):
-        job = open_job(crm, path, mapping, registry)
+    wanted = _wanted(mapping.name, mapping, [])
+    if _missing(crm, wanted):  # a file that cannot be imported must not change crm.toml
+        importer_for(crm, path, mapping.form.format).open(path, mapping.form.options)
+    remark = _extend(crm, wanted, dry_run=dry_run)
+    with _target(crm, wanted if remark else None, dry_run=dry_run) as target:
+        job = open_job(target, path, mapping)
         detail["sha256"] = job.source.digest
-        run = Run(crm, dry_run=dry_run, progress=progress, rejects=rejects)
+        run = Run(target, dry_run=dry_run, progress=progress, rejects=rejects)
         report = run.files([job], label=f"import {path.name}", detail=detail, resume=resume)
     report.notes[:0] = remark
     return report
@@ -88,8 +91,9 @@ def import_plan(
 ) -> ImportReport:
     """Import the files of a plan in order as one operation; the fields and pipelines it declares are added first.
 
-    A dry run adds nothing, and says what the import will add. `data` is the folder of the files, else the one the plan
-    names; the other arguments are those of `import_file`.
+    A dry run adds nothing: it works on a copy that has what the plan declares. Where the storage cannot be copied, it
+    checks against an empty CRM of the same settings, and says so. `data` is the folder of the files, else the one the
+    plan names; the other arguments are those of `import_file`.
 
     Raises:
         FileFault, MappingError: as in `import_file`.
@@ -98,9 +102,10 @@ def import_plan(
     folder = data or plan.data
     detail = {"plan": str(plan.path.absolute()), "data": str(folder.absolute())}
     wanted = _wanted(plan.path.name, plan, [each.mapping for each in plan.files])
-    with _prepared(crm, wanted, dry_run=dry_run) as (registry, remark):
-        jobs = [open_job(crm, folder / each.file, each.mapping, registry) for each in plan.files]
-        look_at_records(crm, plan)  # a check that cannot be carried out shows before the first write
+    remark = _extend(crm, wanted, dry_run=dry_run)
+    with _target(crm, wanted if remark else None, dry_run=dry_run) as target:
+        jobs = [open_job(target, folder / each.file, each.mapping) for each in plan.files]
+        look_at_records(target, plan)  # a check that cannot be carried out shows before the first write
         detail["sha256"] = " ".join(job.source.digest for job in jobs)
         run = Run(crm, dry_run=dry_run, progress=progress, rejects=rejects)
         report = run.files(
@@ -185,20 +190,31 @@ def _wanted(name: str, first: RowMapping | Plan, others: Sequence[RowMapping]) -
 
 
 @contextmanager
-def _prepared(crm: CRM, wanted: Wanted, *, dry_run: bool) -> Iterator[tuple[Registry, list[str]]]:
-    """Give the registry that knows the fields wanted: of this CRM extended, or as it would be, for a dry run."""
+def _target(crm: CRM, wanted: Wanted | None = None, *, dry_run: bool) -> Iterator[CRM]:
+    """Give the CRM to import into: this one, or for a dry run one that has the same records and what is added."""
+    if not dry_run:
+        yield crm
+        return
+    added = {"fields": wanted.fields, "pipelines": wanted.pipelines} if wanted is not None else {}
+    with crm.rehearsal("import", **added) as trial:
+        yield trial
+
+
+def _extend(crm: CRM, wanted: Wanted, *, dry_run: bool) -> list[str]:
+    """Add to the workspace what is wanted and it lacks; a dry run only says so, in words."""
     for name in wanted.fields:
         if name not in crm.registry.types:
             raise MappingError(f"{wanted.name}: [fields.{name}] names no record type")
     missing = _missing(crm, wanted)
     if not missing:
-        yield crm.registry, []
-    elif not dry_run:
+        return []
+    if not dry_run:
         crm.extend_workspace(fields=wanted.fields, pipelines=wanted.pipelines)
-        yield crm.registry, []
-    else:
-        with crm.workspace_with(fields=wanted.fields, pipelines=wanted.pipelines) as registry:
-            yield registry, [f"the import will add to crm.toml: {', '.join(missing)}"]
+        return []
+    remark = [f"the import will add to crm.toml: {', '.join(missing)}"]
+    if "copy" not in crm.storage.capabilities and crm.external_ids.count():
+        remark.append("this storage cannot be copied, so the dry run did not look at the records that are here already")
+    return remark
 
 
 def _missing(crm: CRM, wanted: Wanted) -> list[str]:
@@ -207,6 +223,6 @@ def _missing(crm: CRM, wanted: Wanted) -> list[str]:
         f"fields.{kind}.{name}"
         for kind, named in wanted.fields.items()
         for name in named
-        if f"fields.{name}" not in crm.registry.types[kind].fields
+        if kind not in crm.registry.types or f"fields.{name}" not in crm.registry.types[kind].fields
     ]
     return fields + [f"pipelines.{name}" for name in wanted.pipelines if name not in crm.settings.pipelines]

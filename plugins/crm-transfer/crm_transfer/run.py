@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from time import perf_counter
 from typing import Any, Final
@@ -15,10 +15,8 @@ import attrs
 from crm_core import CRM
 from crm_core.errors import ConflictError, DuplicateKey, UsageError
 from crm_core.extend import BadRow, Importer, Source
-from crm_core.records import Registry
 from crm_transfer.chunk import RANK, Chunk, Row
-from crm_transfer.compiled import OWN as OWN_FIELDS
-from crm_transfer.compiled import Cells, Compiled, Context, RecordReader, compile_mapping
+from crm_transfer.compiled import Compiled, Context, compile_mapping
 from crm_transfer.conflicts import Arbiter
 from crm_transfer.errors import BadCell, FileFault, MappingError
 from crm_transfer.lookup import Lookup
@@ -52,14 +50,8 @@ class _Torn(Exception):
     """A row of the chunk was refused when some of its records had been written."""
 
 
-class _DryRun(Exception):
-    """Ends the one transaction of a dry run."""
-
-
-def open_job(crm: CRM, path: Path, mapping: RowMapping, registry: Registry | None = None) -> Job:
+def open_job(crm: CRM, path: Path, mapping: RowMapping) -> Job:
     """Open a file and make its mapping ready: whatever is wrong with either as a whole shows here.
-
-    A `registry` that knows more own fields than the CRM checks their values; they are not written.
 
     Raises:
         FileFault: the file cannot be imported.
@@ -68,32 +60,14 @@ def open_job(crm: CRM, path: Path, mapping: RowMapping, registry: Registry | Non
     importer = importer_for(crm, path, mapping.form.format)
     source = importer.open(path, mapping.form.options)
     context = Context(
-        registry=registry or crm.registry,
+        registry=crm.registry,
         zone=crm.zone,
         currency=crm.settings.currency,
         pipelines=crm.pipelines,
         default_pipeline=next(iter(crm.pipelines.values())),
     )
     compiled = compile_mapping(mapping, source.columns, context, path.name)
-    if registry is not None and registry is not crm.registry:
-        records = tuple(_storable(crm, reader) for reader in compiled.records)
-        compiled = attrs.evolve(compiled, records=records)
     return Job(path=path, mapping=mapping, importer=importer, source=source, compiled=compiled)
-
-
-def _storable(crm: CRM, reader: RecordReader) -> RecordReader:
-    """Return a reader that checks own fields which the CRM does not have yet, and leaves them out."""
-    stored = crm.registry.types[reader.kind.name].fields
-    missing = {f.name for path, f in reader.kind.fields.items() if f.extension == OWN_FIELDS and path not in stored}
-    read = reader.values
-
-    def values(cells: Cells) -> dict[str, Any]:
-        made = read(cells)
-        if OWN_FIELDS in made:
-            made[OWN_FIELDS] = {name: value for name, value in made[OWN_FIELDS].items() if name not in missing}
-        return made
-
-    return attrs.evolve(reader, values=values) if missing else reader
 
 
 def importer_for(crm: CRM, path: Path, wanted: str = "") -> Importer:
@@ -153,32 +127,23 @@ class Run:
         started = perf_counter()
         report = ImportReport(dry_run=self._dry_run, files=[FileReport(file=job.path.name) for job in jobs])
         with Spill() as spill, _few_collections():
-            try:
-                with self._operation(label, detail, resume) as operation, self._one_transaction():
-                    report.operation = None if self._dry_run else operation.id
-                    self._work(jobs, report, spill)
-                    report.notes += afterwards() if afterwards else []
-                    if self._dry_run:
-                        raise _DryRun
-            except _DryRun:
-                pass
+            with self._operation(label, detail, resume) as operation:
+                report.operation = None if self._dry_run else operation.id
+                self._work(jobs, report, spill)
+                report.notes += afterwards() if afterwards else []
             self._finish(jobs, report, spill)
         report.seconds = perf_counter() - started
         return report
 
     def _operation(self, label: str, detail: Mapping[str, Any], resume: int | None) -> AbstractContextManager[Any]:
         if resume is None:
-            return self._crm.operation(label, kind="import", detail=detail, recorded=not self._dry_run)
+            return self._crm.operation(label, kind="import", detail=detail, recorded=True)
         entry = self._crm.ledger.get(resume)
         if entry.kind != "import" or entry.state not in ("incomplete", "open"):
             raise UsageError(f"the operation is no import that was cut off: it is {entry.kind}, {entry.state}")
         if entry.state == "open":
             raise UsageError("the import is still running", hint="wait for it, or stop it first")
         return self._crm.ledger.resumed(entry)
-
-    def _one_transaction(self) -> AbstractContextManager[Any]:
-        """Return the one transaction of a dry run, which does all that a real run does and is taken back."""
-        return self._crm.transaction() if self._dry_run else nullcontext()
 
     def _work(self, jobs: Sequence[Job], report: ImportReport, spill: Spill) -> None:
         for at, job in enumerate(jobs):

@@ -79,8 +79,9 @@ def update_file(
         FileFault: the file as a whole cannot be read, or is no such export.
         MappingError: a policy or the mapping does not fit.
     """
-    update = _Update(crm, type_name, path, mapping, options, policies)
-    return update.run(dry_run=dry_run, progress=progress, rejects=rejects, resume=resume)
+    with crm.rehearsal("import") if dry_run else nullcontext(crm) as target:
+        update = _Update(target, type_name, path, mapping, options, policies)
+        return update.run(dry_run=dry_run, progress=progress, rejects=rejects, resume=resume)
 
 
 @attrs.define
@@ -101,10 +102,6 @@ class _Row:
 
 class _Again(Exception):
     """Somebody changed a record of the chunk between reading and writing it."""
-
-
-class _DryRun(Exception):
-    """Ends the one transaction of a dry run."""
 
 
 class _Update:
@@ -173,18 +170,13 @@ class _Update:
         report = ImportReport(dry_run=dry_run, files=[file])
         done = 0
         with Spill() as spill:
-            try:
-                with self._operation(resume) as operation, self._crm.transaction() if dry_run else nullcontext():
-                    for rows in self._chunks():
-                        self._take(rows, file, spill)
-                        done += len(rows)
-                        if progress is not None:
-                            progress(done, self._source.total, self._path.name)
-                    if dry_run:
-                        raise _DryRun
-                report.operation = operation.id if operation.transactions or resume else None
-            except _DryRun:
-                pass
+            with self._operation(resume) as operation:
+                for rows in self._chunks():
+                    self._take(rows, file, spill)
+                    done += len(rows)
+                    if progress is not None:
+                        progress(done, self._source.total, self._path.name)
+            report.operation = None if dry_run or not (operation.transactions or resume) else operation.id
             self._finish(report, file, spill, rejects)
         report.seconds = perf_counter() - started
         return report

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
@@ -16,7 +17,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from crm_core import CRM, Money, hookimpl
+from crm_core import CRM, Customer, Money, hookimpl
 from crm_core.errors import UsageError
 from crm_core.events import CustomersChanging, Veto
 from crm_transfer import run
@@ -333,6 +334,25 @@ def test_a_dry_run_writes_nothing(crm: CRM, tmp_path: Path) -> None:
     assert ((2, 0, 0, 1), None) == (counts(report), report.operation)
     assert ([], 0, 0) == (crm.ledger.operations(), crm.customers.count(), crm.external_ids.count())
     assert not (tmp_path / "p.rejects.csv").exists()
+
+
+@pytest.mark.database("sqlite")
+@pytest.mark.parametrize("dry_run", [True, False])
+def test_others_work_while_an_import_runs(tmp_path: Path, dry_run: bool) -> None:
+    path = write(tmp_path / "p.csv", [[str(number), f"Name {number}", "", "", ""] for number in range(1_500)])
+    url = f"sqlite:///{tmp_path}/crm.db"
+    with CRM.open(url) as crm, CRM.open(url) as other:
+        added = []
+
+        def work(done: int, total: int, name: str) -> None:
+            thread = threading.Thread(target=lambda: added.append(other.customers.add(Customer(name=f"Other {done}"))))
+            thread.start()
+            thread.join()
+
+        report = import_file(crm, path, parse_mapping(PEOPLE), dry_run=dry_run, progress=work)
+        assert 1_500 == report.counts.created
+        assert len(added) > 1
+        assert len(added) + (0 if dry_run else 1_500) == crm.customers.count()
 
 
 def test_an_own_field_and_a_decimal_are_mapped(tmp_path: Path) -> None:
