@@ -107,13 +107,13 @@ def import_plan(
         jobs = [open_job(target, folder / each.file, each.mapping) for each in plan.files]
         look_at_records(target, plan)  # a check that cannot be carried out shows before the first write
         detail["sha256"] = " ".join(job.source.digest for job in jobs)
-        run = Run(crm, dry_run=dry_run, progress=progress, rejects=rejects)
+        run = Run(target, dry_run=dry_run, progress=progress, rejects=rejects)
         report = run.files(
             jobs,
             label=f"import {plan.title}",
             detail=detail,
             resume=resume,
-            afterwards=lambda: look_at_records(crm, plan),
+            afterwards=lambda: look_at_records(target, plan),
         )
     report.notes[:0] = remark
     return report
