@@ -5,13 +5,18 @@ The class says what went wrong, the message says where, `hint` what to do next.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 
 class CrmError(Exception):
-    """The base of every expected failure; `hint` names the next step, `exit_code` is what the CLI ends with."""
+    """The base of every expected failure; `hint` names the next step, `exit_code` is what the CLI ends with.
+
+    `details` is what a program may want beside the words: the file and row, say. `--json` prints it with the error.
+    """
 
     exit_code = 1
+    details: Mapping[str, object] = MappingProxyType({})
 
     def __init__(self, message: str, *, hint: str = "") -> None:
         super().__init__(message)
@@ -121,6 +126,13 @@ class UpgradeNeeded(StorageError):
 
 class StorageLocked(StorageError):
     """Another process holds the database for longer than the time-out."""
+
+
+class StorageConflict(StorageError):
+    """The database ended this transaction in favour of another one (deadlock, serialization): nothing of it was kept.
+
+    The whole of it may be tried again, and a lone write of a service is, by itself.
+    """
 
 
 class StorageFull(StorageError):

@@ -50,8 +50,9 @@ class Storage(ABC):
 
     Reads outside a transaction see what is committed, those inside what it wrote. A write outside a transaction is a
     programming error (`StorageError`), and so is `begin` inside one. After an error of a write the transaction can
-    only be rolled back: `commit` refuses. Whole rows come in the order of the manifest that was applied or is used
-    last. Errors are those of `crm_core.errors`: `DuplicateKey`, `StorageLocked`, `StorageFull`, `StorageError`.
+    only be rolled back: `commit` refuses, and reads may. Whole rows come in the order of the manifest that was applied
+    or is used last. Errors are those of `crm_core.errors`: `DuplicateKey`, `StorageLocked`, `StorageFull`,
+    `StorageConflict` (another transaction was in the way; the whole of this one may be tried again), `StorageError`.
     """
 
     capabilities: ClassVar[frozenset[Capability]] = frozenset()
@@ -109,6 +110,14 @@ class Storage(ABC):
     @abstractmethod
     def delete(self, table: str, keys: Sequence[tuple[int, int]]) -> list[int]:
         """Delete the rows of (id, version) pairs; return the ids of those gone or of another version."""
+
+    def lock(self, table: str, ids: Sequence[int]) -> None:
+        """Keep others from writing these rows until this thread's transaction ends; it then reads what they hold.
+
+        Without it, two transactions may read a row, each decide by what it says, and both write. A storage where one
+        transaction writes at a time has nothing to do.
+        """
+        del table, ids  # nobody else writes meanwhile
 
     @abstractmethod
     def get_many(self, table: str, ids: Sequence[int]) -> list[Row]:

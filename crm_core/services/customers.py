@@ -97,7 +97,7 @@ def contact_key(kind: str, value: str) -> str:
 def _email(value: str) -> str:
     key = email_key(value)
     local, at, domain = key.rpartition("@")
-    if not at or not local or not domain or any(mark in key for mark in " \t\r\n,;<>"):
+    if not at or not local or not domain or "@" in local or any(mark in key for mark in " \t\r\n,;<>"):
         message = f"value: {value!r} is not an e-mail address; write it as name@example.org"
         raise InvalidValue(message, field="value", value=value, rule="email")
     return key

@@ -154,17 +154,24 @@ class StorageWalk(RuleBasedStateMachine):
             self.storage.close()
 
     def _write(self, action: Callable[[Storage], object]) -> None:
-        """Write in the open transaction, else in one of its own: refused outside, most steps would write nothing."""
-        if self.writing:
-            self._both(action)
-        else:
+        """Write in the open transaction, else in one of its own: refused outside, most steps would write nothing.
+
+        A transaction whose write failed is ended at once: what it reads from then on is nobody's promise.
+        """
+        alone = not self.writing
+        if alone:
             self._both(lambda storage: storage.begin())
-            self._both(action)
+        failed = self._both(action)
+        if alone or failed:
             self._both(lambda storage: storage.commit())
+            self.writing = False
         self._both(lambda storage: storage.find("things"))
 
-    def _both(self, action: Callable[[Storage], object]) -> None:
-        assert _outcome(action, self.model) == _outcome(action, self.storage)
+    def _both(self, action: Callable[[Storage], object]) -> bool:
+        """Do it on both, and compare; return whether it failed, on both in the same way."""
+        expected = _outcome(action, self.model)
+        assert expected == _outcome(action, self.storage)
+        return isinstance(expected, type)
 
 
 def pages(storage: Storage, where: Expression | None, sort: list[SortKey], limit: int) -> list[Row]:

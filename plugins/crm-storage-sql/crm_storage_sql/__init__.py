@@ -1,4 +1,4 @@
-"""SQL storage for crm-core: SQLite, embedded and durable by default."""
+"""SQL storage for crm-core: SQLite, embedded and durable by default, PostgreSQL and MariaDB."""
 
 from __future__ import annotations
 

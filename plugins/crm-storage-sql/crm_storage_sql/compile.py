@@ -2,15 +2,31 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from collections.abc import Callable
+from functools import cache
+from typing import Any
 
 from sqlalchemy import Select
-from sqlalchemy.dialects import sqlite
-
-_DIALECT: Final = sqlite.dialect(paramstyle="named")
+from sqlalchemy.engine import Dialect
 
 
-def statement_of(select: Select[Any]) -> tuple[str, dict[str, Any]]:
-    """Return the SQL of a select for SQLite, and its parameters by name."""
-    compiled = select.compile(dialect=_DIALECT, compile_kwargs={"render_postcompile": True})
+def statement_of(select: Select[Any], database: str) -> tuple[str, dict[str, Any]]:
+    """Return the SQL of a select for a database (sqlite, postgresql, mariadb), and its parameters by name."""
+    compiled = select.compile(dialect=_dialect(database), compile_kwargs={"render_postcompile": True})
     return str(compiled), compiled.params
+
+
+@cache
+def _dialect(database: str) -> Dialect:
+    if database == "postgresql":
+        from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
+
+        make: Callable[..., Dialect] = PGDialect_psycopg
+        return make(paramstyle="pyformat")
+    if database == "mariadb":
+        from sqlalchemy.dialects.mysql.pymysql import MySQLDialect_pymysql
+
+        return MySQLDialect_pymysql(paramstyle="pyformat")
+    from sqlalchemy.dialects import sqlite
+
+    return sqlite.dialect(paramstyle="named")

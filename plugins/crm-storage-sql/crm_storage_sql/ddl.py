@@ -7,9 +7,7 @@ such a limit back by copying the table: so allowing NULL or longer text changes 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable
 
-from crm_core.errors import StorageError
 from crm_core.records.schema import (
     SYSTEM_COLUMNS,
     AddField,
@@ -24,7 +22,7 @@ from crm_core.records.schema import (
     SchemaChange,
     Table,
 )
-from crm_storage_sql.where import quote
+from crm_storage_sql.dialect import index_name, quote
 
 
 def carry_out(connection: sqlite3.Connection, change: SchemaChange, manifest: Manifest) -> None:
@@ -48,26 +46,6 @@ def carry_out(connection: sqlite3.Connection, change: SchemaChange, manifest: Ma
             _drop_column(connection, name, column_name, manifest)
         case _:  # Widen and Relax: see above
             pass
-
-
-def index_name(table: str, index: Index) -> str:
-    """Return the name of an index: what it is over, as text that no two indexes share."""
-    return f"{table}({','.join(index.columns)}){'!' * index.unique}"
-
-
-def insert_statement(table: Table, columns: Iterable[str]) -> str:
-    """Return the insert of those columns.
-
-    Raises:
-        StorageError: the table lacks one of them.
-    """
-    names = list(columns)
-    unknown = set(names) - set(table.column_names)
-    if unknown:
-        raise StorageError(
-            f"the table {table.name} has no column {min(unknown)!r}; it has: {', '.join(table.column_names)}"
-        )
-    return f"INSERT INTO {quote(table.name)} ({', '.join(map(quote, names))}) VALUES ({', '.join('?' * len(names))})"
 
 
 def _create_table(connection: sqlite3.Connection, table: Table, manifest: Manifest) -> None:

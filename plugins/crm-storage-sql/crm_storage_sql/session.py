@@ -1,4 +1,4 @@
-"""A thread's connection and the transaction it is in, and what becomes of it when the process forks.
+"""A thread's connection to an SQLite file, and what becomes of it when the process forks.
 
 SQLite counts its locks per process, and a forked child inherits the count but not the locks: were it to open the same
 file beside an inherited connection, it would write unprotected. So the forking thread's idle connection is closed
@@ -10,29 +10,36 @@ from __future__ import annotations
 import os
 import sqlite3
 import threading
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final
 from weakref import WeakSet
 
-from crm_core.errors import StorageError
+from crm_core.errors import CrmError, StorageError
+from crm_core.records.schema import Row, Table
+from crm_storage_sql.errors import translated
 from crm_storage_sql.lock import WriterQueue
-from crm_storage_sql.sqlite import connect
+from crm_storage_sql.room import Parameters, Session
+from crm_storage_sql.sqlite import connect, patiently
 from crm_storage_sql.url import Place
 
 
-class Session:
-    """A thread's connection, and the transaction it is in; it closes when its thread ends."""
+class SqliteSession(Session):
+    """A thread's connection, and the transaction it is in; writers wait in line before they begin."""
+
+    errors = (sqlite3.Error, OverflowError)
 
     def __init__(self, place: Place, queue: WriterQueue) -> None:
+        super().__init__()
         if place.path in _refused:
             raise StorageError(
                 f"{place.path}: this process was forked while its parent was using the database",
                 hint='open the CRM in the child alone, or start the process by "spawn" instead of "fork"',
             )
         self.path = place.path
+        self._timeout = place.timeout
+        self._queue = queue
         self.connection: sqlite3.Connection = connect(place, queue)
-        self.mode: Literal["", "read", "write"] = ""
-        self.failed = False
         self._pid = os.getpid()
         self._thread = threading.get_ident()
         _open.add(self)
@@ -48,13 +55,88 @@ class Session:
             self._pid = 0
             self.connection.close()
 
+    def begin(self, *, write: bool) -> None:
+        """Wait in line and start a writing transaction, or take a snapshot."""
+        if write:
+            self._begin_writing()
+            return
+        try:
+            self.connection.execute("BEGIN")
+            self.connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()  # this takes the snapshot
+        except sqlite3.Error as error:
+            raise self.failure(error) from error
+        self.mode = "read"
+
+    def commit(self) -> None:
+        """Make the transaction durable: it returns after the log is synced."""
+        try:
+            self.connection.execute("COMMIT")
+        except sqlite3.Error as error:
+            failure = self.failure(error)
+            self.rollback()
+            raise failure from error
+        self._end()
+
+    def rollback(self) -> None:
+        """Forget the transaction."""
+        try:
+            if self.connection.in_transaction:  # SQLite has rolled back by itself after some errors
+                self.connection.execute("ROLLBACK")
+        except sqlite3.Error as error:
+            raise self.failure(error) from error
+        finally:
+            self._end()
+
+    def read(self, statement: str, parameters: Parameters = ()) -> list[Row]:
+        """Return the rows of a statement; outside a transaction it waits for a program that holds the file."""
+        try:
+            if self.mode:
+                return self.connection.execute(statement, parameters).fetchall()
+            return patiently(lambda: self.connection.execute(statement, parameters).fetchall(), self._timeout)
+        except self.errors as error:
+            raise self.translated(error) from error
+
+    def run_all(self, steps: Iterable[tuple[str, Sequence[object]]], table: str) -> list[int]:
+        """Run statements after each other; return how many rows each touched."""
+        try:
+            return [self.connection.execute(statement, parameters).rowcount for statement, parameters in steps]
+        except self.errors as error:
+            raise self.failure(error, table) from error
+
+    def insert(self, statement: str, table: Table, columns: Sequence[str], rows: Sequence[Row]) -> None:
+        """Insert rows by one prepared statement."""
+        try:
+            self.connection.executemany(statement, rows)
+        except self.errors as error:
+            raise self.failure(error, table.name) from error
+
+    def translated(self, error: Exception, table: str = "") -> CrmError:
+        """Return the CRM's error for one of the driver's."""
+        return translated(error, self.path, self.connection)
+
+    def _begin_writing(self) -> None:
+        self._queue.acquire()
+        try:
+            patiently(lambda: self.connection.execute("BEGIN IMMEDIATE"), self._timeout)
+        except BaseException as error:
+            self._queue.release()
+            if isinstance(error, sqlite3.Error):
+                raise self.failure(error) from error
+            raise
+        self.mode, self.failed = "write", False
+
+    def _end(self) -> None:
+        wrote, self.mode, self.failed = self.mode == "write", "", False
+        if wrote:
+            self._queue.release()
+
     def __del__(self) -> None:
         if hasattr(self, "_pid"):
             self.close()
 
 
-_open: Final[WeakSet[Session]] = WeakSet()
-_inherited: Final[list[Session]] = []
+_open: Final[WeakSet[SqliteSession]] = WeakSet()
+_inherited: Final[list[SqliteSession]] = []
 _refused: Final[set[Path]] = set()
 
 

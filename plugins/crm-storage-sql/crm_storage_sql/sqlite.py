@@ -9,13 +9,13 @@ from typing import Final, TypeVar
 
 from crm_core.errors import NewerDatabase, NotADatabase, StorageError
 from crm_storage_sql.lock import WriterQueue
+from crm_storage_sql.room import MANIFEST
 from crm_storage_sql.url import Place
 
 APPLICATION_ID: Final = 0x43524D43
 """The bytes "CRMC" in the header of our files."""
 FILE_VERSION: Final = 1
 """The header's user version: raised when an older crm-storage-sql must not write to the file."""
-MANIFEST: Final = "crm_manifest"
 _SLICE: Final = 0.25
 """Seconds of one wait inside SQLite, during which Python cannot see that a person presses Ctrl-C."""
 _OLDEST: Final = (3, 37, 0)  # STRICT tables

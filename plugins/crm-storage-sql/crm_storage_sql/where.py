@@ -1,11 +1,10 @@
-"""Filters and sort orders as SQL of SQLite, by hand: a list needs no SQLAlchemy, whose import takes half a second.
+"""Filters and sort orders as SQL, by hand: a list needs no SQLAlchemy, whose import takes half a second.
 
 Column names are looked up in the manifest; values go as parameters.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -14,38 +13,45 @@ import attrs
 from crm_core.errors import StorageError
 from crm_core.query.ast import And, Compare, Contains, Exists, Expression, In, IsNull, Not, Or, Remainder, SortKey
 from crm_core.records.schema import Manifest, Primitive, Table
+from crm_storage_sql.dialect import PREFIX, SQLITE, Dialect, prefixed_columns, quote
 
-_MANY: Final = 50
-"""Longer lists go as one JSON parameter, so that the text of a statement does not depend on their length."""
-
-
-def quote(name: str) -> str:
-    """Return an identifier in quotes."""
-    return '"' + name.replace('"', '""') + '"'
+_LOOSE: Final = {"=": "=", "<": "<=", "<=": "<=", ">": ">=", ">=": ">="}
+"""What a comparison says of the beginnings of two texts."""
 
 
 @attrs.define
 class Clauses:
-    """The clauses of one statement over `table` (alias t0), and the parameters they gather, in order."""
+    """The clauses of one statement over `table` (alias t0), and the parameters they gather, in order.
+
+    `prefixes` remembers, by table, the columns of which indexes hold the beginning only.
+    """
 
     manifest: Manifest
     table: Table
+    dialect: Dialect = SQLITE
+    prefixes: dict[str, frozenset[str]] = attrs.field(factory=dict)
     parameters: list[Any] = attrs.field(factory=list)
 
     def condition(self, expression: Expression) -> str:
         """Return the condition; it may be NULL where an expression is false, but not under a negation."""
         return self._condition(expression, self.table, 0)
 
-    def order(self, sort: Sequence[SortKey]) -> str:
-        """Return the sort order, NULLs last, ties by id."""
-        terms = [f"{self.column(key.column)} {'DESC' if key.descending else 'ASC'} NULLS LAST" for key in sort]
+    def order(self, sort: Sequence[SortKey], *, first_is_known: bool = False) -> str:
+        """Return the sort order, NULLs last, ties by id; `first_is_known` says that the first value is never NULL."""
+        terms = []
+        for place, key in enumerate(sort):
+            direction = "DESC" if key.descending else "ASC"
+            known = place == 0 and first_is_known
+            for cell in self._cells(self.table, key.column):
+                terms.append(f"{cell} {direction}" if known else self.dialect.nulls_last.format(cell, direction))
         return ", ".join([*terms, "t0.id"])
 
     def after(self, sort: Sequence[SortKey], place: Sequence[Primitive]) -> str:
         """Return the condition that a row comes after a place (its sort values and id) in the order."""
+        mark = self.dialect.mark
         if not sort:
             self.parameters.append(place[0])
-            return "t0.id > ?"
+            return f"t0.id > {mark}"
         name, value = self.column(sort[0].column), place[0]
         if value is None:
             return f"({name} IS NULL AND {self.after(sort[1:], place[1:])})"
@@ -54,37 +60,47 @@ class Clauses:
     def after_known(self, sort: Sequence[SortKey], place: Sequence[Primitive]) -> str:
         """Return the same for the rows whose first sort value is not NULL: a range that an index serves."""
         name, value = self.column(sort[0].column), place[0]
+        assert value is not None, "a place among the rows that have a value"
         beyond = "<" if sort[0].descending else ">"
-        self.parameters += [value, value]
-        return f"({name} {beyond}= ? AND ({name} {beyond} ? OR {self.after(sort[1:], place[1:])}))"
+        mark = self.dialect.mark
+        start = self._comparison(self.table, sort[0].column, f"{beyond}=", value, 0)
+        self.parameters.append(value)
+        return f"({start} AND ({name} {beyond} {mark} OR {self.after(sort[1:], place[1:])}))"
 
     def column(self, name: str) -> str:
         """Return a column of the table by its quoted name."""
         return _column(self.table, name, 0)
 
+    def members(self, name: str, values: Sequence[int | str]) -> str:
+        """Return the condition that a column has one of the values."""
+        return self._member(self.table, name, values, 0)
+
     def _condition(self, expression: Expression, table: Table, depth: int) -> str:
         match expression:
             case And(parts):
-                return self._joined(parts, " AND ", "1", table, depth)
+                return self._joined(parts, " AND ", "TRUE", table, depth)
             case Or(parts):
-                return self._joined(parts, " OR ", "0", table, depth)
+                return self._joined(parts, " OR ", "FALSE", table, depth)
             case Not(part):
                 return f"({self._condition(part, table, depth)}) IS NOT TRUE"
             case Exists(child, column, where):
                 return self._exists(child, column, where, depth)
-            case Compare(column, operator, value):
+            case Compare(column, "!=", value):
+                name = _column(table, column, depth)
                 self.parameters.append(value)
-                return f"{_column(table, column, depth)} {'IS NOT' if operator == '!=' else operator} ?"
+                return f"({name} IS NULL OR {name} <> {self.dialect.mark})"
+            case Compare(column, operator, value):
+                return self._comparison(table, column, operator, value, depth)
             case In(column, values):
-                return self._member(_column(table, column, depth), values)
+                return self._member(table, column, values, depth)
             case Contains(column, value):
                 self.parameters.append(value)
-                return f"instr({_column(table, column, depth)}, ?) > 0"
+                return self.dialect.contains.format(_column(table, column, depth))
             case IsNull(column):
                 return f"{_column(table, column, depth)} IS NULL"
             case Remainder(column, modulus, value):
                 self.parameters += [modulus, value]
-                return f"{_column(table, column, depth)} % ? = ?"
+                return self.dialect.remainder.format(_column(table, column, depth))
 
     def _joined(self, parts: Sequence[Expression], word: str, empty: str, table: Table, depth: int) -> str:
         return word.join(f"({self._condition(part, table, depth)})" for part in parts) or empty
@@ -95,12 +111,34 @@ class Clauses:
         link = f"SELECT 1 FROM {quote(name)} {alias} WHERE {_column(child, column, depth + 1)} = t{depth}.id"
         return f"EXISTS ({link}{'' if where is None else f' AND ({self._condition(where, child, depth + 1)})'})"
 
-    def _member(self, column: str, values: Sequence[int | str]) -> str:
-        if len(values) > _MANY:
-            self.parameters.append(json.dumps(values, ensure_ascii=False))
-            return f"{column} IN (SELECT value FROM json_each(?))"
-        self.parameters += values
-        return f"{column} IN ({', '.join('?' * len(values))})"
+    def _comparison(self, table: Table, column: str, operator: str, value: int | str, depth: int) -> str:
+        *beginning, whole = self._cells(table, column, depth)
+        mark = self.dialect.mark
+        conditions = []
+        for cell in beginning:
+            self.parameters.append(str(value)[:PREFIX])
+            conditions.append(f"{cell} {_LOOSE[operator]} {mark}")
+        self.parameters.append(value)
+        return " AND ".join([*conditions, f"{whole} {operator} {mark}"])
+
+    def _member(self, table: Table, column: str, values: Sequence[int | str], depth: int) -> str:
+        *beginning, whole = self._cells(table, column, depth)
+        lists = [(cell, [str(value)[:PREFIX] for value in values]) for cell in beginning]
+        conditions = []
+        for cell, wanted in [*lists, (whole, values)]:
+            side, parameters = self.dialect.members(wanted, self.dialect.mark)
+            self.parameters += parameters
+            conditions.append(f"{cell} {side}")
+        return " AND ".join(conditions)
+
+    def _cells(self, table: Table, name: str, depth: int = 0) -> list[str]:
+        """Return the column and, before it, what an index holds of it where that is only its beginning."""
+        column = _column(table, name, depth)
+        if not self.dialect.prefixed:
+            return [column]
+        if table.name not in self.prefixes:
+            self.prefixes[table.name] = prefixed_columns(table, self.dialect.index_bytes)
+        return [f"left({column}, {PREFIX})", column] if name in self.prefixes[table.name] else [column]
 
 
 def table_of(manifest: Manifest, name: str) -> Table:

@@ -120,12 +120,16 @@ def test_a_url_or_option_that_is_not_understood_says_what_to_write(
 
 
 def test_the_plugin_is_found_by_its_entry_point_and_manifest() -> None:
-    (found,) = entry_points(group="crm_core.plugins", name="storage-sql")
-    assert plugin is found.load()
+    (entry,) = entry_points(group="crm_core.plugins", name="storage-sql")
+    assert plugin is entry.load()
     manifest = tomllib.loads(files("crm_storage_sql").joinpath("crm-plugin.toml").read_text())
     assert {"hook_api": 1, "hooks": ["register_storages"]} == manifest
-    (scheme,) = plugin.register_storages()
-    assert ("sqlite", ("sqlite",), True) == (scheme.name, scheme.schemes, scheme.embedded)
+    found = [(scheme.name, scheme.schemes, scheme.embedded) for scheme in plugin.register_storages()]
+    assert [
+        ("sqlite", ("sqlite",), True),
+        ("postgresql", ("postgresql", "postgres"), False),
+        ("mariadb", ("mariadb", "mysql"), False),
+    ] == found
 
 
 def test_records_and_lists_load_no_sqlalchemy(tmp_path: Path) -> None:

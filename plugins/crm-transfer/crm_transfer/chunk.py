@@ -25,6 +25,7 @@ from crm_transfer.spill import Spill
 RANK: Final = ("unchanged", "updated", "created", "rejected")
 """What became of a row is the highest of what became of its records."""
 _LONGEST_KEY: Final = 400
+_SCIENTIFIC: Final = re.compile(r"[0-9]+[.,][0-9]+E\+[0-9]+", re.ASCII)
 _UNFIT: Final = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 
 
@@ -135,19 +136,23 @@ class Chunk:
         if row.error is not None or (reader.applies is not None and not reader.applies(row.cells)):
             return None
         key = reader.key(row.cells)
-        if key and len(key) <= _LONGEST_KEY and (key.isprintable() or not _UNFIT.search(key)):
+        cut = "E+" in key and _SCIENTIFIC.fullmatch(key)
+        if key and not cut and len(key) <= _LONGEST_KEY and (key.isprintable() or not _UNFIT.search(key)):
             return key
         if not key:
-            message = f"is empty, so the {reader.kind.name} has no key"
+            message = f"is empty, so the {reader.kind.name} has no key; give it one"
+        elif cut:
+            message = "is in scientific notation: a spreadsheet cut it; export the column as text"
         else:
-            message = f"is no key: at most {_LONGEST_KEY} characters, and no control characters"
-        row.error = BadCell("key", message, column=reader.key_columns, value=key[:80])
+            message = f"is no key: at most {_LONGEST_KEY} characters, and no control characters; correct it"
+        row.error = BadCell("key", message, column=reader.key_columns, value=key)
         return None
 
     def _refuse_doubles(self, at: int, reader: RecordReader) -> None:
         for entry, first in self._doubles(at, self._entries[at]):
             if entry.row.error is None:
-                message = f"rows {first} and {entry.row.number} have the same key; only row {first} is taken"
+                told = f"rows {first} and {entry.row.number} have the same key; only row {first} is taken"
+                message = f"{told}: give the other one a key of its own, or leave it out"
                 entry.row.error = BadCell("duplicate", message, column=reader.key_columns, value=entry.key)
 
     def _take_first(self, at: int) -> None:
@@ -191,7 +196,7 @@ class Chunk:
                     if name:
                         entry.wanted.append((reference, name))
                     elif reference.required:
-                        message = f"is empty, and no {reader.kind.name} is without {reference.field}"
+                        message = f"is empty, and no {reader.kind.name} is without {reference.field}; fill it in"
                         raise BadCell("required", message, column=reference.column)
                     else:
                         entry.values[reference.field] = None
@@ -281,7 +286,7 @@ class Chunk:
             row = entries[refusal.index].row
             column, cells = reader.sources.get(refusal.field, (refusal.field, ()))
             value = " ".join(row.cells[at] for at in cells) or str(getattr(refusal.error, "value", "") or "")
-            row.error = BadCell(refusal.rule, refusal.error.message, column=column, value=value[:80])
+            row.error = BadCell(refusal.rule, refusal.error.message, column=column, value=value)
         for entry, write, stored_record, changed in zip(entries, writes, outcome.records, outcome.changed, strict=True):
             if stored_record is not None:
                 made[entry.key] = stored_record
@@ -316,7 +321,7 @@ class Chunk:
             if found is None and at not in row.waiting:
                 row.error = BadCell(
                     "reference",
-                    f"the {reference.target} it belongs to was refused",
+                    f"the {reference.target} it belongs to was refused; correct that one",
                     column=reference.column,
                     value=name,
                 )

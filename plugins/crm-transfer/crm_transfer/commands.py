@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,7 @@ import attrs
 import click
 
 from crm_core.console import (
+    clean,
     confirm,
     emit,
     examples,
@@ -22,7 +24,7 @@ from crm_core.console import (
     workspace,
     yes_option,
 )
-from crm_core.errors import UsageError
+from crm_core.errors import CrmError, UsageError
 from crm_core.values import format_id
 
 if TYPE_CHECKING:
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
 
 _SHOWN = 10
 _REJECTED = 3
+_RECENT = 20
 _CHANGES = 50
 """How many changes and conflicts of an edited export are printed; --json has more."""
 
@@ -238,19 +241,22 @@ def _suggest(crm: CRM, given: _Given) -> None:
 
 
 def _run(crm: CRM, given: _Given) -> ImportReport:
+    from crm_transfer.errors import FileFault
     from crm_transfer.importing import import_file, import_plan, resume_import
     from crm_transfer.mapping import load_mapping
     from crm_transfer.plan import load_plan
     from crm_transfer.update import update_file
 
     dry_run, rejects = given.dry_run, given.rejects
+    going_on = crm.ledger.resolve(given.resume) if given.resume else None
+    begun = {entry.id for entry in crm.ledger.operations(limit=_RECENT)} - {going_on}
     with progress(None, "importing") as bar:
         told = _telling(bar)
         try:
-            if given.resume:
+            if going_on is not None:
                 if dry_run:
                     raise UsageError("--resume goes on with a real import; it has no --dry-run")
-                return resume_import(crm, crm.ledger.resolve(given.resume), progress=told, rejects=rejects)
+                return resume_import(crm, going_on, progress=told, rejects=rejects)
             if given.plan:
                 plan = load_plan(given.plan)
                 return import_plan(crm, plan, data=given.data, dry_run=dry_run, progress=told, rejects=rejects)
@@ -277,9 +283,11 @@ def _run(crm: CRM, given: _Given) -> ImportReport:
             return import_file(
                 crm, given.file, read, dry_run=dry_run, progress=told, rejects=rejects, policies=policies
             )
-        except KeyboardInterrupt:
-            if not dry_run:
-                _say_how_to_go_on(crm)
+        except (Exception, KeyboardInterrupt) as error:
+            refused = going_on is not None and isinstance(error, (FileFault, UsageError))
+            if not dry_run and not refused:
+                with suppress(CrmError):  # a storage that fails may not even tell what was begun
+                    _say_how_to_go_on(crm, begun)
             raise
 
 
@@ -291,32 +299,35 @@ def _telling(bar: Bar) -> Progress:
     return told
 
 
-def _say_how_to_go_on(crm: CRM) -> None:
-    cut_off = next((e for e in crm.ledger.operations(limit=5) if e.kind == "import" and e.state == "incomplete"), None)
-    if cut_off is not None:
-        name = format_id(cut_off.id)
-        note(f"\n{cut_off.label} was cut off. Finish it: crm import --resume {name}. Undo it: crm ledger undo {name}")
+def _say_how_to_go_on(crm: CRM, begun: Collection[int]) -> None:
+    """Name the import that was cut off just now, not one of those that had begun before."""
+    newest = next((e for e in crm.ledger.operations(limit=_RECENT) if e.kind == "import"), None)
+    if newest is None or newest.id in begun or newest.state not in ("incomplete", "open"):
+        return
+    name = format_id(newest.id)
+    note(f"{newest.label} was cut off. Finish it: crm import --resume {name}. Undo it: crm ledger undo {name}")
 
 
 def _show(report: ImportReport) -> None:
     """Print the report for a person: counts by file and type, the traps, the first rejected rows, the next step."""
     for file in report.files:
-        say(f"{file.file}: {_told(file.counts)}")
+        say(f"{clean(file.file)}: {_told(file.counts)}")
         for remark in file.notes:
-            say(f"  {remark}")
+            say(f"  {clean(remark)}")
     _show_diff(report)
     _types(report.types)
     _show_kept(report)
     for remark in report.notes:
         say(f"Note: {remark}")
     for error in report.errors[:_SHOWN]:
-        say(f"rejected: {error}")
+        say(f"rejected: {clean(str(error))}")
     hidden = report.counts.rejected - min(_SHOWN, len(report.errors))
     if hidden > 0:
         say(f"... and {hidden:,} more rejected rows")
     for file in report.files:
         if file.rejects_file:
-            say(f"Rejected rows are in {file.rejects_file}: correct them, then import that file with the same mapping.")
+            say(f"Rejected rows are in {clean(file.rejects_file)}.")
+            say("Correct them there, then import that file with the same mapping.")
     rate = report.counts.read / report.seconds if report.seconds else 0
     took = f"{report.counts.read:,} rows in {report.seconds:.1f} s ({rate:,.0f} rows/s)"
     if report.dry_run:
@@ -333,13 +344,13 @@ def _show_diff(report: ImportReport) -> None:
         if file.diff is None:
             continue
         for edit in file.diff.changes[:_CHANGES]:
-            say(f"{file.file}, {edit}")
+            say(clean(f"{file.file}, {edit}"))
         hidden = sum(file.diff.fields.values()) - min(_CHANGES, len(file.diff.changes))
         if hidden > 0:
             by_field = ", ".join(f"{name} ({count:,})" for name, count in file.diff.fields.most_common(10))
             say(f"... and {hidden:,} more changed fields; all of them by field: {by_field}")
         for clash in file.diff.clashes[:_CHANGES]:
-            say(f"conflict: {file.file}, {clash}")
+            say(clean(f"conflict: {file.file}, {clash}"))
         if file.diff.clashing > _CHANGES:
             say(f"... and {file.diff.clashing - _CHANGES:,} more conflicts")
         if file.diff.kept:

@@ -16,11 +16,13 @@ import attrs
 
 from crm_core.extend import Pipeline
 from crm_core.records import Record, RecordType, Registry
-from crm_transfer.cells import key_text, moment_reader, without_guard
+from crm_core.values import text_key
+from crm_transfer.cells import is_currency, key_text, moment_reader, without_guard
 from crm_transfer.errors import BadCell, MappingError
 from crm_transfer.fields import Reading, field_reader
 from crm_transfer.mapping import Check, Condition, Conflict, FieldMap, FileForm, Part, RecordMap, RowMapping
 from crm_transfer.nearest import did_you_mean
+from crm_transfer.report import listed
 from crm_transfer.rowhash import digest_of
 from crm_transfer.rules import RULES
 
@@ -29,8 +31,6 @@ OWN: Final = "fields"
 _REMEMBERED: Final = 10_000
 _SHORT: Final = 40
 """How many values of a column are remembered, and how long their cells may be: at most a few MB a column."""
-_LISTED: Final = 10
-"""How many words of a value map an error lists."""
 
 
 @attrs.frozen(kw_only=True)
@@ -115,6 +115,7 @@ class Compiled:
     checks: tuple[tuple[Check, Callable[[Cells], bool]], ...]
     corrections: Counter[Correction]
     unused: tuple[str, ...]
+    taken: Mapping[str, str]
 
 
 class Columns:
@@ -123,20 +124,28 @@ class Columns:
     def __init__(self, names: Sequence[str], file: str) -> None:
         """Take the names in the order of a row's cells."""
         self._at = {name: index for index, name in enumerate(names)}
+        self._alike: dict[str, list[str]] = {}
+        for name in names:
+            self._alike.setdefault(text_key(name), []).append(name)
         self._file = file
         self.used: set[int] = set()
+        self.taken: dict[str, str] = {}
 
     def index(self, name: str, place: str) -> int:
-        """Return where a row has this column.
+        """Return where a row has this column; one that differs in case or invisible marks alone is `taken` for it.
 
         Raises:
             MappingError: the file has no such column.
         """
         found = self._at.get(name)
+        alike = self._alike.get(text_key(name), []) if found is None else []
+        if len(alike) == 1:
+            found, self.taken[name] = self._at[alike[0]], alike[0]
         if found is None:
             raise MappingError(
                 f"{place}: {self._file} has no column {name!r}",
-                hint=f"its columns: {', '.join(self._at)}; a file without a header line needs [file] columns = [...]",
+                hint=f"its columns: {listed(self._at)}; the header line must be the first one, and a file without one "
+                "needs [file] columns = [...]",
             )
         self.used.add(found)
         return found
@@ -162,6 +171,7 @@ def compile_mapping(mapping: RowMapping, columns: Sequence[str], context: Contex
         checks=checks,
         corrections=corrections,
         unused=tuple(name for name in unused if not name.startswith("error_")),
+        taken=known.taken,
     )
 
 
@@ -349,9 +359,9 @@ class _Part(Columns):
                 if mapped is not None:
                     text = mapped
                 elif unmapped == "reject":
-                    known = ", ".join([*values][:_LISTED]) + (" ..." if len(values) > _LISTED else "")
-                    close = did_you_mean(text, tuple(values))
-                    raise BadCell("value_map", f"is not in the value map ({known}){close}", column=column, value=text)
+                    close = did_you_mean(text, tuple(values)) or "; add it there"
+                    message = f"is not in the value map ({listed(values)}){close}"
+                    raise BadCell("value_map", message, column=column, value=text)
                 elif unmapped == "empty":
                     text = ""
             return text or default
@@ -411,6 +421,8 @@ class _Part(Columns):
             at = self.index(field.currency_column, field.place)
             return lambda cells: cells[at].strip().upper()
         fixed = field.currency or self.form.currency or self.context.currency
+        if not is_currency(fixed):
+            raise MappingError(f"{field.place}: {fixed!r} is no currency", hint="such as EUR, USD or IRR, of ISO 4217")
         return lambda cells: fixed
 
 
@@ -440,7 +452,7 @@ def _values_reader(plain: Sequence[_Value], kind: str, context: Context) -> Call
                 if value is not None or one.nullable:
                     made[name] = value
                 elif one.required:
-                    raise BadCell("required", f"is empty, and no {kind} is without {name}")
+                    raise BadCell("required", f"is empty, and no {kind} is without {name}; fill it in")
             for one in grouped:
                 group = made.setdefault(one.group, {}) if one.group == OWN else _extension(made, one.group)
                 group[one.name] = one.read(cells)

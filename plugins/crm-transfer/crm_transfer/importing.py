@@ -12,11 +12,12 @@ import attrs
 
 from crm_core import CRM
 from crm_core.errors import UsageError
-from crm_transfer.errors import MappingError
+from crm_core.values import format_id
+from crm_transfer.errors import FileFault, MappingError
 from crm_transfer.mapping import Conflict, RowMapping, parse_mapping, with_policies
 from crm_transfer.plan import Plan, load_plan, look_at_records
 from crm_transfer.report import ImportReport
-from crm_transfer.run import Progress, Run, importer_for, open_job
+from crm_transfer.run import Job, Progress, Run, importer_for, open_job
 from crm_transfer.update import update_file
 
 
@@ -72,6 +73,8 @@ def import_file(
     remark = _extend(crm, wanted, dry_run=dry_run)
     with _target(crm, wanted if remark else None, dry_run=dry_run) as target:
         job = open_job(target, path, mapping)
+        if resume is not None:
+            _refuse_changed(crm, resume, [job])
         detail["sha256"] = job.source.digest
         run = Run(target, dry_run=dry_run, progress=progress, rejects=rejects)
         report = run.files([job], label=f"import {path.name}", detail=detail, resume=resume)
@@ -107,6 +110,8 @@ def import_plan(
         jobs = [open_job(target, folder / each.file, each.mapping) for each in plan.files]
         look_at_records(target, plan)  # a check that cannot be carried out shows before the first write
         detail["sha256"] = " ".join(job.source.digest for job in jobs)
+        if resume is not None:
+            _refuse_changed(crm, resume, jobs)
         run = Run(target, dry_run=dry_run, progress=progress, rejects=rejects)
         report = run.files(
             jobs,
@@ -125,7 +130,8 @@ def resume_import(
     """Finish an import that was cut off: rows that are in already are unchanged, the others join its operation.
 
     Raises:
-        UsageError: the operation is no import that was cut off, or its files changed since.
+        UsageError: the operation is no import that was cut off.
+        FileFault: its file is no longer there, or changed since.
     """
     entry = crm.ledger.get(operation)
     if entry.kind != "import":
@@ -187,6 +193,23 @@ def _wanted(name: str, first: RowMapping | Plan, others: Sequence[RowMapping]) -
             if pipelines.setdefault(pipeline, content) != content:
                 raise MappingError(f"{name}: [pipelines.{pipeline}] is declared twice, differently")
     return Wanted(name, fields, pipelines)
+
+
+def _refuse_changed(crm: CRM, operation: int, jobs: Sequence[Job]) -> None:
+    """Refuse to go on with other bytes than those that the operation began with."""
+    before = str(crm.ledger.get(operation).detail.get("sha256", "")).split()
+    now = [job.source.digest for job in jobs]
+    changed = [job.path for job, digest in zip(jobs, now, strict=True) if digest not in before]
+    if before != now:
+        name = format_id(operation)
+        told = ", ".join(str(path) for path in changed) or "the list of files"
+        raise FileFault(
+            f"{told}: changed since the import began, so that one cannot be finished with it",
+            hint=f"put the file back as it was and say --resume {name} again; or import what it is now as an import of "
+            f"its own (rows that are in and did not change stay as they are); or take back: crm ledger undo {name}",
+            file=changed[0].name if changed else "",
+            rule="changed",
+        )
 
 
 @contextmanager

@@ -95,7 +95,7 @@ class Lookup:
             message = f"is the {reference.by} of no {reference.target}{self._close(reference, name)}"
         else:
             message = f"no {reference.target} is known as {reference.system}:{name}"
-            message += "" if reference.later else "; if it comes later, say later = true"
+            message += "; add it" if reference.later else "; add it before, or say later = true if it comes later"
         return BadCell("reference", message, column=reference.column, value=name)
 
     def _close(self, reference: Reference, name: str) -> str:
@@ -107,7 +107,9 @@ class Lookup:
             ids, texts, keys = self._names(reference.target, reference.by)
             found = [(texts[at], ids[at]) for at, _ in nearest(name, keys)]
             told = " or ".join(f"{text!r} ({format_id(one)})" for text, one in found)
-            self._told[place] = f"; did you mean {told}?" if told else f"; add the {reference.target} first, or map it"
+            self._told[place] = (
+                f"; did you mean {told}?" if told else f"; correct it, or add that {reference.target} first"
+            )
         return self._told[place]
 
     def _names(self, target: str, by: str) -> tuple[list[int], list[str], list[str]]:
@@ -125,4 +127,7 @@ def _place(reference: Reference, name: str) -> tuple[str, str, str, str]:
 
 
 def _gone(reference: Reference, entry: ExternalId) -> BadCell:
-    return BadCell("gone", f"the {reference.target} {entry.system}:{entry.external} was {entry.state}")
+    way = (
+        "undo that, or leave the row out" if entry.state == "deleted" else "leave the row out, or point at another one"
+    )
+    return BadCell("gone", f"the {reference.target} {entry.system}:{entry.external} was {entry.state}; {way}")

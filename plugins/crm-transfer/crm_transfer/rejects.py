@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Final
 
 from crm_core.extend import Importer, Source
 from crm_transfer.errors import FileFault
+from crm_transfer.report import ERROR_COLUMNS
 from crm_transfer.spill import Rejected
-
-ERROR_COLUMNS: Final = ("error_row", "error_column", "error_rule", "error_message")
 
 
 def write_rejects(
@@ -39,9 +37,10 @@ def write_rejects(
             importer.write(place / name, [*columns, *ERROR_COLUMNS], rows, source.options)
         except OSError as error:
             problem = error
+            (place / name).unlink(missing_ok=True)
             continue
         return place / name
     raise FileFault(
         f"the reject file {name} cannot be written: {problem.strerror}",
-        hint="say where it may go with --rejects DIR",
+        hint="import the file again with --rejects DIR: rows that are in will be unchanged",
     ) from problem

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 import attrs
@@ -14,6 +14,33 @@ from crm_transfer.diff import Diff
 
 SHOWN: Final = 1_000
 """How many rejected rows a report names; the reject file has them all."""
+
+
+ERROR_COLUMNS: Final = ("error_row", "error_column", "error_rule", "error_message")
+"""What a reject file says of each row, in columns after the file's own."""
+_LONGEST: Final = 80
+_LISTED: Final = 50
+
+
+def shown(text: str) -> str:
+    """Return a cell as a report shows it: the beginning of a long one, and how long it is; lone surrogates escaped.
+
+    >>> shown("x" * 100)[75:]
+    'xxxxx... (100 characters)'
+    """
+    cut = text if len(text) <= _LONGEST else f"{text[:_LONGEST]}... ({len(text):,} characters)"
+    return cut.encode("utf-8", "backslashreplace").decode()
+
+
+def listed(names: Iterable[str]) -> str:
+    """Return names in one line: the first of many, and how many more there are.
+
+    >>> listed(str(number) for number in range(60))[-18:]
+    '48, 49 and 10 more'
+    """
+    every = list(names)
+    left = len(every) - _LISTED
+    return ", ".join(every[:_LISTED]) + (f" and {left:,} more" if left > 0 else "")
 
 
 @attrs.define
@@ -59,7 +86,7 @@ class RowError:
     def __str__(self) -> str:
         column = f", column {self.column!r}" if self.column else ""
         value = f": {self.value!r}" if self.value else ":"
-        return f"{self.file}, row {self.row}{column}{value} {self.message}"
+        return f"{self.file}, row {self.row}{column}{value} {self.message} [{self.rule}]"
 
 
 @attrs.define(kw_only=True)

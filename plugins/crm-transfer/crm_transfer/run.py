@@ -19,10 +19,11 @@ from crm_transfer.chunk import RANK, Chunk, Row
 from crm_transfer.compiled import Compiled, Context, compile_mapping
 from crm_transfer.conflicts import Arbiter
 from crm_transfer.errors import BadCell, FileFault, MappingError
+from crm_transfer.form import regular_file
 from crm_transfer.lookup import Lookup
 from crm_transfer.mapping import RowMapping
 from crm_transfer.rejects import write_rejects
-from crm_transfer.report import SHOWN, FileReport, ImportReport, RowError
+from crm_transfer.report import SHOWN, FileReport, ImportReport, RowError, listed, shown
 from crm_transfer.spill import Rejected, Spill, Waiting
 
 _SMALLEST, _LARGEST, _FIRST = 500, 2_000, 1_000
@@ -77,10 +78,7 @@ def importer_for(crm: CRM, path: Path, wanted: str = "") -> Importer:
         MappingError: no installed plugin reads such files.
     """
     known: dict[str, Importer] = {found.item.name: found.item for found in crm.host.collect("register_importers")}
-    if not path.is_file():
-        raise FileFault(
-            f"{path}: there is no such file", hint="check the path; --data names the folder of a plan's files"
-        )
+    regular_file(path)
     chosen = (
         known.get(wanted) if wanted else next((i for i in known.values() if path.suffix.lower() in i.suffixes), None)
     )
@@ -310,16 +308,20 @@ class Run:
                     break
                 report.errors.append(error)
             if told.counts.rejected and not self._dry_run:
-                told.rejects_file = str(
-                    write_rejects(job.path, job.importer, job.source, spill.rejected, at, self._rejects)
-                )
+                try:
+                    told.rejects_file = str(
+                        write_rejects(job.path, job.importer, job.source, spill.rejected, at, self._rejects)
+                    )
+                except FileFault as fault:  # the rows are in: what became of them must still be told
+                    told.notes.append(f"{fault.message}; {fault.hint}")
 
     def _notes(self, at: int, job: Job) -> list[str]:
         notes = [", ".join(f"{topic}: {found}" for topic, found in job.source.guesses.items())]
         if not job.source.total:
             notes.append("the file has zero rows: only a header line")
         if job.compiled.unused:
-            notes.append(f"columns that the mapping does not use: {', '.join(job.compiled.unused)}")
+            notes.append(f"columns that the mapping does not use: {listed(job.compiled.unused)}")
+        notes += [f"the column {there!r} is taken for {named!r}" for named, there in job.compiled.taken.items()]
         notes += _corrections(job)
         for number, (check, _) in enumerate(job.compiled.checks):
             count = self._checked[at, number]
@@ -369,4 +371,4 @@ def _corrections(job: Job) -> list[str]:
 
 def _rejected(at: int, row: Row) -> Rejected:
     error = row.error or BadCell("", "")
-    return Rejected(at, row.number, error.column, error.value[:200], error.rule, error.message, tuple(row.cells))
+    return Rejected(at, row.number, error.column, shown(error.value), error.rule, error.message, tuple(row.cells))

@@ -30,8 +30,8 @@ from crm_transfer.errors import BadCell, FileFault, MappingError
 from crm_transfer.lookup import Lookup
 from crm_transfer.mapping import Conflict, RowMapping
 from crm_transfer.names import Labels, label_field
-from crm_transfer.rejects import ERROR_COLUMNS, write_rejects
-from crm_transfer.report import SHOWN, FileReport, ImportReport, RowError
+from crm_transfer.rejects import write_rejects
+from crm_transfer.report import ERROR_COLUMNS, SHOWN, FileReport, ImportReport, RowError
 from crm_transfer.run import Progress, importer_for
 from crm_transfer.spill import Rejected, Spill
 
@@ -508,7 +508,11 @@ class _Update:
                 RowError(self._path.name, found.row, found.column, found.value, found.rule, found.message)
             )
         if file.counts.rejected and not report.dry_run:
-            file.rejects_file = str(write_rejects(self._path, self._importer, self._source, spill.rejected, 0, rejects))
+            try:
+                written = write_rejects(self._path, self._importer, self._source, spill.rejected, 0, rejects)
+                file.rejects_file = str(written)
+            except FileFault as fault:  # the rows are in: what became of them must still be told
+                file.notes.append(f"{fault.message}; {fault.hint}")
 
     def _notes(self, file: FileReport) -> list[str]:
         assert file.diff is not None, "an update has a diff"

@@ -248,9 +248,7 @@ def test_kept_fields_are_told(workspace: Path, capsys: pytest.CaptureFixture[str
     assert 2 == crm("import", "--plan", "x.toml", "--conflict", "keep")
 
 
-def test_a_suggested_mapping_of_an_export_makes_no_doubles(
-    workspace: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_suggested_mapping_of_an_export_makes_no_doubles(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
     crm("import", "customers", "p.csv", "--map", "m.toml")
     crm("export", "customers", "-o", "out.csv")
     capsys.readouterr()

@@ -147,7 +147,7 @@ def test_rejected_rows_say_why_and_can_be_imported_again(crm: CRM, tmp_path: Pat
 def test_duplicates_inside_a_file_are_named_in_pairs(crm: CRM, tmp_path: Path) -> None:
     report = bring(crm, write(tmp_path / "p.csv", [ADA, SARA, ["1", "Again", "", "", ""]]))
     assert (2, 0, 0, 1) == counts(report)
-    assert "rows 2 and 4 have the same key; only row 2 is taken" == report.errors[0].message
+    assert report.errors[0].message.startswith("rows 2 and 4 have the same key; only row 2 is taken: ")
 
 
 def test_duplicates_are_named_across_chunks_and_equal_cells_read_alike(
@@ -509,6 +509,6 @@ def test_names_that_match_nobody_get_the_nearest_with_their_ids(crm: CRM, tmp_pa
     meant = f"is the name of no user; did you mean 'Sara Kazemi' ({format_id(sara.id)})?"
     assert [meant, meant] == told[:2]
     assert f"is the name of several users: {format_id(twins[0].id)} (hr:0), {format_id(twins[1].id)} (hr:1)" in told[2]
-    assert "is the name of no user; add the user first, or map it" == told[3]
+    assert "is the name of no user; correct it, or add that user first" == told[3]
     assert "is not in the value map (P, Org); did you mean 'Org'?" == told[4]
     assert sara.id == next(crm.customers.iterate()).owner_id

@@ -1,0 +1,99 @@
+"""Schema changes in the words of MariaDB, which commits around each of them."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from crm_core.records.schema import Column, Index, Table
+from crm_storage_sql.dialect import MARIADB, PREFIX, index_name, long_columns, quote, server_name
+from crm_storage_sql.mariadb.session import COLLATION
+from crm_storage_sql.room import MANIFEST
+from crm_storage_sql.server_ddl import ServerDdl
+
+_SHORT: Final = 200
+"""Text up to so many characters is VARCHAR, so that grouping by it stays in memory; longer text has no limit of size,
+because a row's VARCHARs together may have 65,535 bytes."""
+_LONGEST_KEY: Final = 768
+"""The characters that an index takes of one column at most."""
+_ENGINE: Final = f"ENGINE=InnoDB ROW_FORMAT=DYNAMIC DEFAULT CHARSET=utf8mb4 COLLATE={COLLATION}"
+
+
+class MariadbDdl(ServerDdl):
+    """Schema changes in the words of MariaDB."""
+
+    def create_manifest_table(self) -> None:
+        """Create the table of the manifest."""
+        columns = 'id BIGINT PRIMARY KEY CHECK (id = 1), "json" LONGTEXT'
+        self.run(f"CREATE TABLE IF NOT EXISTS {MANIFEST} ({columns}) {_ENGINE}")
+
+    def create_table(self, table: Table) -> None:
+        """Create a table with its indexes, in one statement: it is there whole or not at all."""
+        parts = [self.column(table.name, column) for column in table.columns]
+        parts += [f"{'UNIQUE ' if index.unique else ''}KEY {self._key(table, index)}" for index in table.indexes]
+        self.run(f"CREATE TABLE IF NOT EXISTS {quote(table.name)} ({', '.join(parts)}) {_ENGINE}")
+
+    def create_index(self, table: str, index: Index) -> None:
+        """Create an index; a text that has a limit becomes VARCHAR first, so that lists can be read in its order."""
+        declared = self.manifest.tables[table]
+        for column in declared.columns:
+            if column.name in index.columns and self._is_longtext(table, column.name):
+                self.widen(table, column)
+        name, _, parts = self._key(declared, index).partition(" (")
+        unique = "UNIQUE " if index.unique else ""
+        self.run(f"CREATE {unique}INDEX IF NOT EXISTS {name} ON {quote(table)} ({parts}")
+
+    def drop_index(self, table: str, name: str) -> None:
+        """Remove an index."""
+        self.run(f"DROP INDEX IF EXISTS {quote(name)} ON {quote(table)}")
+
+    def drop_table(self, table: str) -> None:
+        """Remove a table."""
+        self.run(f"DROP TABLE IF EXISTS {quote(table)}")
+
+    def drop_column(self, table: str, column: str) -> None:
+        """Remove a column, after the indexes over it, which would go on over the rest."""
+        question = (
+            "SELECT DISTINCT index_name FROM information_schema.statistics "
+            "WHERE table_schema = DATABASE() AND table_name = %s AND column_name = %s"
+        )
+        for (name,) in self.ask(question, (table, column)):
+            self.drop_index(table, str(name))
+        self.run(f"ALTER TABLE {quote(table)} DROP COLUMN {quote(column)}")
+
+    def column_type(self, table: str, column: Column) -> str:
+        """Return the type of a column."""
+        if column.type == "int":
+            return "BIGINT"
+        declared = self.manifest.tables.get(table)
+        indexed = declared is not None and any(column.name in index.columns for index in declared.indexes)
+        limit = _LONGEST_KEY if indexed else _SHORT
+        return f"VARCHAR({column.max_length})" if 0 < column.max_length <= limit else "LONGTEXT"
+
+    def widen(self, table: str, column: Column) -> None:
+        """Give a column the type that its declaration asks for."""
+        self.run(f"ALTER TABLE {quote(table)} MODIFY COLUMN {self.column(table, column)}")
+
+    def finish(self) -> None:
+        """Do nothing: the storage looks at references itself."""
+
+    @property
+    def here(self) -> str:
+        """The expression for the database at hand."""
+        return "DATABASE()"
+
+    def _key(self, table: Table, index: Index) -> str:
+        """Return name and parts of an index.
+
+        A plain one holds the beginning of a long text. A unique one over long text is kept by MariaDB as a hash of the
+        whole, so that it is exact.
+        """
+        long = frozenset() if index.unique else long_columns(table, index, MARIADB.index_bytes)
+        parts = [f"{quote(name)}({PREFIX})" if name in long else quote(name) for name in index.columns]
+        return f"{quote(server_name(index_name(table.name, index)))} ({', '.join(parts)})"
+
+    def _is_longtext(self, table: str, column: str) -> bool:
+        question = (
+            "SELECT data_type FROM information_schema.columns "
+            "WHERE table_schema = DATABASE() AND table_name = %s AND column_name = %s"
+        )
+        return self.ask(question, (table, column)) == [("longtext",)]

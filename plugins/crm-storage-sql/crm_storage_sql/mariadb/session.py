@@ -1,0 +1,235 @@
+"""A thread's connection to MariaDB, and what the server's errors mean."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, Final
+
+from crm_core.errors import CrmError, DuplicateKey, StorageConflict, StorageError, StorageFull, StorageLocked
+from crm_core.records.schema import Row, Table
+from crm_storage_sql.room import Parameters
+from crm_storage_sql.server import ServerSession
+from crm_storage_sql.server_url import Server
+
+COLLATION: Final = "utf8mb4_nopad_bin"
+PARAMETERS: Final = frozenset({"ssl_ca", "ssl_cert", "ssl_key", "unix_socket"})
+_OLDEST: Final = (10, 6)
+_STATEMENT: Final = 1 << 18
+"""The characters of one INSERT: at most 1 MB, well below what any server takes."""
+_MODE: Final = "ANSI_QUOTES,STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION,ERROR_FOR_DIVISION_BY_ZERO"
+_SPECIAL: Final = re.compile(r"[\0\n\r\x1a\"'\\]")
+_KEY: Final = re.compile(r"'([^']*)'\s*$")
+_DUPLICATE, _GAVE_WAY, _WAITED, _FULL = {1062, 1586}, {1213, 1020}, {1205}, {1021, 1114, 3675}
+_LOST: Final = frozenset({0, 1053, 1152, 1158, 1159, 1160, 1161, 1927, 2006, 2013, 2014, 2055, 4031})
+_HINTS: Final = {
+    1040: "all connections are taken: close some, or raise max_connections of the server",
+    1118: "the record type has more text fields than a row of MariaDB takes: give some more than 200 characters, "
+    "which are stored apart",
+    1142: "ask the database's owner for the right, or name another user in the storage URL",
+    1146: "bring the database up to date: crm storage upgrade",
+    1153: "a text is larger than max_allowed_packet of the server: raise that",
+    1264: "a number does not fit into 64 bits: check the value against its field's type",
+    1290: "the server takes no writes now (a replica?): name the primary server in the storage URL",
+}
+
+
+class MariadbSession(ServerSession):
+    """A thread's connection to MariaDB, and what its transaction must find at the end for its references to hold."""
+
+    def __init__(self, server: Server) -> None:
+        self.pointed_at: dict[str, dict[int, str]] = {}
+        """Per table the ids that were written into references, each with the table that holds it."""
+        self.deleted: dict[str, set[int]] = {}
+        super().__init__(server)
+
+    def connect(self) -> Any:
+        """Open a connection; each statement outside a transaction is one of its own."""
+        driver_ = driver()
+        self.errors = (driver_.MySQLError, OverflowError, UnicodeEncodeError)
+        try:
+            connection = driver_.connect(**arguments(self.server), database=self.server.database)
+        except driver_.MySQLError as error:
+            raise _no_connection(self.server, error) from error
+        try:
+            self._prepare(connection)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def start(self, *, write: bool) -> None:
+        """Begin; a snapshot is taken at once."""
+        if write:
+            self.change("START TRANSACTION READ WRITE")
+        else:
+            self.change("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+            self.change("START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY")
+
+    def end(self) -> None:
+        """Note that there is no transaction any more."""
+        super().end()
+        self.pointed_at.clear()
+        self.deleted.clear()
+
+    def fetch(self, statement: str, parameters: Parameters) -> list[Row]:
+        """Return the rows of a statement."""
+        return list(self._run(statement, parameters).fetchall())
+
+    def change(self, statement: str) -> None:
+        """Carry out a statement without parameters or rows."""
+        self._run(statement, ())
+
+    def is_lost(self, error: Exception) -> bool:
+        """Return whether the connection is gone."""
+        return self.connection is None or not self.connection.open or code_of(error) in _LOST
+
+    def run_all(self, steps: Iterable[tuple[str, Sequence[Any]]], table: str) -> list[int]:
+        """Run statements after each other; a row that was found counts, changed or not."""
+        try:
+            return [int(self._run(*step).rowcount) for step in steps]
+        except self.errors as error:
+            raise self.failure(error, table) from error
+
+    def insert(self, statement: str, table: Table, columns: Sequence[str], rows: Sequence[Row]) -> None:
+        """Insert by statements of many rows, written by hand: the driver's own way takes twice as long."""
+        head = statement[: statement.index(" VALUES ")] + " VALUES "
+        try:
+            for values in _values(rows):
+                self._run(head + values, ())
+        except self.errors as error:
+            raise self.failure(error, table.name) from error
+
+    def translated(self, error: Exception, table: str = "") -> CrmError:
+        """Return the CRM's error for one of PyMySQL's."""
+        title, code, words = self.server.title, code_of(error), said(error)
+        if code in _DUPLICATE:
+            name = _KEY.search(words)
+            where, columns = self.duplicate_of(name[1] if name else "", table)
+            told = f"{where}: another record has the same {', '.join(columns)}"
+            return DuplicateKey(told, table=where, columns=columns)
+        if code in _GAVE_WAY:
+            return StorageConflict(
+                f"{title}: two transactions were in each other's way, and this one gave way",
+                hint="do the whole of it again",
+            )
+        if code in _WAITED:
+            return StorageLocked(
+                f"{title}: another transaction has held what is needed for {self.server.timeout:g} seconds",
+                hint="let the running import or command end, then try again; or raise timeout in [storage] of crm.toml",
+            )
+        if code in _FULL:
+            return StorageFull(f"{title}: there is no room left: {words}", hint="free some space on the server's disk")
+        if self.is_lost(error):
+            return StorageError(f"{title}: the connection was lost: {words}", hint="try again; is the server up?")
+        return StorageError(f"{title}: MariaDB says: {words}", hint=_HINTS.get(code, ""))
+
+    def _run(self, statement: str, parameters: Parameters) -> Any:
+        cursor = self.connection.cursor()
+        query = cursor.mogrify(statement, parameters) if parameters else statement
+        cursor.execute(query.encode())  # the driver would let half a character through
+        return cursor
+
+    def _prepare(self, connection: Any) -> None:
+        version = connection.get_server_info()
+        found = re.search(r"(\d+)\.(\d+)\.\d+-MariaDB", version)
+        if found is None or (int(found[1]), int(found[2])) < _OLDEST:
+            raise StorageError(
+                f"{self.server.title}: the server is {version}; MariaDB 10.6 or later is needed",
+                hint="upgrade the server; MySQL is another database",
+            )
+        wait = max(1, round(self.server.timeout))
+        settings = (
+            f"sql_mode = '{_MODE}'",
+            "time_zone = '+00:00'",
+            f"innodb_lock_wait_timeout = {wait}",
+            f"lock_wait_timeout = {wait}",
+            "tx_isolation = 'READ-COMMITTED'",
+        )
+        with connection.cursor() as cursor:
+            cursor.execute(f"SET NAMES utf8mb4 COLLATE {COLLATION}")
+            cursor.execute(f"SET SESSION {', SESSION '.join(settings)}")
+
+
+def _values(rows: Sequence[Row]) -> Iterator[str]:
+    """Yield the rows as SQL, as many in one text as a statement should have."""
+    parts: list[str] = []
+    size = 0
+    for row in rows:
+        text = f"({','.join(map(_literal, row))})"
+        if parts and size + len(text) > _STATEMENT:
+            yield ",".join(parts)
+            parts, size = [], 0
+        parts.append(text)
+        size += len(text)
+    if parts:
+        yield ",".join(parts)
+
+
+def _literal(cell: int | str | None) -> str:
+    if cell is None:
+        return "NULL"
+    if isinstance(cell, str):
+        return f"'{_SPECIAL.sub(_escaped, cell)}'"
+    return str(cell)
+
+
+def _escaped(found: re.Match[str]) -> str:
+    return _ESCAPES[found[0]]
+
+
+_ESCAPES: Final = {
+    "\0": "\\0", "\n": "\\n", "\r": "\\r", "\x1a": "\\Z", '"': '\\"', "'": "\\'", "\\": "\\\\"
+}  # fmt: skip
+
+
+def driver() -> Any:
+    """Return PyMySQL.
+
+    Raises:
+        StorageError: it is not installed.
+    """
+    try:
+        import pymysql
+    except ImportError as error:
+        raise StorageError(
+            f"mariadb:// needs PyMySQL, which cannot be used: {error}",
+            hint='install it: pip install "crm-storage-sql[mariadb]"',
+        ) from error
+    return pymysql
+
+
+def arguments(server: Server) -> Mapping[str, Any]:
+    """Return what PyMySQL connects by: rows that an update finds count, and no server may ask for files."""
+    from pymysql.constants import CLIENT
+
+    given = {"host": server.host, "port": server.port, "user": server.user, **server.parameters}
+    return {
+        **{name: value for name, value in given.items() if value},
+        "password": server.password,
+        "charset": "utf8mb4",
+        "autocommit": True,
+        "connect_timeout": max(1, round(server.connect_timeout)),
+        "client_flag": CLIENT.FOUND_ROWS,
+        "local_infile": False,
+    }
+
+
+def _no_connection(server: Server, error: Exception) -> StorageError:
+    return StorageError(
+        f"{server.title}: the server cannot be reached: {said(error)}",
+        hint="is it up, and are host, port, user and password right? "
+        "the password may be in the URL, in [storage] of crm.toml or in CRM_STORAGE_PASSWORD",
+    )
+
+
+def code_of(error: BaseException) -> int:
+    """Return the number of a driver's error, -1 when it has none."""
+    code = error.args[0] if error.args else None
+    return code if isinstance(code, int) else -1
+
+
+def said(error: Exception) -> str:
+    """Return the words of a driver's error in one line."""
+    told = str(error.args[1] if len(error.args) > 1 else error)
+    return " ".join(told.split())

@@ -1,0 +1,82 @@
+"""Schema changes in the words of PostgreSQL."""
+
+from __future__ import annotations
+
+from crm_core.records.schema import Column, Index, Table
+from crm_storage_sql.dialect import POSTGRESQL, PREFIX, index_name, long_columns, quote, server_name
+from crm_storage_sql.room import MANIFEST
+from crm_storage_sql.server_ddl import ServerDdl
+
+
+class PostgresqlDdl(ServerDdl):
+    """Schema changes in the words of PostgreSQL: text compares by code point, references are checked at commit."""
+
+    views_hold = True
+
+    def create_manifest_table(self) -> None:
+        """Create the table of the manifest."""
+        self.run(f'CREATE TABLE IF NOT EXISTS {MANIFEST} (id bigint PRIMARY KEY CHECK (id = 1), "json" text)')
+
+    def create_table(self, table: Table) -> None:
+        """Create a table with its indexes."""
+        columns = ", ".join(self.column(table.name, column) for column in table.columns)
+        self.run(f"CREATE TABLE IF NOT EXISTS {quote(table.name)} ({columns})")
+        for index in table.indexes:
+            self._create_index(table, index)
+
+    def create_index(self, table: str, index: Index) -> None:
+        """Create an index."""
+        self._create_index(self.manifest.tables[table], index)
+
+    def drop_index(self, table: str, name: str) -> None:
+        """Remove an index."""
+        self.run(f"DROP INDEX IF EXISTS {quote(name)}")
+
+    def drop_table(self, table: str) -> None:
+        """Remove a table and the references to it."""
+        self.run(f"DROP TABLE IF EXISTS {quote(table)} CASCADE")
+
+    def drop_column(self, table: str, column: str) -> None:
+        """Remove a column; PostgreSQL takes the indexes over it with it."""
+        self.run(f"ALTER TABLE {quote(table)} DROP COLUMN {quote(column)}")
+
+    def column_type(self, table: str, column: Column) -> str:
+        """Return the type of a column."""
+        return "bigint" if column.type == "int" else 'text COLLATE "C"'
+
+    def widen(self, table: str, column: Column) -> None:
+        """Do nothing: text has no limit here."""
+
+    def finish(self) -> None:
+        """Declare the references that are not declared yet, checked at commit, so that the order of writes is free."""
+        there = set(
+            self.ask(
+                "SELECT c.relname, a.attname FROM pg_constraint f JOIN pg_class c ON c.oid = f.conrelid "
+                "JOIN pg_attribute a ON a.attrelid = f.conrelid AND a.attnum = f.conkey[1] "
+                "WHERE f.contype = 'f' AND c.relnamespace = current_schema()::regnamespace",
+                (),
+            )
+        )
+        for table in self.manifest.tables.values():
+            missing = [
+                f"ADD FOREIGN KEY ({quote(column.name)}) REFERENCES {quote(column.references)} (id) "
+                "DEFERRABLE INITIALLY DEFERRED"
+                for column in table.columns
+                if column.references in self.manifest.tables and (table.name, column.name) not in there
+            ]
+            if missing:
+                self.run(f"ALTER TABLE {quote(table.name)} {', '.join(missing)}")
+
+    @property
+    def here(self) -> str:
+        """The expression for the schema at hand."""
+        return "current_schema()"
+
+    def _create_index(self, table: Table, index: Index) -> None:
+        """Create an index; of a long text it holds the beginning, or (unique) a digest of the whole."""
+        long = long_columns(table, index, POSTGRESQL.index_bytes)
+        form = "md5({0})" if index.unique else f"left({{0}}, {PREFIX})"
+        parts = [f"({form.format(quote(name))})" if name in long else quote(name) for name in index.columns]
+        name = quote(server_name(index_name(table.name, index)))
+        unique = "UNIQUE " if index.unique else ""
+        self.run(f"CREATE {unique}INDEX IF NOT EXISTS {name} ON {quote(table.name)} ({', '.join(parts)})")

@@ -1,0 +1,155 @@
+"""The PostgreSQL storage."""
+
+from __future__ import annotations
+
+import time
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from typing import Final
+
+from crm_core.errors import NotADatabase, StorageError
+from crm_core.extend import StorageStatus
+from crm_core.records.schema import Manifest
+from crm_storage_sql.dialect import POSTGRESQL, quote
+from crm_storage_sql.postgresql.ddl import PostgresqlDdl
+from crm_storage_sql.postgresql.session import PostgresqlSession, arguments, driver, said
+from crm_storage_sql.room import MANIFEST
+from crm_storage_sql.server import ServerStorage
+from crm_storage_sql.views import Forms
+
+_LOCK: Final = 0x43524D43
+"""The first half of the advisory lock's key; the second tells the schema."""
+_THERE: Final = frozenset({"42P04", "23505"})
+"""What a server says of a database that another process has created meanwhile."""
+_SINCE: Final = "to_char(timestamp '1970-01-01' + {0} * interval '1 second', "
+
+
+class PostgresqlStorage(ServerStorage[PostgresqlSession]):
+    """One schema of a PostgreSQL database."""
+
+    dialect = POSTGRESQL
+    forms = Forms(
+        day="to_char(timestamp '1970-01-01' + {0} * interval '1 day', 'YYYY-MM-DD')",
+        date=_SINCE.replace("{0}", "({0})") + "'YYYY-MM-DD')",
+        instant=_SINCE + "'YYYY-MM-DD\"T\"HH24:MI:SS')",
+        fraction="('.' || lpad(({0})::text, 6, '0') || 'Z')",
+        text="({0})::text",
+        decimal="(CASE WHEN {0} < 0 THEN '-' ELSE '' END || abs({0} / {unit})::text || '.' || "
+        "lpad(abs(mod({0}, {unit}))::text, {digits}, '0'))",
+        quotient="({0} / {1})",
+        remainder="mod({0}, {1})",
+    )
+
+    def prepare(self) -> None:
+        """Create database and schema where they are missing; refuse one of another program."""
+        try:
+            session = self._session()
+        except StorageError:
+            if not self._create_database():
+                raise
+            session = self._session()
+        if self.server.parameters.get("schema") and not session.read("SELECT current_schema()")[0][0]:
+            with suppress(StorageError):  # where another process was faster
+                self._run(session, f"CREATE SCHEMA IF NOT EXISTS {quote(self.server.parameters['schema'])}")
+        if not self.has_manifest(session):
+            others = session.read("SELECT tablename FROM pg_tables WHERE schemaname = current_schema() LIMIT 1")
+            if others and not self.has_manifest(session):
+                raise NotADatabase(
+                    f"{self.title} holds tables of another program, {others[0][0]} for one",
+                    hint="name an empty database in the storage URL, or a schema of its own: ?schema=crm",
+                )
+
+    def open_session(self) -> PostgresqlSession:
+        """Open a connection."""
+        return PostgresqlSession(self.server)
+
+    def has_manifest(self, session: PostgresqlSession) -> bool:
+        """Return whether the schema has the table of the manifest."""
+        question = "SELECT count(*) FROM pg_tables WHERE schemaname = current_schema() AND tablename = %s"
+        return bool(session.read(question, (MANIFEST,))[0][0])
+
+    def refresh_statistics(self, session: PostgresqlSession, tables: Sequence[str]) -> bool:
+        """Refresh what the planner knows; the server does so by itself, but a minute later."""
+        for table in tables:
+            self._run(session, f"ANALYZE {quote(table)}")
+        return True
+
+    def next_position(self, session: PostgresqlSession) -> int:
+        """Check references before the head is taken, so that others do not wait for that."""
+        self._run(session, "SET CONSTRAINTS ALL IMMEDIATE; SET CONSTRAINTS ALL DEFERRED")
+        return super().next_position(session)
+
+    def ddl(self, session: PostgresqlSession, manifest: Manifest) -> PostgresqlDdl:
+        """Return what writes the schema changes."""
+        return PostgresqlDdl(lambda statement: self._run(session, statement), session.read, manifest)
+
+    @contextmanager
+    def changing(self, session: PostgresqlSession) -> Iterator[None]:
+        """Make all schema changes in one transaction."""
+        with self._writing(session):
+            yield
+
+    def take_upgrade_lock(self, session: PostgresqlSession) -> bool:
+        """Take the advisory lock of this schema."""
+        deadline = time.monotonic() + self.server.timeout
+        while not session.read("SELECT pg_try_advisory_lock(%s, %s)", self._lock_key)[0][0]:
+            if time.monotonic() >= deadline:
+                return False
+            time.sleep(0.05)
+        return True
+
+    def release_upgrade_lock(self, session: PostgresqlSession) -> None:
+        """Give it back once."""
+        session.read("SELECT pg_advisory_unlock(%s, %s)", self._lock_key)
+
+    def status(self) -> StorageStatus:
+        """Return engine, place, bytes of the database, and the settings that matter for safety."""
+        session = self._session()
+        names = ("server_version", "fsync", "synchronous_commit", "full_page_writes", "server_encoding", "jit")
+        cells = ", ".join(f"current_setting('{name}')" for name in names)
+        row = session.read(f"SELECT pg_database_size(current_database()), current_schema(), {cells}")[0]
+        version, *values = map(str, row[2:])
+        details = {name.replace("_", " "): value for name, value in zip(names[1:], values, strict=True)}
+        return StorageStatus(
+            engine=f"PostgreSQL {version.split()[0]}",
+            place=self.title,
+            size=int(str(row[0])),
+            details={
+                "schema": str(row[1]),
+                "isolation": "read committed, conditional writes",
+                **details,
+                "writers wait": f"{self.server.timeout:g} s",
+            },
+        )
+
+    @property
+    def _lock_key(self) -> tuple[int, int]:
+        schema = self.server.parameters.get("schema", "")
+        return _LOCK, zlib.crc32(schema.encode()) - 2**31
+
+    def _run(self, session: PostgresqlSession, statement: str) -> None:
+        try:
+            session.change(statement)
+        except session.errors as error:
+            raise session.failure(error) from error
+
+    def _create_database(self) -> bool:
+        """Create the database if it is what is missing; returns whether it is there now."""
+        driver_ = driver()
+        name = self.server.database
+        try:
+            with driver_.connect(**{**arguments(self.server), "dbname": "postgres"}, autocommit=True) as connection:
+                if connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", (name,)).fetchone():
+                    return False
+                try:
+                    connection.execute(f"CREATE DATABASE {quote(name)} ENCODING 'UTF8' TEMPLATE template0")
+                except driver_.Error as error:
+                    if error.sqlstate not in _THERE:
+                        raise StorageError(
+                            f"{self.title}: there is no such database, and it cannot be created: {said(error)}",
+                            hint=f"create it: createdb {name}",
+                        ) from error
+        except driver_.Error:
+            return False
+        return True

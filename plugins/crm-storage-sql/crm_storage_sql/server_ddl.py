@@ -1,0 +1,137 @@
+"""Tables, indexes and their changes as a server's DDL; each change passes over what is there already.
+
+Columns are not declared NOT NULL, because the kernel checks records and a plugin that is detached leaves them empty.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, ClassVar
+
+from crm_core.records.schema import (
+    SYSTEM_COLUMNS,
+    AddField,
+    AddIndex,
+    AddType,
+    Column,
+    Drop,
+    DropIndex,
+    Index,
+    Manifest,
+    Relax,
+    Rename,
+    Row,
+    SchemaChange,
+    Table,
+    Widen,
+)
+from crm_storage_sql.dialect import index_name, quote, server_name
+from crm_storage_sql.views import PREFIX
+
+
+class ServerDdl(ABC):
+    """Carries out schema changes by `run`, looking at what there is by `ask`; `manifest` is where they lead.
+
+    `views_hold` says that a view keeps what it shows from being changed.
+    """
+
+    views_hold: ClassVar[bool] = False
+
+    def __init__(
+        self, run: Callable[[str], None], ask: Callable[[str, Sequence[Any]], list[Row]], manifest: Manifest
+    ) -> None:
+        self.run = run
+        self.ask = ask
+        self.manifest = manifest
+
+    @abstractmethod
+    def create_manifest_table(self) -> None:
+        """Create the table of the manifest, which marks the database as ours."""
+
+    @abstractmethod
+    def create_table(self, table: Table) -> None:
+        """Create a table with its indexes."""
+
+    @abstractmethod
+    def create_index(self, table: str, index: Index) -> None:
+        """Create an index."""
+
+    @abstractmethod
+    def drop_index(self, table: str, name: str) -> None:
+        """Remove an index."""
+
+    @abstractmethod
+    def drop_table(self, table: str) -> None:
+        """Remove a table."""
+
+    @abstractmethod
+    def drop_column(self, table: str, column: str) -> None:
+        """Remove a column and the indexes over it."""
+
+    @abstractmethod
+    def column_type(self, table: str, column: Column) -> str:
+        """Return the type of a column."""
+
+    @abstractmethod
+    def widen(self, table: str, column: Column) -> None:
+        """Allow longer text in a column."""
+
+    @abstractmethod
+    def finish(self) -> None:
+        """Do what needs all tables to be there."""
+
+    def drop_views(self, tables: Iterable[str]) -> None:
+        """Remove the views of those tables."""
+        for name in tables:
+            self.run(f"DROP VIEW IF EXISTS {quote(PREFIX + name)}")
+
+    def carry_out(self, change: SchemaChange) -> None:
+        """Make one change."""
+        match change:
+            case AddType(table):
+                self.create_table(table)
+            case AddField(name, column):
+                self.run(f"ALTER TABLE {quote(name)} ADD COLUMN IF NOT EXISTS {self.column(name, column)}")
+            case AddIndex(name, index):
+                self.create_index(name, index)
+            case DropIndex(name, index):
+                self.drop_index(name, server_name(index_name(name, index)))
+            case Rename(name, old, column):
+                if old in self.columns(name):
+                    self.run(f"ALTER TABLE {quote(name)} RENAME COLUMN {quote(old)} TO {quote(column.name)}")
+            case Drop(name, ""):
+                self.drop_table(name)
+            case Drop(name, column_name):
+                if column_name in self.columns(name):
+                    self.drop_column(name, column_name)
+            case Widen(name, column):
+                self.widen(name, column)
+            case Relax():
+                pass
+
+    def column(self, table: str, column: Column) -> str:
+        """Return a column as it stands in CREATE TABLE."""
+        words = [quote(column.name), self.column_type(table, column)]
+        if column.name == "id":
+            words.append("PRIMARY KEY")
+        elif column.name in SYSTEM_COLUMNS and not column.nullable:
+            words.append("NOT NULL")
+        return " ".join(words)
+
+    def columns(self, table: str) -> list[str]:
+        """Return the columns a table has now."""
+        question = (
+            f"SELECT column_name FROM information_schema.columns WHERE table_schema = {self.here} AND table_name = %s"
+        )
+        return [str(name) for (name,) in self.ask(question, (table,))]
+
+    @property
+    @abstractmethod
+    def here(self) -> str:
+        """The expression for the schema at hand."""
+
+
+def table_of_change(change: SchemaChange) -> str:
+    """Return the name of the table that a change touches."""
+    return change.table.name if isinstance(change, AddType) else change.table
