@@ -26,12 +26,13 @@ from crm_transfer.compiled import Reference
 from crm_transfer.conflicts import BY_HAND, human_edits, same, shown
 from crm_transfer.diff import Clash, Diff, FieldEdit
 from crm_transfer.edited import UNTOUCHED, Cells, Column, Forms, Reader, columns_of
-from crm_transfer.errors import BadCell, FileFault, MappingError
+from crm_transfer.errors import BadCell, FileFault
 from crm_transfer.lookup import Lookup
 from crm_transfer.mapping import Conflict, RowMapping
 from crm_transfer.names import Labels, label_field
 from crm_transfer.rejects import write_rejects
 from crm_transfer.report import ERROR_COLUMNS, SHOWN, FileReport, ImportReport, RowError
+from crm_transfer.roundtrip import built, clash_policies, gone, names_of
 from crm_transfer.run import Progress, importer_for
 from crm_transfer.spill import Rejected, Spill
 
@@ -120,14 +121,14 @@ class _Update:
         self._importer: Importer = importer_for(crm, path, form.format if form else "")
         self._options = {**(form.options if form else {}), **options}
         self._source: Source = self._importer.open(path, self._options)
-        names = _names(mapping, self._kind) if mapping is not None else {}
+        names = names_of(mapping, self._kind) if mapping is not None else {}
         self._id, self._version = self._place("id", names), self._place("version", names)
         header = self._source.columns
         self._external = header.index("external_id") if "external_id" in header else None
         self._columns = columns_of(self._kind, names, header)
         if mapping is not None:
             self._columns = {path: column for path, column in self._columns.items() if path in names}
-        self._policies = _policies(policies, mapping, self._kind)
+        self._policies = clash_policies(policies, mapping, self._kind)
         self._labels = Labels(crm, self._kind)
         self._lookup = Lookup(crm)
         self._service: RecordService[Record] = crm.records(self._kind.name)
@@ -253,7 +254,7 @@ class _Update:
             if record_id is None or row.error is not None:
                 continue
             if record_id not in now:
-                row.error = _gone(self._kind, row.cells[self._id])
+                row.error = gone(self._kind, row.cells[self._id])
                 continue
             row.now = now[record_id]
             row.stale = row.now.version != versions[record_id]
@@ -459,7 +460,7 @@ class _Update:
     def _write(self, rows: Sequence[_Row], *, last: bool) -> None:
         writing = [row for row in rows if row.error is None and (row.values or (row.external and row.now is None))]
         writes: list[Write[Record]] = [
-            Write(record=_built(self._kind, row.values, row.now), before=row.now, external=row.external)
+            Write(record=built(self._kind, row.values, row.now), before=row.now, external=row.external)
             for row in writing
         ]
         if not writes:
@@ -537,74 +538,3 @@ class _Update:
         if file.diff.created and not file.counts.rejected:
             notes.append("new rows have an id now: export again before you edit them further")
         return notes
-
-
-def _names(mapping: RowMapping, kind: RecordType) -> dict[str, str]:
-    """Return what the file calls the columns of an export, by what the export calls them."""
-    (record, *others) = mapping.records
-    if others or record.type not in (kind.name, kind.plural):
-        raise MappingError(
-            f"{mapping.name}: a mapping with update = true has one [[record]], of the type {kind.name!r}",
-            hint="an export holds records of one type",
-        )
-    (key, *more) = record.key
-    if more or not key.column:
-        raise MappingError(f'{record.place}: key must be the column of ids, as in key = "id"')
-    names = {"id": key.column}
-    for field in record.fields:
-        if field.path not in kind.fields:
-            raise MappingError(
-                f"{field.place}: {kind.name} has no field {field.path!r}", hint=f"there are: {', '.join(kind.fields)}"
-            )
-        if len(field.parts) != 1 or not field.parts[0].column:
-            raise MappingError(f"{field.place}: where update = true, a field is a column of the export")
-        names[field.path] = field.parts[0].column
-        if field.currency_column:
-            names[f"{field.path}_currency"] = field.currency_column
-    return names
-
-
-def _policies(given: Mapping[str, Conflict], mapping: RowMapping | None, kind: RecordType) -> Mapping[str, Conflict]:
-    """Return who wins a clash, by field; the default keeps what is in the CRM."""
-    found: dict[str, Conflict] = {}
-    if mapping is not None:
-        found = {field.path: field.conflict for field in mapping.records[0].fields}
-    for name, policy in given.items():
-        path = name.removeprefix(f"{kind.name}.")
-        if path and path not in kind.fields and f"fields.{path}" not in kind.fields:
-            raise MappingError(
-                f"--conflict {name}: {kind.name} has no such field", hint=f"there are: {', '.join(kind.fields)}"
-            )
-        path = path if path in kind.fields or not path else f"fields.{path}"
-        found |= {path: policy} if path else dict.fromkeys(kind.fields, policy)
-    if "newest" in found.values():
-        raise MappingError(
-            'the policy "newest" needs to know when each cell was changed, and an edited export does not say',
-            hint="choose keep, overwrite or fill",
-        )
-    return found
-
-
-def _built(kind: RecordType, values: Mapping[str, Any], before: Record | None) -> Record:
-    """Return the record of these values by field path: a new one, or the one from before with them changed."""
-    plain: dict[str, Any] = {}
-    own: dict[str, Any] = dict(before.fields) if before else {}
-    added = {name: dict(content) for name, content in before.extensions.items()} if before else {}
-    for path, value in values.items():
-        field = kind.fields[path]
-        if not field.extension:
-            plain[field.name] = value
-        elif field.extension == "fields":
-            own[field.name] = value
-        else:
-            added.setdefault(field.extension, {})[field.name] = value
-    plain["fields"] = MappingProxyType(own)
-    plain["extensions"] = MappingProxyType({name: MappingProxyType(content) for name, content in added.items()})
-    return kind.rows.made(plain) if before is None else before.evolve(**plain)
-
-
-def _gone(kind: RecordType, typed: str) -> BadCell:
-    message = (
-        f"there is no {kind.name} with this id any more, or it is another type's; leave the row out, or empty the id"
-    )
-    return BadCell("gone", message, column="id", value=typed.strip()[:80])
