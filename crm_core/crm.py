@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from datetime import date
 from decimal import Decimal
@@ -284,7 +284,7 @@ class CRM:
             try:
                 if trial is not self:
                     trial._make_ready(automatic=True)
-                with trial.operation("rehearsal", kind=kind), trial.transaction():
+                with trial.operation("rehearsal", kind=kind), trial.transaction() if trial is self else nullcontext():
                     yield trial
                     raise _Over
             except _Over:

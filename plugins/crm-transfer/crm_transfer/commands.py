@@ -30,7 +30,8 @@ from crm_core.values import format_id
 if TYPE_CHECKING:
     from crm_core import CRM
     from crm_core.console import Progress as Bar
-    from crm_transfer.mapping import Conflict
+    from crm_transfer.mapping import RowMapping
+    from crm_transfer.policies import Conflict
     from crm_transfer.report import Counts, ImportReport
     from crm_transfer.run import Progress
 
@@ -46,6 +47,8 @@ _CHANGES = 50
     epilog=examples(
         "crm import --suggest customers customers.csv > customers.toml",
         "crm import customers customers.csv --map customers.toml --dry-run",
+        "crm import customers people.vcf",
+        "crm import customers book.xlsx --sheet Clients --map customers.toml",
         "crm import customers edited-export.csv --update --dry-run",
         "crm import --plan examples/sales_team/maven.toml --data data/maven_crm",
         "crm import --resume 5XK3Q",
@@ -54,11 +57,15 @@ _CHANGES = 50
 @click.argument("type_name", metavar="[TYPE", required=False)
 @click.argument("file", metavar="FILE]", required=False, type=click.Path(path_type=Path))
 @click.option("--map", "mapping", metavar="TOML", type=click.Path(path_type=Path), help="What the columns mean.")
+@click.option("--format", "format_", metavar="NAME", help="What the file is, where its content does not show it.")
+@click.option("--sheet", metavar="NAME", help="The sheet of a spreadsheet; else the first one.")
 @click.option("--plan", metavar="TOML", type=click.Path(path_type=Path), help="Several files with their mappings.")
 @click.option("--data", metavar="DIR", type=click.Path(path_type=Path), help="Where the files of the plan are.")
 @click.option("--suggest", is_flag=True, help="Print a mapping made from the file's own content.")
 @click.option("--update", is_flag=True, help="The file is an export of ours, edited: write the changed cells.")
-@click.option("--encoding", metavar="NAME", help="With --suggest or --update: the encoding, such as windows-1252.")
+@click.option(
+    "--encoding", metavar="NAME", help="Of a file that is not UTF-8, such as windows-1252, when there is no --map."
+)
 @click.option("--resume", metavar="OPERATION", help="Finish an import that was cut off.")
 @click.option("--dry-run", is_flag=True, help="Check and count everything, write nothing.")
 @click.option(
@@ -75,6 +82,8 @@ def import_(
     type_name: str | None,
     file: Path | None,
     mapping: Path | None,
+    format_: str | None,
+    sheet: str | None,
     plan: Path | None,
     data: Path | None,
     suggest: bool,
@@ -88,31 +97,35 @@ def import_(
 ) -> int | None:
     """Bring records in from a file, or several by a plan.
 
+    Contacts (vCards, what Google and Outlook export) and other formats that know their columns need no --map.
+
     An import is one operation: importing the same file again changes nothing, `crm ledger undo` takes it back.
     Rows that cannot be taken go to a file beside theirs, with the reason: correct them there and import that file with
     the same mapping. The exit code is 3 when there are any.
     """
     given = _Given(
-        type_name,
-        file,
-        mapping,
-        plan,
-        data,
-        suggest,
-        update,
-        encoding,
-        resume,
-        dry_run,
-        _policies(conflicts),
-        yes,
-        rejects,
+        type_name=type_name,
+        file=file,
+        mapping=mapping,
+        format_=format_ or "",
+        options={name: value for name, value in (("sheet", sheet), ("encoding", encoding)) if value},
+        plan=plan,
+        data=data,
+        suggest=suggest,
+        update=update,
+        resume=resume,
+        dry_run=dry_run,
+        policies=_policies(conflicts),
+        rejects=rejects,
     )
+    given.check()
     with workspace() as crm:
-        given = given.checked(crm)
         if given.suggest:
             _suggest(crm, given)
             return None
-        if given.update and not given.dry_run and not given.yes and on_terminal() and not session().json:
+        if given.is_bare and _is_export(crm, given):
+            given = attrs.evolve(given, update=True)
+        if given.update and not (dry_run or yes or session().json) and on_terminal():
             _show_diff(_run(crm, attrs.evolve(given, dry_run=True)))
             confirm("Write these changes?", undoable=True)
         report = _run(crm, given)
@@ -120,60 +133,70 @@ def import_(
     return _REJECTED if report.counts.rejected else None
 
 
-@attrs.frozen
+@attrs.frozen(kw_only=True)
 class _Given:
-    """What the command was given."""
+    """What the command was given: `options` are those that a mapping would have under `[file]`."""
 
     type_name: str | None
     file: Path | None
     mapping: Path | None
+    format_: str
+    options: Mapping[str, str]
     plan: Path | None
     data: Path | None
     suggest: bool
     update: bool
-    encoding: str | None
     resume: str | None
     dry_run: bool
     policies: Mapping[str, Conflict]
-    yes: bool
     rejects: Path | None
 
-    def checked(self, crm: CRM) -> _Given:
-        """Return what was given, `update` set where the file is an export of ours.
+    @property
+    def named(self) -> tuple[str, Path]:
+        """The record type and the file."""
+        assert self.type_name is not None, "it was checked"
+        assert self.file is not None, "it was checked"
+        return self.type_name, self.file
+
+    @property
+    def is_bare(self) -> bool:
+        """Whether nothing says how a file is to be read, so that the file has to."""
+        return not (self.mapping or self.plan or self.suggest or self.resume or self.update)
+
+    def check(self) -> None:
+        """Refuse what does not go together.
 
         Raises:
-            UsageError: it does not go together.
+            UsageError: it does not.
         """
-        ways = sum([bool(self.mapping), bool(self.plan), self.suggest, bool(self.resume), self.update])
-        if ways == 0 and self.type_name and self.file and _is_export(crm, self.file):
-            return attrs.evolve(self, update=True).checked(crm)
-        if ways != 1:
+        if sum([bool(self.mapping), bool(self.plan), self.suggest, bool(self.resume), self.update]) > 1:
             raise UsageError(
                 "say how the columns are to be read: --map, --plan, --suggest, --update or --resume, one of them",
-                hint=f"crm import --suggest {self.type_name or 'customers'} {self.file or 'FILE'} "
-                "prints a mapping to start from",
+                hint="crm import --help shows an example of each",
             )
-        if (self.mapping or self.suggest or self.update) and (not self.type_name or self.file is None):
+        no_file = self.plan or self.resume
+        if not no_file and (not self.type_name or self.file is None):
             raise UsageError(
                 "name the record type and the file", hint="crm import customers customers.csv --map customers.toml"
             )
-        if (self.plan or self.resume) and self.type_name:
+        if no_file and (self.type_name or self.format_ or self.options):
+            options = [f"--{name}" for name in self.options]
+            given = next(each for each in (self.type_name, self.format_ and "--format", *options) if each)
+            raise UsageError(f"{given!r} has no place here: a plan names its files, and --resume the operation")
+        if "encoding" in self.options and self.mapping:
             raise UsageError(
-                f"{self.type_name!r} has no place here: a plan names its files, and --resume the operation"
-            )
-        if self.encoding and not (self.suggest or self.update):
-            raise UsageError(
-                "--encoding is for --suggest and --update",
+                "--encoding is for a file without --map",
                 hint='in a mapping it stands under [file]: encoding = "windows-1252"',
             )
-        if self.policies and not (self.mapping or self.update):
-            raise UsageError("--conflict is for --map and --update", hint="the mappings of a plan say it themselves")
-        return self
+        if self.policies and (no_file or self.suggest):
+            raise UsageError(
+                "--conflict is for a file with its mapping, or --update", hint="the mappings of a plan say it"
+            )
 
 
 def _policies(conflicts: Sequence[str]) -> dict[str, Conflict]:
     """Read `--conflict [FIELD=]POLICY`."""
-    from crm_transfer.mapping import CONFLICTS
+    from crm_transfer.policies import CONFLICTS
 
     found: dict[str, Conflict] = {}
     for given in conflicts:
@@ -185,65 +208,107 @@ def _policies(conflicts: Sequence[str]) -> dict[str, Conflict]:
     return found
 
 
-def _is_export(crm: CRM, file: Path) -> bool:
+def _is_export(crm: CRM, given: _Given) -> bool:
     """Say whether a file has the columns by which an export can be brought back."""
-    from crm_transfer.run import importer_for
+    from crm_transfer.opening import importer_for, open_source
     from crm_transfer.update import is_export
 
-    return is_export(importer_for(crm, file).open(file, {}).columns)
+    _, file = given.named
+    importer = importer_for(crm, file, given.format_)
+    return importer.mapping is None and is_export(open_source(importer, file, given.options).columns)
 
 
 @click.command(
     epilog=examples(
         "crm export customers -o customers.csv",
-        "crm export deals --where 'status = \"won\"' --columns title,amount,closed_at",
-        "crm export customers --format jsonl -o customers.jsonl",
+        "crm export deals --where 'status = \"won\"' --columns title,amount,closed_at --sort -amount -o won.xlsx",
+        "crm export customers --segment abc=A -o best.vcf",
     )
 )
 @click.argument("type_name", metavar="TYPE")
-@click.option("--format", "format_", metavar="FORMAT", help="csv or jsonl; else by the file's name, else csv.")
+@click.option("--format", "format_", metavar="NAME", help="csv, jsonl, xlsx ...; else by the file's name, else csv.")
 @click.option("--where", metavar="FILTER", help="Only those that match.")
+@click.option("--segment", "segments", metavar="NAME=LABEL", multiple=True, help="Only customers of that group: abc=A.")
 @click.option("--columns", metavar="FIELDS", default="", help="Fields parted by commas; without it all.")
+@click.option("--sort", metavar="FIELDS", default="", help="The order: -amount,name.")
 @click.option("-o", "--output", metavar="FILE", type=click.Path(path_type=Path), help="Else standard output.")
-def export(type_name: str, format_: str | None, where: str | None, columns: str, output: Path | None) -> None:
+@click.option("--force", is_flag=True, help="Replace the file if it is there.")
+def export(
+    type_name: str,
+    format_: str | None,
+    where: str | None,
+    segments: tuple[str, ...],
+    columns: str,
+    sort: str,
+    output: Path | None,
+    force: bool,
+) -> None:
     """Write records to a file or to standard output, page by page.
 
-    A text that a spreadsheet would run as a formula gets an apostrophe in front; importing takes it away again.
+    A file is written whole or not at all, and one that is there is replaced only with --force. A text that a
+    spreadsheet would run as a formula gets an apostrophe in front; importing takes it away again.
     """
     from crm_transfer.exporting import export_records, exporter_for
 
-    with workspace() as crm:
+    with workspace() as crm, progress(None, "exporting") as bar:
         count = export_records(
             crm,
             type_name,
             exporter=exporter_for(crm, format_, output),
             path=output,
             where=where,
+            segments=segments,
             columns=[name.strip() for name in columns.split(",") if name.strip()],
+            sort=sort,
+            force=force,
+            progress=lambda done, total: _advance(bar, done, total),
         )
-        if output is not None:
-            emit(
-                {"type": type_name, "file": str(output), "written": count},
-                lambda: say(f"{count:,} {type_name} written to {output}"),
-            )
+    if output is not None:
+        emit(
+            {"type": type_name, "file": str(output), "written": count},
+            lambda: say(f"{count:,} {type_name} written to {output}"),
+        )
 
 
 def _suggest(crm: CRM, given: _Given) -> None:
     from crm_transfer.suggest import suggest
 
-    assert given.type_name is not None, "it was checked"
-    assert given.file is not None, "it was checked"
-    found = suggest(crm, given.type_name, given.file, encoding=given.encoding)
+    type_name, file = given.named
+    encoding, sheet = given.options.get("encoding"), given.options.get("sheet")
+    found = suggest(crm, type_name, file, encoding=encoding, sheet=sheet, format_=given.format_)
     emit(found.to_json(), lambda: say(found.toml.rstrip()))
     for question in found.questions:
         note(f"To decide: {question}")
     note("Read it, correct it, then: crm import TYPE FILE --map THIS.toml --dry-run")
 
 
+def _mapping(crm: CRM, given: _Given) -> RowMapping:
+    """Return the mapping of a file: the one that is named, or the one that its format brings."""
+    from crm_transfer.mapping import load_mapping
+    from crm_transfer.opening import built_in_mapping, with_form
+
+    type_name, file = given.named
+    if given.mapping is not None:
+        read = with_form(load_mapping(given.mapping), given.format_, given.options)
+    else:
+        found = built_in_mapping(crm, file, wanted=given.format_, options=given.options)
+        if found is None:
+            raise UsageError(
+                "say how the columns are to be read: --map, --plan, --suggest, --update or --resume, one of them",
+                hint=f"crm import --suggest {type_name} {file} prints a mapping to start from",
+            )
+        read = found
+    wanted = crm.registry.named(type_name).name
+    if wanted not in {crm.registry.named(each.type).name for each in read.records}:
+        raise UsageError(
+            f"{given.mapping or read.name} makes no {type_name}", hint="name a type that one of its [[record]] has"
+        )
+    return read
+
+
 def _run(crm: CRM, given: _Given) -> ImportReport:
     from crm_transfer.errors import FileFault
     from crm_transfer.importing import import_file, import_plan, resume_import
-    from crm_transfer.mapping import load_mapping
     from crm_transfer.plan import load_plan
     from crm_transfer.update import update_file
 
@@ -260,28 +325,21 @@ def _run(crm: CRM, given: _Given) -> ImportReport:
             if given.plan:
                 plan = load_plan(given.plan)
                 return import_plan(crm, plan, data=given.data, dry_run=dry_run, progress=told, rejects=rejects)
-            assert given.type_name is not None, "it was checked"
-            assert given.file is not None, "it was checked"
-            policies, options = given.policies, {"encoding": given.encoding} if given.encoding else {}
-            if given.mapping is None:
+            type_name, file = given.named
+            if given.update:
                 return update_file(
                     crm,
-                    given.type_name,
-                    given.file,
-                    options=options,
+                    type_name,
+                    file,
+                    options={**given.options, **({"format": given.format_} if given.format_ else {})},
                     dry_run=dry_run,
                     progress=told,
                     rejects=rejects,
-                    policies=policies,
+                    policies=given.policies,
                 )
-            read = load_mapping(given.mapping)
-            wanted = crm.registry.named(given.type_name).name
-            if wanted not in {crm.registry.named(each.type).name for each in read.records}:
-                raise UsageError(
-                    f"{given.mapping} makes no {given.type_name}", hint="name a type that one of its [[record]] has"
-                )
+            read = _mapping(crm, given)
             return import_file(
-                crm, given.file, read, dry_run=dry_run, progress=told, rejects=rejects, policies=policies
+                crm, file, read, dry_run=dry_run, progress=told, rejects=rejects, policies=given.policies
             )
         except (Exception, KeyboardInterrupt) as error:
             refused = going_on is not None and isinstance(error, (FileFault, UsageError))
@@ -293,10 +351,15 @@ def _run(crm: CRM, given: _Given) -> ImportReport:
 
 def _telling(bar: Bar) -> Progress:
     def told(done: int, total: int, name: str) -> None:
-        bar.total, bar.label = total, name
-        bar.advance(done - bar.done)
+        bar.label = name
+        _advance(bar, done, total)
 
     return told
+
+
+def _advance(bar: Bar, done: int, total: int) -> None:
+    bar.total = total
+    bar.advance(done - bar.done)
 
 
 def _say_how_to_go_on(crm: CRM, begun: Collection[int]) -> None:
@@ -319,7 +382,8 @@ def _show(report: ImportReport) -> None:
     _show_kept(report)
     for remark in report.notes:
         say(f"Note: {remark}")
-    for error in report.errors[:_SHOWN]:
+    causes_first = sorted(report.errors, key=lambda error: error.rule == "group")
+    for error in causes_first[:_SHOWN]:
         say(f"rejected: {clean(str(error))}")
     hidden = report.counts.rejected - min(_SHOWN, len(report.errors))
     if hidden > 0:

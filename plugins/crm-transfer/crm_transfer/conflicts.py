@@ -16,7 +16,7 @@ from crm_core.events import OriginKind
 from crm_core.records import Record, RecordType
 from crm_core.records.registry import Field
 from crm_core.values import Money, format_id, from_micros
-from crm_transfer.mapping import Conflict
+from crm_transfer.policies import Conflict
 
 BY_HAND: Final = "by_hand"
 """The key in an operation's detail that says: an import, but of what a person edited cell by cell."""

@@ -14,10 +14,12 @@ from crm_core import CRM
 from crm_core.errors import UsageError
 from crm_core.values import format_id
 from crm_transfer.errors import FileFault, MappingError
-from crm_transfer.mapping import Conflict, RowMapping, parse_mapping, with_policies
+from crm_transfer.mapping import RowMapping, parse_mapping, with_policies
+from crm_transfer.opening import importer_for, open_source, with_form
 from crm_transfer.plan import Plan, load_plan, look_at_records
+from crm_transfer.policies import Conflict
 from crm_transfer.report import ImportReport
-from crm_transfer.run import Job, Progress, Run, importer_for, open_job
+from crm_transfer.run import Job, Progress, Run, open_job
 from crm_transfer.update import update_file
 
 
@@ -62,21 +64,26 @@ def import_file(
             resume=resume,
             policies=policies,
         )
-    system = mapping.records[0].system
-    detail: dict[str, Any] = {"file": str(path.absolute()), "mapping": mapping.text, "system": system}
+    detail: dict[str, Any] = {
+        "file": str(path.absolute()),
+        "mapping": mapping.text,
+        "system": mapping.records[0].system,
+        "format": mapping.form.format,
+        "options": dict(mapping.form.options),
+    }
     if policies:
         detail["policies"] = dict(policies)
         mapping = with_policies(mapping, policies)
     wanted = _wanted(mapping.name, mapping, [])
     if _missing(crm, wanted):  # a file that cannot be imported must not change crm.toml
-        importer_for(crm, path, mapping.form.format).open(path, mapping.form.options)
+        open_source(importer_for(crm, path, mapping.form.format), path, mapping.form.options)
     remark = _extend(crm, wanted, dry_run=dry_run)
     with _target(crm, wanted if remark else None, dry_run=dry_run) as target:
+        run = Run(target, dry_run=dry_run, whole=dry_run and target is crm, progress=progress, rejects=rejects)
         job = open_job(target, path, mapping)
         if resume is not None:
             _refuse_changed(crm, resume, [job])
         detail["sha256"] = job.source.digest
-        run = Run(target, dry_run=dry_run, progress=progress, rejects=rejects)
         report = run.files([job], label=f"import {path.name}", detail=detail, resume=resume)
     report.notes[:0] = remark
     return report
@@ -112,7 +119,7 @@ def import_plan(
         detail["sha256"] = " ".join(job.source.digest for job in jobs)
         if resume is not None:
             _refuse_changed(crm, resume, jobs)
-        run = Run(target, dry_run=dry_run, progress=progress, rejects=rejects)
+        run = Run(target, dry_run=dry_run, whole=dry_run and target is crm, progress=progress, rejects=rejects)
         report = run.files(
             jobs,
             label=f"import {plan.title}",
@@ -156,6 +163,7 @@ def resume_import(
     if "file" not in detail:
         raise UsageError("the operation does not say which file it imported")
     mapping = parse_mapping(detail["mapping"], system=detail["system"])
+    mapping = with_form(mapping, detail.get("format", ""), detail.get("options", {}))
     return import_file(
         crm,
         Path(detail["file"]),

@@ -9,7 +9,8 @@ from typing import Any
 from crm_core import Record
 from crm_core.records import RecordType
 from crm_transfer.errors import BadCell, MappingError
-from crm_transfer.mapping import Conflict, RowMapping
+from crm_transfer.mapping import RowMapping
+from crm_transfer.policies import Conflict
 
 
 def names_of(mapping: RowMapping, kind: RecordType) -> dict[str, str]:

@@ -21,13 +21,15 @@ from crm_transfer.guess.columns import look_at, with_one_form
 from crm_transfer.guess.encodings import EncodingGuess, guess_encoding
 from crm_transfer.guess.keys import KeyGuess, guess_key
 from crm_transfer.guess.records import Draft, Guess, draft_records
-from crm_transfer.guess.toml import listed, quoted
+from crm_transfer.guess.toml import listed
 from crm_transfer.names import Labels
-from crm_transfer.run import importer_for
+from crm_transfer.opening import importer_for, open_source
+from crm_transfer.toml import quoted
 from crm_transfer.update import is_export
 
 _SAMPLE: Final = 50_000
 """How many rows are looked at: all of them in most files."""
+_TEXTS: Final = frozenset({"csv", "jsonl"})
 
 
 @attrs.frozen(kw_only=True)
@@ -61,24 +63,33 @@ class Suggestion:
         }
 
 
-def suggest_mapping(crm: CRM, type_name: str, path: Path, *, encoding: str | None = None) -> str:
+def suggest_mapping(
+    crm: CRM, type_name: str, path: Path, *, encoding: str | None = None, sheet: str | None = None, format_: str = ""
+) -> str:
     """Return the TOML of a suggested mapping; see `suggest`."""
-    return suggest(crm, type_name, path, encoding=encoding).toml
+    return suggest(crm, type_name, path, encoding=encoding, sheet=sheet, format_=format_).toml
 
 
-def suggest(crm: CRM, type_name: str, path: Path, *, encoding: str | None = None) -> Suggestion:
+def suggest(
+    crm: CRM, type_name: str, path: Path, *, encoding: str | None = None, sheet: str | None = None, format_: str = ""
+) -> Suggestion:
     """Suggest a mapping for a file whose rows make records of `type_name`.
 
     An export of ours gets a mapping that matches rows by id. `encoding` is declared where the file is not UTF-8; else
     it is guessed, and said so.
+
+    A format that knows what its columns mean says so itself; `format_` names it where the file does not show it, and
+    `sheet` the sheet of a spreadsheet.
 
     Raises:
         FileFault: the file as a whole cannot be imported.
         UsageError: there is no such record type.
     """
     kind = crm.registry.named(type_name)
-    importer = importer_for(crm, path)
-    source, guessed = _open(importer, path, encoding)
+    importer = importer_for(crm, path, format_)
+    source, guessed = _open(importer, path, {"encoding": encoding, "sheet": sheet})
+    if importer.mapping is not None:
+        return _brought(kind.name, importer, source, importer.mapping(source.columns))
     rows = [row.cells for row in islice((r for r in source.rows if isinstance(r, SourceRow)), _SAMPLE)]
     head, file = _file_lines(importer, source, guessed, encoding)
     if is_export(source.columns):
@@ -101,14 +112,28 @@ def suggest(crm: CRM, type_name: str, path: Path, *, encoding: str | None = None
     )
 
 
-def _open(importer: Importer, path: Path, encoding: str | None) -> tuple[Source, EncodingGuess | None]:
+def _brought(type_name: str, importer: Importer, source: Source, text: str) -> Suggestion:
+    """Return the mapping that a format brings: it knows what its columns mean, so nothing is guessed."""
+    return Suggestion(
+        toml=text,
+        type=type_name,
+        seen=0,
+        total=source.total,
+        file={"format": importer.name},
+        key=KeyGuess((), "high", "the format says it"),
+        columns=(),
+    )
+
+
+def _open(importer: Importer, path: Path, given: Mapping[str, str | None]) -> tuple[Source, EncodingGuess | None]:
+    options = {name: value for name, value in given.items() if value}
     try:
-        return importer.open(path, {"encoding": encoding} if encoding else {}), None
+        return open_source(importer, path, options), None
     except FileFault:
-        guessed = guess_encoding(path) if encoding is None and path.stat().st_size else None
+        guessed = None if "encoding" in options or importer.name not in _TEXTS else guess_encoding(path)
         if guessed is None:
             raise
-    return importer.open(path, {"encoding": guessed.name}), guessed
+    return open_source(importer, path, {**options, "encoding": guessed.name}), guessed
 
 
 def _encoding_question(guessed: EncodingGuess | None) -> list[str]:

@@ -28,12 +28,14 @@ from crm_transfer.diff import Clash, Diff, FieldEdit
 from crm_transfer.edited import UNTOUCHED, Cells, Column, Forms, Reader, columns_of
 from crm_transfer.errors import BadCell, FileFault
 from crm_transfer.lookup import Lookup
-from crm_transfer.mapping import Conflict, RowMapping
+from crm_transfer.mapping import RowMapping
 from crm_transfer.names import Labels, label_field
+from crm_transfer.opening import importer_for, open_source
+from crm_transfer.policies import Conflict
 from crm_transfer.rejects import write_rejects
 from crm_transfer.report import ERROR_COLUMNS, SHOWN, FileReport, ImportReport, RowError
 from crm_transfer.roundtrip import built, clash_policies, gone, names_of
-from crm_transfer.run import Progress, importer_for
+from crm_transfer.run import Progress
 from crm_transfer.spill import Rejected, Spill
 
 SYSTEM: Final = "spreadsheet"
@@ -69,7 +71,7 @@ def update_file(
         type_name: the record type that was exported.
         path: the file: what `crm export` wrote, with columns or rows left out, added or changed.
         mapping: how the file calls the columns and writes dates and numbers, where that was changed.
-        options: how the file is written (`encoding`, `delimiter`), as in the `[file]` of a mapping.
+        options: how the file is written (`format`, `encoding`, `sheet` ...), as in the `[file]` of a mapping.
         dry_run: find everything, write nothing.
         progress: called with rows done, rows in all and the file's name, chunk by chunk.
         rejects: the folder for the file of rejected rows; without it that goes beside the file.
@@ -118,9 +120,10 @@ class _Update:
         self._crm, self._path = crm, path
         self._kind: RecordType = crm.registry.named(type_name)
         form = mapping.form if mapping is not None else None
-        self._importer: Importer = importer_for(crm, path, form.format if form else "")
-        self._options = {**(form.options if form else {}), **options}
-        self._source: Source = self._importer.open(path, self._options)
+        self._importer: Importer = importer_for(crm, path, options.get("format") or (form.format if form else ""))
+        given = {name: value for name, value in options.items() if name != "format"}
+        self._options = {**(form.options if form else {}), **given}
+        self._source: Source = open_source(self._importer, path, self._options)
         names = names_of(mapping, self._kind) if mapping is not None else {}
         self._id, self._version = self._place("id", names), self._place("version", names)
         header = self._source.columns
@@ -217,7 +220,7 @@ class _Update:
             looked += len(rows)
             if looked >= _LEARNT_FROM:
                 break
-        self._source = self._importer.open(self._path, self._options)
+        self._source = open_source(self._importer, self._path, self._options)
 
     def _take(self, found: Sequence[SourceRow | BadRow], file: FileReport, spill: Spill) -> None:
         rows = [_Row(row.number, row.cells) for row in found if isinstance(row, SourceRow)]
@@ -420,6 +423,7 @@ class _Update:
             system="",
             by=label_field(kind),
             later=False,
+            lenient=False,
             required=False,
             column=column.label,
         )

@@ -16,7 +16,8 @@ from crm_core import CRM, Customer, User
 from crm_core.values import FixedClock
 from crm_transfer.errors import MappingError
 from crm_transfer.importing import import_file
-from crm_transfer.mapping import CONFLICTS, parse_mapping, with_policies
+from crm_transfer.mapping import parse_mapping, with_policies
+from crm_transfer.policies import CONFLICTS
 from crm_transfer.report import ImportReport
 
 NOON = dt.datetime(2026, 3, 1, 12, tzinfo=dt.UTC)
@@ -147,7 +148,7 @@ def test_a_policy_given_beside_the_mapping_looks_at_unchanged_rows_again(crm: CR
 
 
 def test_a_policy_is_checked_when_the_mapping_is_read() -> None:
-    with pytest.raises(MappingError, match="must be one of keep_edited, keep, overwrite, newest, fill"):
+    with pytest.raises(MappingError, match="must be keep_edited or keep or overwrite or newest or fill"):
         parse_mapping(MAPPING.format(policy="mine", file=""))
     with pytest.raises(MappingError, match="no column says when"):
         parse_mapping(MAPPING.format(policy="newest", file="").replace('changed_at = "changed"', ""))

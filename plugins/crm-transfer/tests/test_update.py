@@ -73,7 +73,7 @@ Rows = list[dict[str, str]]
 
 
 def export(crm: CRM, path: Path, type_name: str = "customers") -> Rows:
-    export_records(crm, type_name, exporter=exporter_for(crm, None, path), path=path)
+    export_records(crm, type_name, exporter=exporter_for(crm, None, path), path=path, force=True)
     if path.suffix == ".jsonl":
         return []
     with path.open(encoding="utf-8", newline="") as file:

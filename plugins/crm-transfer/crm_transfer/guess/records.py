@@ -15,7 +15,7 @@ from crm_core.records.registry import Field
 from crm_core.values import exponent, text_key
 from crm_transfer.guess.columns import Seen
 from crm_transfer.guess.keys import KeyGuess
-from crm_transfer.guess.toml import Block, inline, listed, quoted, source
+from crm_transfer.guess.toml import Block, inline, listed, source
 from crm_transfer.guess.values import (
     Matched,
     ValueMap,
@@ -26,6 +26,7 @@ from crm_transfer.guess.values import (
     yes_or_no_map,
 )
 from crm_transfer.guess.words import COMPANY, CURRENCY, CUSTOMER, EMAIL, FIELDS, FIRST, LAST, OWNER, PHONE, plain
+from crm_transfer.toml import quoted
 
 _LONG: Final = 400
 _TYPES: Final = {"date": "day", "integer": "integer", "decimal": "decimal", "boolean": "boolean"}

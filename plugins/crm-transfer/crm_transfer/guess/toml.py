@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 
 import attrs
 
+from crm_transfer.toml import quoted
+
 
 @attrs.define
 class Block:
@@ -20,17 +22,6 @@ class Block:
         """Return the block as lines."""
         fields = [f"{path} = {source}" + (f"  # {remark}" if remark else "") for path, source, remark in self.fields]
         return ["[[record]]", f"type = {quoted(self.type)}", *self.head, "[record.fields]", *fields, *self.left, ""]
-
-
-def quoted(text: str) -> str:
-    """Return a text as a TOML string."""
-    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
-    return '"' + "".join(c if c.isprintable() else _escape(c) for c in escaped) + '"'
-
-
-def _escape(character: str) -> str:
-    code = ord(character)
-    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
 
 
 def listed(parts: Sequence[str]) -> str:
