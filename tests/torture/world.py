@@ -5,19 +5,17 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from crm_core import CRM, Customer, Deal, Interaction, Money, Relation, Sale, User, Write
 from crm_core.ledger.verify import verify
 from crm_core.records import ContactPoint, ExternalId
-from crm_core.values import FixedClock
 from crm_transfer.importing import import_file, resume_import
 from crm_transfer.mapping import parse_mapping
 from tests.torture import require
+from tests.torture.backends import NOW
 
-NOW = FixedClock(datetime(2026, 11, 20, 12, tzinfo=UTC))
 Action = Callable[[CRM], object]
 
 MAPPING = """

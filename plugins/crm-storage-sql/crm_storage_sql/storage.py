@@ -43,7 +43,8 @@ class SqliteStorage(SqlStorage[SqliteSession]):
         if session.mode:
             raise StorageError("the schema cannot be changed inside a transaction", hint="commit or roll back first")
         # A dropped table's rows would count as deleted; the pragma has no effect inside a transaction.
-        session.connection.execute("PRAGMA foreign_keys=OFF")
+        with self._told(self.place.path):
+            session.connection.execute("PRAGMA foreign_keys=OFF")
         try:
             with self._writing(session):
                 claim(session.connection)
@@ -54,7 +55,8 @@ class SqliteStorage(SqlStorage[SqliteSession]):
                 text = json.dumps(manifest.to_json(), ensure_ascii=False, separators=(",", ":"))
                 session.connection.execute(f"INSERT OR REPLACE INTO {MANIFEST} (id, json) VALUES (1, ?)", (text,))
         finally:
-            session.connection.execute("PRAGMA foreign_keys=ON")
+            with self._told(self.place.path):
+                session.connection.execute("PRAGMA foreign_keys=ON")
         self.use(manifest)
 
     @contextmanager
