@@ -67,7 +67,8 @@ class TransactionEntry:
 class RowChange:
     """What a transaction did to one row.
 
-    `row` holds an inserted one whole, `cells` (old, new) of what an update or delete changed.
+    `row` holds an inserted one whole, `cells` (old, new) of what an update or delete changed. An `emptied` one has no
+    cells any more: what was there before has been erased, or given up when the ledger was compacted.
     """
 
     table: str
@@ -75,6 +76,7 @@ class RowChange:
     action: Action
     row: Row = ()
     cells: Mapping[str, tuple[Primitive, Primitive]] = attrs.field(factory=dict)
+    emptied: bool = False
 
 
 class History:
@@ -239,13 +241,23 @@ def _transaction(row: Row) -> TransactionEntry:
     )
 
 
-_ACTIONS: Final[Mapping[str, Action]] = {"updated": "updated", "deleted": "deleted", "restored": "created"}
+_ACTIONS: Final[Mapping[str, Action]] = {
+    "updated": "updated",
+    "deleted": "deleted",
+    "restored": "created",
+    # Notes about images themselves, see `Transaction.mark`.
+    "erased": "updated",
+    "compacted": "updated",
+}
 
 
 def _image(row: Row) -> RowChange:
-    _, _, table, record_id, action, content = row
+    _, _, table, record_id, action, content, *_ = row
     loaded = json.loads(str(content))
     cells = (
-        {k: (v, None) for k, v in loaded.items()} if action == "deleted" else {k: tuple(v) for k, v in loaded.items()}
+        {k: (v, None) for k, v in (loaded or {}).items()}
+        if action == "deleted"
+        else {k: tuple(v) for k, v in (loaded or {}).items()}
     )
-    return RowChange(table=str(table), id=int(record_id or 0), action=_ACTIONS[str(action)], cells=cells)
+    made = _ACTIONS[str(action)]
+    return RowChange(table=str(table), id=int(record_id or 0), action=made, cells=cells, emptied=loaded is None)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, cast
+from typing import Any, Final, cast
 
 from crm_core.errors import InvalidValue
 from crm_core.extend import Storage
@@ -15,6 +15,8 @@ from crm_core.query.ast import And, Compare, In
 from crm_core.records import Record, RecordType, Registry
 from crm_core.records.schema import Primitive, Row
 from crm_core.values import format_id
+
+_EMPTIED: Final = "what it was before is no longer in the ledger: it was erased, or the ledger compacted"
 
 Normalise = Callable[[Record, Record | None], Record]
 
@@ -37,6 +39,7 @@ class Reversal:
         self._history = history
         self._normalise = normalise
         self._transactions = sorted(transactions, key=lambda entry: entry.position, reverse=True)
+        self._own = frozenset(entry.id for entry in self._transactions)
         self._types = {kind.plural: kind for kind in registry.types.values()}
         self._edited: set[tuple[str, int, str]] = set()
         self._seen: dict[tuple[str, int], Row | None] = {}
@@ -66,10 +69,16 @@ class Reversal:
             table: [change for change in batch if change.table == table and (table, change.id) not in self.staying]
             for table in tables
         }
+        late: dict[str, list[RowChange]] = {}
+        for table in tables:  # a record may hold a unique value that one coming back needs
+            updated = [one for one in mine[table] if one.action == "updated"]
+            present = self._current(self._types[table], [one.id for one in updated])
+            late[table] = [one for one in updated if present[one.id] is None]
+            self._restore(self._types[table], [one for one in updated if present[one.id] is not None], tx)
         for table in reversed(tables):  # parts were deleted before what they are parts of
             self._bring_back(self._types[table], [one for one in mine[table] if one.action == "deleted"], tx)
-        for table in tables:
-            self._restore(self._types[table], [one for one in mine[table] if one.action == "updated"], tx)
+        for table in tables:  # changed before they were deleted
+            self._restore(self._types[table], late[table], tx)
         for table in reversed(tables):  # parts were put back after what they are parts of
             self._remove(self._types[table], [one for one in mine[table] if one.action == "created"], tx)
 
@@ -91,6 +100,8 @@ class Reversal:
         names = self._work.columns(kind.table)
         for change in updated:
             row = present.get(change.id)
+            if change.emptied and row is not None and row[2] not in self._own:
+                self.staying.refuse(kind, row, _EMPTIED)
             edit = None if row is None else self._restoring(kind, row, change)
             if edit is not None:
                 edits.append(edit)
@@ -154,6 +165,9 @@ class Reversal:
             image = {name: old for name, (old, _) in change.cells.items()}
             row = tuple(image.get(name) for name in names)
             if present.get(change.id) is not None:
+                continue
+            if change.emptied:
+                self.staying.refuse(kind, (change.id,), _EMPTIED)
                 continue
             obstacle = self._obstacle(kind, row)
             if obstacle:

@@ -115,6 +115,8 @@ class Undo:
 def _require_undoable(entry: OperationEntry) -> None:
     if entry.state == "open":
         raise UndoRefused(f"operation {format_id(entry.id)} is still running", hint="wait for it, or stop it first")
+    if "final" in entry.detail:
+        raise UndoRefused(f"operation {format_id(entry.id)} cannot be taken back: {entry.detail['final']}")
     if entry.state == "undone":
         raise UndoRefused(f"operation {format_id(entry.id)} is undone already", hint="undo the undo to have it back")
 

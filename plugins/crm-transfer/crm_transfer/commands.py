@@ -261,7 +261,8 @@ def _show(report: ImportReport) -> None:
     _types(report.types)
     for remark in report.notes:
         say(f"Note: {remark}")
-    for error in report.errors[:_SHOWN]:
+    causes_first = sorted(report.errors, key=lambda error: error.rule == "group")
+    for error in causes_first[:_SHOWN]:
         say(f"rejected: {clean(str(error))}")
     hidden = report.counts.rejected - min(_SHOWN, len(report.errors))
     if hidden > 0:

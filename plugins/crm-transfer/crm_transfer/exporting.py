@@ -20,7 +20,7 @@ from crm_core.errors import CrmError, UsageError
 from crm_core.extend import ExportColumn, Exporter
 from crm_core.records import Record
 from crm_transfer.cells import guarded
-from crm_transfer.columns import Columns
+from crm_transfer.export_columns import Columns
 
 _PAGE: Final = 1_000
 _GROUP: Final = re.compile(r"(?P<name>[\w-]+)\s*(?:\((?P<parameters>[^()]*)\))?\s*=(?P<label>.+)")

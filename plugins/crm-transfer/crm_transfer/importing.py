@@ -44,7 +44,7 @@ def import_file(
         MappingError: the mapping does not fit the file or this CRM; nothing was written.
     """
     with _target(crm, dry_run=dry_run) as target:
-        run = Run(target, dry_run=dry_run, progress=progress, rejects=rejects)
+        run = Run(target, dry_run=dry_run, whole=dry_run and target is crm, progress=progress, rejects=rejects)
         job = open_job(target, path, mapping)
         if resume is not None:
             _refuse_changed(crm, resume, [job])
@@ -88,7 +88,7 @@ def import_plan(
         detail["sha256"] = " ".join(job.source.digest for job in jobs)
         if resume is not None:
             _refuse_changed(crm, resume, jobs)
-        run = Run(target, dry_run=dry_run, progress=progress, rejects=rejects)
+        run = Run(target, dry_run=dry_run, whole=dry_run and target is crm, progress=progress, rejects=rejects)
         report = run.files(
             jobs,
             label=f"import {plan.title}",

@@ -12,7 +12,8 @@ from crm_core import CRM, Record, RecordService
 from crm_core.errors import UsageError
 from crm_core.records import RecordType
 from crm_transfer.errors import MappingError
-from crm_transfer.mapping import RowMapping, Table, load_mapping, parse_toml, read_text
+from crm_transfer.mapping import RowMapping, load_mapping
+from crm_transfer.tables import Table, parse_toml, read_text
 
 if TYPE_CHECKING:
     from sqlalchemy import FromClause

@@ -88,11 +88,15 @@ class RowError:
 
 @attrs.define(kw_only=True)
 class FileReport:
-    """What became of one file: its counts, per record type as well, notes in words, where its rejected rows went."""
+    """What became of one file: its counts, per record type as well, notes in words, where its rejected rows went.
+
+    `skipped` counts, by rule, the rows that the mapping leaves out; among the counts they are unchanged ones.
+    """
 
     file: str
     counts: Counts = attrs.field(factory=Counts)
     types: dict[str, Counts] = attrs.field(factory=dict)
+    skipped: dict[str, int] = attrs.field(factory=dict)
     notes: list[str] = attrs.field(factory=list)
     rejects_file: str | None = None
 
@@ -106,6 +110,7 @@ class FileReport:
             "file": self.file,
             **self.counts.to_json(),
             "types": {name: counts.to_json() for name, counts in self.types.items()},
+            "skipped": self.skipped,
             "notes": self.notes,
             "rejects_file": self.rejects_file,
         }
@@ -134,6 +139,15 @@ class ImportReport:
         return {name: _sum([file.types[name] for file in self.files if name in file.types]) for name in names}
 
     @property
+    def skipped(self) -> dict[str, int]:
+        """The rows that mappings leave out, by rule; they are among the unchanged ones."""
+        total: dict[str, int] = {}
+        for file in self.files:
+            for name, count in file.skipped.items():
+                total[name] = total.get(name, 0) + count
+        return total
+
+    @property
     def left_out(self) -> int:
         """How many rejected rows `errors` does not name."""
         return max(0, self.counts.rejected - len({(error.file, error.row) for error in self.errors}))
@@ -146,6 +160,7 @@ class ImportReport:
             "dry_run": self.dry_run,
             **self.counts.to_json(),
             "types": {name: counts.to_json() for name, counts in self.types.items()},
+            "skipped": self.skipped,
             "rejects_file": first,
             "errors": [attrs.asdict(error) for error in self.errors],
             "errors_left_out": self.left_out,

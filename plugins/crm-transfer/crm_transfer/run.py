@@ -13,17 +13,20 @@ from typing import Any, Final
 import attrs
 
 from crm_core import CRM
-from crm_core.errors import ConflictError, DuplicateKey, UsageError
+from crm_core.errors import ConflictError, DuplicateKey, StorageConflict, UsageError
 from crm_core.extend import BadRow, Importer, Source
-from crm_transfer.chunk import RANK, Chunk, Row
-from crm_transfer.compiled import Compiled, Context, compile_mapping
+from crm_transfer.chunk import RANK, Chunk
+from crm_transfer.compiled import Compiled, Context, RecordReader, compile_mapping
 from crm_transfer.errors import BadCell, FileFault
 from crm_transfer.formats.typed import forms_of
+from crm_transfer.leftover import refuse_leftovers
 from crm_transfer.lookup import Lookup
 from crm_transfer.mapping import RowMapping
 from crm_transfer.opening import importer_for, open_source
 from crm_transfer.report import ERROR_COLUMNS, SHOWN, FileReport, ImportReport, RowError, listed, shown
+from crm_transfer.rows import Row
 from crm_transfer.spill import Rejected, Spill, Waiting
+from crm_transfer.staging import Grouping
 
 _SMALLEST, _LARGEST, _FIRST = 500, 2_000, 1_000
 _LOCK_SECONDS: Final = 0.03
@@ -71,19 +74,29 @@ def open_job(crm: CRM, path: Path, mapping: RowMapping) -> Job:
 
 
 class Run:
-    """One import of one or several files; reject files go to the folder `rejects`, without one beside each file."""
+    """One import of one or several files; reject files go to the folder `rejects`, without one beside each file.
+
+    `whole` says that all of it is in one transaction, of which no part can be taken back alone.
+    """
 
     def __init__(
-        self, crm: CRM, *, dry_run: bool = False, progress: Progress | None = None, rejects: Path | None = None
+        self,
+        crm: CRM,
+        *,
+        dry_run: bool = False,
+        whole: bool = False,
+        progress: Progress | None = None,
+        rejects: Path | None = None,
     ) -> None:
         """Take the CRM to import into."""
         self._crm = crm
         self._dry_run = dry_run
+        self._whole = whole
         self._progress = progress
         self._rejects = rejects
         self._lookup = Lookup(crm)
         self._size = _FIRST
-        self._done = 0
+        self._done = self._total = 0
         self._linked: Counter[tuple[int, int]] = Counter()
         self._checked: Counter[tuple[int, int]] = Counter()
         self._recounted: dict[tuple[int, int], str] = {}
@@ -127,12 +140,27 @@ class Run:
             for rows in self._chunks(job):
                 self._rows(at, job, rows, report.files[at], spill)
                 self._tell(len(rows), jobs, job)
+            self._skipped(jobs, job, report.files[at])
         self._finish_waiting(jobs, report, spill)
 
+    def _skipped(self, jobs: Sequence[Job], job: Job, report: FileReport) -> None:
+        """Count the rows that rules left out: they change nothing, and have a figure of their own."""
+        stage = job.compiled.stage
+        if stage is not None and stage.skipped:
+            report.skipped = dict(stage.skipped)
+            report.counts.add("unchanged", stage.skipped.total())
+            self._tell(stage.skipped.total(), jobs, job)
+
     def _chunks(self, job: Job) -> Iterator[list[Row | BadRow]]:
+        stage = job.compiled.stage
+        if stage is not None:
+            yield from stage.chunks(job.source.rows, lambda: self._size, lambda rows: self._tell_sorting(rows, job))
+            return
         rows: list[Row | BadRow] = []
         for found in job.source.rows:
-            rows.append(found if isinstance(found, BadRow) else Row(found.number, found.cells))
+            rows.append(
+                found if isinstance(found, BadRow) else Row(found.number, list(found.cells), found.number, found.number)
+            )
             if len(rows) >= self._size:
                 yield rows
                 rows = []
@@ -142,49 +170,79 @@ class Run:
     def _tell(self, rows: int, jobs: Sequence[Job], job: Job) -> None:
         self._done += rows
         if self._progress is not None:
-            self._progress(self._done, sum(each.source.total for each in jobs), job.path.name)
+            self._total = sum(each.source.total for each in jobs)
+            self._progress(self._done, self._total, job.path.name)
+
+    def _tell_sorting(self, rows: int, job: Job) -> None:
+        if self._progress is not None:
+            total = job.source.total
+            told = f"{job.path.name}: sorted {rows:,} of {total:,} rows"
+            self._progress(self._done, max(self._total, total), told)
 
     def _rows(self, at: int, job: Job, rows: Sequence[Row | BadRow], report: FileReport, spill: Spill) -> None:
         good = [row for row in rows if isinstance(row, Row)]
         for number, (_, holds) in enumerate(job.compiled.checks):
             self._checked[at, number] += sum(1 for row in good if holds(row.cells))
-        self._write(Chunk(self._crm, job.compiled.records, good, self._lookup, spill, file=at), good)
+        fit = [row for row in good if row.error is None]
+        grouping = job.compiled.grouping
+        readers = job.compiled.records
+        chunk = Chunk(self._crm, readers, fit, self._lookup, spill, file=at, last=grouping is not None)
+        self._write(chunk, fit, readers, grouping)
         self._settle(at, job, good, report, spill)
         bad = [row for row in rows if isinstance(row, BadRow)]
         spill.reject([Rejected(at, b.number, b.column, b.value, b.rule, b.message, tuple(b.cells)) for b in bad])
         report.counts.add("rejected", len(bad))
 
-    def _write(self, chunk: Chunk, rows: Sequence[Row]) -> None:
+    def _write(
+        self, chunk: Chunk, rows: Sequence[Row], readers: Sequence[RecordReader], grouping: Grouping | None = None
+    ) -> None:
         """Write a chunk in one transaction; when somebody else changed a record meanwhile, do the whole chunk again.
 
         It is done again as well without the rows that were refused halfway: of a rejected row nothing is written.
         """
         attempt = 1
         while True:
-            chunk.prepare()
+            self._prepare(chunk, rows, readers, grouping)
             try:
                 with self._crm.transaction():
                     started = perf_counter()
                     chunk.write()
+                    if grouping is not None:
+                        grouping.settle(rows)
                     self._leave_out_torn(chunk)
                     seconds = perf_counter() - started
                 break
             except _Torn:
                 self._lookup.forget()
                 chunk.reset(refused=True)
-            except (ConflictError, DuplicateKey):
+            except (ConflictError, DuplicateKey, StorageConflict):
                 if attempt == _ATTEMPTS or self._dry_run:
                     raise
                 attempt += 1
                 self._lookup.forget()
                 chunk.reset()
+                if grouping is not None:
+                    grouping.anew(rows)
         self._adapt(len(rows), seconds)
+
+    def _prepare(
+        self, chunk: Chunk, rows: Sequence[Row], readers: Sequence[RecordReader], grouping: Grouping | None
+    ) -> None:
+        """Prepare a chunk, again as long as refused rows take others of their group with them."""
+        chunk.prepare()
+        while grouping is not None:
+            if not grouping.spec.keeps_missing:
+                refuse_leftovers(self._crm, readers, chunk)
+            if not grouping.settle(rows):
+                return
+            chunk.reset(refused=True)
+            chunk.prepare()
 
     def _leave_out_torn(self, chunk: Chunk) -> None:
         torn = chunk.torn()
-        if torn and not self._dry_run:
+        if torn and not self._whole:
             raise _Torn
-        for row in torn:  # a dry run takes everything back in the end; only its counts must be those of the real one
+        for row in torn:  # it is all taken back in the end; only the counts must be those of a real run
             row.status.clear()
 
     def _adapt(self, rows: int, seconds: float) -> None:
@@ -237,9 +295,10 @@ class Run:
 
     def _waited(self, chunk: Sequence[Waiting], job: Job, report: FileReport, spill: Spill, *, last: bool) -> None:
         at, number = chunk[0].file, chunk[0].record
-        rows = [Row(one.row, one.cells) for one in chunk]
+        rows = [Row(one.row, list(one.cells), one.row, one.row) for one in chunk]
         readers = job.compiled.records
-        self._write(Chunk(self._crm, readers, rows, self._lookup, spill, file=at, only=number, last=last), rows)
+        chunked = Chunk(self._crm, readers, rows, self._lookup, spill, file=at, only=number, last=last)
+        self._write(chunked, rows, readers)
         again: list[Waiting] = []
         rejected: list[Rejected] = []
         of_type = report.of_type(readers[number].kind.name)
@@ -297,6 +356,7 @@ class Run:
             notes.append(f"columns that the mapping does not use: {listed(unused)}")
         notes += [f"the column {there!r} is taken for {named!r}" for named, there in job.compiled.taken.items()]
         notes += _corrections(job)
+        notes += job.compiled.told()
         for number, (check, _) in enumerate(job.compiled.checks):
             count = self._checked[at, number]
             if count:

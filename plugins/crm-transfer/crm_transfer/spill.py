@@ -108,6 +108,12 @@ class Spill:
         first = dict(stored.fetchall())
         return {row: first[key] for row, key in keys if first[key] != row}
 
+    def forget(self, scope: str, keys: Sequence[tuple[int, str]]) -> None:
+        """Forget (row, key) pairs of a scope: those rows made nothing."""
+        self._db.executemany(
+            "DELETE FROM seen WHERE scope = ? AND key = ? AND row = ?", [(scope, key, row) for row, key in keys]
+        )
+
     def wait(self, waiting: Sequence[Waiting]) -> None:
         """Put records off to the next round."""
         self._db.executemany(
