@@ -24,7 +24,6 @@ from crm_core.ledger.facade import Ledger
 from crm_core.ledger.history import History
 from crm_core.ledger.session import Session
 from crm_core.ledger.tables import LEDGER_TABLES
-from crm_core.ledger.undo import Undo
 from crm_core.ledger.work import Operation, Transaction, UnitOfWork
 from crm_core.records import TOPICS, Record
 from crm_core.services.customers import ContactPointService, CustomerService, RelationService
@@ -41,6 +40,7 @@ from crm_core.values import Clock, SystemClock
 if TYPE_CHECKING:
     from sqlalchemy import CompoundSelect, Select
 
+    from crm_core.ledger.undo import Undo
     from crm_core.query.tables import Tables
     from crm_core.services.metrics import MetricService
     from crm_core.services.segments import SegmentService
@@ -360,9 +360,13 @@ class CRM:
         )
         self._assemble_services()
         delivery = Delivery(self.storage, self.registry, self.host, work, self.session.history, SystemClock(), self)
+        self.ledger = Ledger(work, self.session.history, self._undo, delivery)
+
+    def _undo(self) -> Undo:
+        from crm_core.ledger.undo import Undo  # what few commands need
+
         normalise = {name: service._normalised for name, service in self._services.items()}
-        undo = Undo(self.storage, self.registry, work, self.session.history, normalise)
-        self.ledger = Ledger(work, self.session.history, undo, delivery)
+        return Undo(self.storage, self.registry, self._work, self.session.history, normalise)
 
     def _assemble_services(self) -> None:
         session, types = self.session, self.registry.types
@@ -399,16 +403,21 @@ def upgrade_workspace(url_or_dir: str | Path, *, dry_run: bool = False) -> Upgra
 
     A storage that is not embedded refuses to be opened by `CRM.open` until this was done.
     """
-    given = str(url_or_dir)
-    settings = load_settings(given) if Path(given).is_dir() else settings_for_url(given)
-    host = Host.open(settings)
-    storage = _open_storage(_scheme(host, settings.storage_url), settings)
+    settings, host, storage = opened_storage(url_or_dir)
     try:
         wanted = registry_of(settings, host).manifest(LEDGER_TABLES)
         migrations = [found.item for found in host.collect("register_data_migrations")]
         return upgrade(storage, wanted, migrations, dry_run=dry_run)
     finally:
         storage.close()
+
+
+def opened_storage(url_or_dir: str | Path) -> tuple[Settings, Host, Storage]:
+    """Open the storage of a workspace without a CRM on it, whatever state it is in; the caller closes it."""
+    given = str(url_or_dir)
+    settings = load_settings(given) if Path(given).is_dir() else settings_for_url(given)
+    host = Host.open(settings)
+    return settings, host, _open_storage(_scheme(host, settings.storage_url), settings)
 
 
 def _upgrade_needed(missing: UpgradeReport) -> UpgradeNeeded:
@@ -452,4 +461,4 @@ def _open_storage(scheme: StorageScheme | None, settings: Settings) -> Storage:
     return scheme.open(settings.storage_url, options)
 
 
-__all__ = ["CRM", "upgrade_workspace"]
+__all__ = ["CRM", "opened_storage", "upgrade_workspace"]

@@ -32,7 +32,7 @@ KERNEL: Final = {
     "segments": ("crm_core.cli.segments:segments", "Groups of customers, such as ABC."),
     "ledger": ("crm_core.cli.ledger:ledger", "What was done: log, show, undo."),
     "plugins": ("crm_core.cli.plugins:plugins", "What is installed, whether it works, and what it costs."),
-    "storage": ("crm_core.cli.storage:storage", "The database: status and upgrade."),
+    "storage": ("crm_core.cli.storage:storage", "The database: status, upgrade, backup, restore, verify."),
     "doctor": ("crm_core.cli.doctor:doctor", "Check the workspace from top to bottom."),
 }
 """The kernel's commands in the order of the help: name -> (place of the code, help)."""

@@ -20,7 +20,7 @@ from crm_core.host import Host, Subscriber
 from crm_core.ledger.history import History, OperationEntry, RowChange, TransactionEntry
 from crm_core.ledger.process import may_be_alive, this_process
 from crm_core.ledger.reading import decode_rows
-from crm_core.ledger.tables import CURSORS, PARKED
+from crm_core.ledger.tables import CURSORS, FORGOTTEN, PARKED
 from crm_core.ledger.work import UnitOfWork
 from crm_core.query.ast import And, Compare
 from crm_core.records import Record, RecordType, Registry
@@ -125,12 +125,13 @@ class Delivery:
 
     def start_new(self) -> None:
         """Give every new subscriber a cursor at the head: what happened before its time is not delivered."""
-        known = {(cursor.plugin, cursor.hook) for cursor in self.cursors()}
+        known = {(cursor.plugin, cursor.hook): cursor for cursor in self.cursors()}
         listening = {(p.name, hook) for p in self._host.plugins() if p.status == "active" for hook in p.hooks}
-        fresh = sorted((plugin, hook) for plugin, hook in listening - known if hook in HOOK_TYPES)
+        ids = {key: cursor.id for key, cursor in known.items() if cursor.position == FORGOTTEN}
+        fresh = sorted(key for key in listening - (known.keys() - ids.keys()) if key[1] in HOOK_TYPES)
         if fresh:
             head = self._history.head()
-            self._save([Cursor(new_id(), plugin, hook, head) for plugin, hook in fresh])
+            self._save([Cursor(ids.get(key) or new_id(), *key, head) for key in fresh])
 
     def run(self, seconds: float = 5.0) -> DeliveryReport:
         """Deliver what is due, for at most about `seconds`.

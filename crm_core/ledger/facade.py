@@ -2,25 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
+from functools import cached_property
+from typing import TYPE_CHECKING
 
 from crm_core.errors import AmbiguousReference, InvalidValue, NotFound
 from crm_core.ledger.delivery import Delivery, DeliveryReport
 from crm_core.ledger.history import History, OperationEntry, RowChange
-from crm_core.ledger.undo import Undo, UndoReport
 from crm_core.ledger.work import Operation, UnitOfWork
 from crm_core.values import format_id, parse_id
+
+if TYPE_CHECKING:
+    from crm_core.ledger.undo import Undo, UndoReport
 
 
 class Ledger:
     """What happened, in order, and how to take it back."""
 
-    def __init__(self, work: UnitOfWork, history: History, undo: Undo, delivery: Delivery) -> None:
+    def __init__(self, work: UnitOfWork, history: History, undo: Callable[[], Undo], delivery: Delivery) -> None:
         self._work = work
-        self._undo = undo
+        self._make_undo = undo
         self.history = history
         self.delivery = delivery
+
+    @cached_property
+    def _undo(self) -> Undo:
+        return self._make_undo()
 
     def operations(self, *, limit: int = 50, before: int | None = None) -> list[OperationEntry]:
         """Return operations, newest first; `before` is the id of the last one of the page before."""

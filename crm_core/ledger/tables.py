@@ -87,3 +87,6 @@ PARKED: Final = Table(
 )
 
 LEDGER_TABLES: Final = (HEAD, OPERATIONS, TRANSACTIONS, IMAGES, CURSORS, PARKED)
+
+FORGOTTEN: Final = -1
+"""The position of a cursor whose plugin was purged: should it come back, it begins at the head."""

@@ -137,12 +137,34 @@ class Interaction(Record):
     duration: int | None = integer("Duration in seconds", default=None)
 
 
-@record("deal", label="Deal", indexes=[("pipeline", "status"), ("status", "closed_at")])
+# Of a million deals the last index covers what was won in a quarter and for how much (13 ms instead of 85); the one by
+# customer tells who ever won one. The order of the columns keeps each index for its own questions.
+@record(
+    "deal",
+    label="Deal",
+    indexes=[
+        ("pipeline", "status"),
+        ("customer_id", "status", "closed_at"),
+        (
+            "status",
+            "closed_at",
+            "closed_at_is_date",
+            "opened_at",
+            "opened_at_is_date",
+            "amount",
+            "amount_currency",
+            "pipeline",
+            "stage",
+            "customer_id",
+            "owner_id",
+        ),
+    ],
+)
 class Deal(Record):
     """A chance to sell. What is unknown is None, never 0 or today; `status` follows from the stage's kind."""
 
     title: str = text("Title", key=True)
-    customer_id: int | None = reference("customer", "Customer", default=None)
+    customer_id: int | None = reference("customer", "Customer", default=None, indexed=False)
     pipeline: str | None = text("Pipeline", default=None, max_length=50)
     stage: str | None = text("Stage", default=None, max_length=50)
     status: str = text("Status", default="open", choices=("open", "won", "lost"), derived=True)
@@ -159,11 +181,17 @@ class Deal(Record):
     next_step_on: date | None = day("Next step on", default=None)
 
 
-@record("stage_change", label="Stage change", append_only=True, indexes=[("at",)])
+# The moves of a deal in their order: what came before and after a move is one step along the index.
+@record(
+    "stage_change",
+    label="Stage change",
+    append_only=True,
+    indexes=[("at",), ("deal_id", "at", "id", "pipeline", "to_stage")],
+)
 class StageChange(Record):
     """A deal's passage from one stage to another, written from real moves and mapped dates only."""
 
-    deal_id: int = reference("deal", "Deal", part_of=True)
+    deal_id: int = reference("deal", "Deal", part_of=True, indexed=False)
     pipeline: str = text("Pipeline", max_length=50)
     from_stage: str | None = text("From", default=None, max_length=50)
     to_stage: str = text("To", max_length=50)
@@ -193,11 +221,26 @@ class Participant(Record):
     role: str = text("Role", max_length=100)
 
 
-# The first index covers what revenue by customer reads: 200,000 sales group in 149 ms instead of 409.
+# The first index covers what revenue by customer reads: 200,000 sales group in 149 ms instead of 409. The second one
+# covers a period's revenue and margin, by owner too: of a million sales, a quarter's in 17 ms instead of 105. It is the
+# wider one, and names the customer last, so that SQLite takes the first for whatever goes customer by customer.
 @record(
     "sale",
     label="Sale",
-    indexes=[("customer_id", "sold_at", "kind", "voided_at", "amount", "amount_currency"), ("sold_at",)],
+    indexes=[
+        ("customer_id", "sold_at", "kind", "voided_at", "amount", "amount_currency"),
+        (
+            "sold_at",
+            "kind",
+            "voided_at",
+            "amount",
+            "amount_currency",
+            "margin",
+            "margin_currency",
+            "owner_id",
+            "customer_id",
+        ),
+    ],
 )
 class Sale(Record):
     """Revenue: a sale, or a refund whose positive amount is taken off. An unknown amount is None and counted apart."""

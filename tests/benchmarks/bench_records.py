@@ -29,7 +29,7 @@ def run(full: bool) -> list[Row]:
 
 def _raw_connection(path: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(path, isolation_level=None)
-    for setting in ("foreign_keys=ON", "synchronous=FULL", "cache_size=-32000", "mmap_size=1073741824"):
+    for setting in ("foreign_keys=ON", "synchronous=FULL", "mmap_size=1073741824"):
         connection.execute(f"PRAGMA {setting}")
     return connection
 

@@ -34,22 +34,29 @@ _LONGEST_AMOUNT: Final = 60
 _DIGITS: Final = 18
 """So many digits fit 64 bits whatever they are."""
 _CACHED: Final = 20_000
-_NEUTRALISED: Final = tuple("=+-@\t\r＝＋－＠")
-"""What a spreadsheet takes for the start of a formula, fullwidth forms included."""
+_NEUTRALISED: Final = tuple("=+-@\t\r\n＝＋－＠")
+"""What a spreadsheet takes for the start of a formula, fullwidth forms and white space that it drops included."""
 _PHONES: Final = frozenset({"phone", "whatsapp", "viber"})
 
 Number = Callable[[str], Decimal]
 When = dt.datetime | dt.date
 
 
-def is_formula(text: str) -> bool:
-    """Say whether a spreadsheet would run this text as a formula."""
-    return text.startswith(_NEUTRALISED)
+def guarded(text: str) -> str:
+    """Put an apostrophe before a text that a spreadsheet would run as a formula.
+
+    A text that begins with apostrophes before such a one gets one more, so that taking one away gives the text back.
+    """
+    return f"'{text}" if text.lstrip("'").startswith(_NEUTRALISED) else text
 
 
 def without_guard(text: str) -> str:
-    """Take away the apostrophe that an export put before a formula."""
-    return text[1:] if text[:1] == "'" and text[1:].startswith(_NEUTRALISED) else text
+    """Take away the apostrophe that an export put before a formula.
+
+    >>> [without_guard(guarded(text)) for text in ("=1+1", "'=1+1", "'tis", "+98 912 345 67 89")]
+    ['=1+1', "'=1+1", "'tis", '+98 912 345 67 89']
+    """
+    return text[1:] if text.startswith("'") and text.lstrip("'").startswith(_NEUTRALISED) else text
 
 
 def key_text(text: str) -> str:

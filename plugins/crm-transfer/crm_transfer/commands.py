@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import attrs
 import click
 
 from crm_core.console import clean, emit, examples, note, progress, say, session, table, workspace
@@ -16,6 +17,7 @@ from crm_core.values import format_id
 if TYPE_CHECKING:
     from crm_core import CRM
     from crm_core.console import Progress as Bar
+    from crm_transfer.mapping import RowMapping
     from crm_transfer.report import Counts, ImportReport
     from crm_transfer.run import Progress
 
@@ -29,6 +31,8 @@ _RECENT = 20
     epilog=examples(
         "crm import --suggest customers customers.csv > customers.toml",
         "crm import customers customers.csv --map customers.toml --dry-run",
+        "crm import customers people.vcf",
+        "crm import customers book.xlsx --sheet Clients --map customers.toml",
         "crm import --plan examples/sales_team/maven.toml --data data/maven_crm",
         "crm import --resume 5XK3Q",
     ),
@@ -36,10 +40,14 @@ _RECENT = 20
 @click.argument("type_name", metavar="[TYPE", required=False)
 @click.argument("file", metavar="FILE]", required=False, type=click.Path(path_type=Path))
 @click.option("--map", "mapping", metavar="TOML", type=click.Path(path_type=Path), help="What the columns mean.")
+@click.option("--format", "format_", metavar="NAME", help="What the file is, where its content does not show it.")
+@click.option("--sheet", metavar="NAME", help="The sheet of a spreadsheet; else the first one.")
 @click.option("--plan", metavar="TOML", type=click.Path(path_type=Path), help="Several files with their mappings.")
 @click.option("--data", metavar="DIR", type=click.Path(path_type=Path), help="Where the files of the plan are.")
 @click.option("--suggest", is_flag=True, help="Print a mapping made from the file's own content.")
-@click.option("--encoding", metavar="NAME", help="With --suggest: of a file that is not UTF-8, such as windows-1252.")
+@click.option(
+    "--encoding", metavar="NAME", help="Of a file that is not UTF-8, such as windows-1252, when there is no --map."
+)
 @click.option("--resume", metavar="OPERATION", help="Finish an import that was cut off.")
 @click.option("--dry-run", is_flag=True, help="Check and count everything, write nothing.")
 @click.option("--rejects", metavar="DIR", type=click.Path(path_type=Path), help="Where files of rejected rows go.")
@@ -47,6 +55,8 @@ def import_(
     type_name: str | None,
     file: Path | None,
     mapping: Path | None,
+    format_: str | None,
+    sheet: str | None,
     plan: Path | None,
     data: Path | None,
     suggest: bool,
@@ -57,31 +67,32 @@ def import_(
 ) -> int | None:
     """Bring records in from a file, or several by a plan.
 
+    Contacts (vCards, what Google and Outlook export) and other formats that know their columns need no --map.
+
     An import is one operation: importing the same file again changes nothing, `crm ledger undo` takes it back.
     Rows that cannot be taken go to a file beside theirs, with the reason: correct them there and import that file with
     the same mapping. The exit code is 3 when there are any.
     """
-    ways = [bool(mapping), bool(plan), suggest, bool(resume)]
-    if sum(ways) != 1:
-        raise UsageError(
-            "say how the columns are to be read: --map, --plan, --suggest or --resume, one of them",
-            hint=f"crm import --suggest {type_name or 'customers'} {file or 'FILE'} prints a mapping to start from",
-        )
-    if (mapping or suggest) and (not type_name or file is None):
+    if sum([bool(mapping), bool(plan), suggest, bool(resume)]) > 1:
+        raise UsageError("say how the columns are to be read: --map, --plan, --suggest or --resume, one of them")
+    if not (plan or resume) and (not type_name or file is None):
         raise UsageError(
             "name the record type and the file", hint="crm import customers customers.csv --map customers.toml"
         )
-    if (plan or resume) and type_name:
-        raise UsageError(f"{type_name!r} has no place here: a plan names its files, and --resume the operation")
-    if encoding and not suggest:
+    if (plan or resume) and (type_name or format_ or sheet or encoding):
+        given = next(each for each in (type_name, format_ and "--format", sheet and "--sheet", "--encoding") if each)
+        raise UsageError(f"{given!r} has no place here: a plan names its files, and --resume the operation")
+    if encoding and mapping:
         raise UsageError(
-            "--encoding is for --suggest", hint='in a mapping it stands under [file]: encoding = "windows-1252"'
+            "--encoding is for a file without --map",
+            hint='in a mapping it stands under [file]: encoding = "windows-1252"',
         )
+    form = Form(format_ or "", {k: v for k, v in (("sheet", sheet), ("encoding", encoding)) if v})
     if suggest and type_name and file:
-        _suggest(type_name, file, encoding)
+        _suggest(type_name, file, form)
         return None
     with workspace() as crm:
-        report = _run(crm, type_name, file, mapping, plan, data, resume, dry_run=dry_run, rejects=rejects)
+        report = _run(crm, type_name, file, mapping, form, plan, data, resume, dry_run=dry_run, rejects=rejects)
         emit(report.to_json(), lambda: _show(report))
     return _REJECTED if report.counts.rejected else None
 
@@ -89,45 +100,94 @@ def import_(
 @click.command(
     epilog=examples(
         "crm export customers -o customers.csv",
-        "crm export deals --where 'status = \"won\"' --columns title,amount,closed_at",
-        "crm export customers --format jsonl -o customers.jsonl",
+        "crm export deals --where 'status = \"won\"' --columns title,amount,closed_at --sort -amount -o won.xlsx",
+        "crm export customers --segment abc=A -o best.vcf",
     )
 )
 @click.argument("type_name", metavar="TYPE")
-@click.option("--format", "format_", metavar="FORMAT", help="csv or jsonl; else by the file's name, else csv.")
+@click.option("--format", "format_", metavar="NAME", help="csv, jsonl, xlsx ...; else by the file's name, else csv.")
 @click.option("--where", metavar="FILTER", help="Only those that match.")
+@click.option("--segment", "segments", metavar="NAME=LABEL", multiple=True, help="Only customers of that group: abc=A.")
 @click.option("--columns", metavar="FIELDS", default="", help="Fields parted by commas; without it all.")
+@click.option("--sort", metavar="FIELDS", default="", help="The order: -amount,name.")
 @click.option("-o", "--output", metavar="FILE", type=click.Path(path_type=Path), help="Else standard output.")
-def export(type_name: str, format_: str | None, where: str | None, columns: str, output: Path | None) -> None:
+@click.option("--force", is_flag=True, help="Replace the file if it is there.")
+def export(
+    type_name: str,
+    format_: str | None,
+    where: str | None,
+    segments: tuple[str, ...],
+    columns: str,
+    sort: str,
+    output: Path | None,
+    force: bool,
+) -> None:
     """Write records to a file or to standard output, page by page.
 
-    A text that a spreadsheet would run as a formula gets an apostrophe in front; importing takes it away again.
+    A file is written whole or not at all, and one that is there is replaced only with --force. A text that a
+    spreadsheet would run as a formula gets an apostrophe in front; importing takes it away again.
     """
     from crm_transfer.exporting import export_records, exporter_for
 
-    with workspace() as crm:
+    with workspace() as crm, progress(None, "exporting") as bar:
         count = export_records(
             crm,
             type_name,
             exporter=exporter_for(crm, format_, output),
             path=output,
             where=where,
+            segments=segments,
             columns=[name.strip() for name in columns.split(",") if name.strip()],
+            sort=sort,
+            force=force,
+            progress=lambda done, total: _advance(bar, done, total),
         )
-        if output is not None:
-            emit(
-                {"type": type_name, "file": str(output), "written": count},
-                lambda: say(f"{count:,} {type_name} written to {output}"),
-            )
+    if output is not None:
+        emit(
+            {"type": type_name, "file": str(output), "written": count},
+            lambda: say(f"{count:,} {type_name} written to {output}"),
+        )
 
 
-def _suggest(type_name: str, file: Path, encoding: str | None) -> None:
+@attrs.frozen
+class Form:
+    """What the command line says of a file: its format, and options that a mapping would have under `[file]`."""
+
+    format: str
+    options: Mapping[str, str]
+
+
+def _suggest(type_name: str, file: Path, form: Form) -> None:
     from crm_transfer.suggest import suggest_mapping
 
+    encoding, sheet = form.options.get("encoding"), form.options.get("sheet")
     with workspace() as crm:
-        text = suggest_mapping(crm, type_name, file, encoding=encoding)
+        text = suggest_mapping(crm, type_name, file, encoding=encoding, sheet=sheet, format_=form.format)
         emit({"mapping": text}, lambda: say(text.rstrip()))
     note("Read it, correct it, then: crm import TYPE FILE --map THIS.toml --dry-run")
+
+
+def _mapping(crm: CRM, type_name: str, file: Path, mapping: Path | None, form: Form) -> RowMapping:
+    """Return the mapping of a file: the one that is named, or the one that its format brings."""
+    from crm_transfer.mapping import load_mapping
+    from crm_transfer.opening import built_in_mapping, with_form
+
+    if mapping is not None:
+        read = with_form(load_mapping(mapping), form.format, form.options)
+    else:
+        found = built_in_mapping(crm, file, wanted=form.format, options=form.options)
+        if found is None:
+            raise UsageError(
+                "say how the columns are to be read: --map, --plan, --suggest or --resume, one of them",
+                hint=f"crm import --suggest {type_name} {file} prints a mapping to start from",
+            )
+        read = found
+    wanted = crm.registry.named(type_name).name
+    if wanted not in {crm.registry.named(each.type).name for each in read.records}:
+        raise UsageError(
+            f"{mapping or read.name} makes no {type_name}", hint="name a type that one of its [[record]] has"
+        )
+    return read
 
 
 def _run(
@@ -135,6 +195,7 @@ def _run(
     type_name: str | None,
     file: Path | None,
     mapping: Path | None,
+    form: Form,
     plan: Path | None,
     data: Path | None,
     resume: str | None,
@@ -144,7 +205,6 @@ def _run(
 ) -> ImportReport:
     from crm_transfer.errors import FileFault
     from crm_transfer.importing import import_file, import_plan, resume_import
-    from crm_transfer.mapping import load_mapping
     from crm_transfer.plan import load_plan
 
     going_on = crm.ledger.resolve(resume) if resume else None
@@ -158,12 +218,9 @@ def _run(
                 return resume_import(crm, going_on, progress=told, rejects=rejects)
             if plan:
                 return import_plan(crm, load_plan(plan), data=data, dry_run=dry_run, progress=told, rejects=rejects)
-            if type_name is None or file is None or mapping is None:
-                raise UsageError("name the record type, the file and the mapping")
-            read = load_mapping(mapping)
-            wanted = crm.registry.named(type_name).name
-            if wanted not in {crm.registry.named(each.type).name for each in read.records}:
-                raise UsageError(f"{mapping} makes no {type_name}", hint="name a type that one of its [[record]] has")
+            if type_name is None or file is None:
+                raise UsageError("name the record type and the file")
+            read = _mapping(crm, type_name, file, mapping, form)
             return import_file(crm, file, read, dry_run=dry_run, progress=told, rejects=rejects)
         except (Exception, KeyboardInterrupt) as error:
             refused = going_on is not None and isinstance(error, (FileFault, UsageError))
@@ -175,10 +232,15 @@ def _run(
 
 def _telling(bar: Bar) -> Progress:
     def told(done: int, total: int, name: str) -> None:
-        bar.total, bar.label = total, name
-        bar.advance(done - bar.done)
+        bar.label = name
+        _advance(bar, done, total)
 
     return told
+
+
+def _advance(bar: Bar, done: int, total: int) -> None:
+    bar.total = total
+    bar.advance(done - bar.done)
 
 
 def _say_how_to_go_on(crm: CRM, begun: Collection[int]) -> None:

@@ -12,6 +12,7 @@ from crm_core.errors import UsageError
 from crm_core.values import format_id
 from crm_transfer.errors import FileFault, MappingError
 from crm_transfer.mapping import RowMapping, parse_mapping
+from crm_transfer.opening import with_form
 from crm_transfer.plan import Plan, load_plan, look_at_records
 from crm_transfer.report import ImportReport
 from crm_transfer.run import Job, Progress, Run, open_job
@@ -52,6 +53,8 @@ def import_file(
             "sha256": job.source.digest,
             "mapping": mapping.text,
             "system": mapping.records[0].system,
+            "format": mapping.form.format,
+            "options": dict(mapping.form.options),
         }
         return run.files([job], label=f"import {path.name}", detail=detail, resume=resume)
 
@@ -116,6 +119,7 @@ def resume_import(
     if "file" not in detail:
         raise UsageError("the operation does not say which file it imported")
     mapping = parse_mapping(detail["mapping"], system=detail["system"])
+    mapping = with_form(mapping, detail.get("format", ""), detail.get("options", {}))
     return import_file(crm, Path(detail["file"]), mapping, progress=progress, rejects=rejects, resume=operation)
 
 

@@ -20,6 +20,8 @@ _FILE_KEYS: Final = frozenset(
         "encoding",
         "delimiter",
         "columns",
+        "sheet",
+        "header",
         "decimal",
         "thousands",
         "dates",
@@ -205,7 +207,11 @@ def _file_form(file: Table) -> FileForm:
     decimal, thousands = file.text("decimal"), file.text("thousands")
     if decimal and decimal == thousands:
         raise file.wrong("thousands", f"is the same as decimal: {decimal!r}")
-    options = {key: file.data[key] for key in ("encoding", "delimiter", "columns") if key in file.data}
+    options = {
+        key: file.data[key] for key in ("encoding", "delimiter", "columns", "sheet", "header") if key in file.data
+    }
+    if not isinstance(options.get("header", 1), int) or options.get("header", 1) < 1:
+        raise file.wrong("header", f"must be the number of a row, found {options['header']!r}", "header = 4")
     if "columns" in options:
         options["columns"] = file.texts("columns")
     return FileForm(

@@ -17,11 +17,12 @@ from crm_core.errors import ConflictError, DuplicateKey, UsageError
 from crm_core.extend import BadRow, Importer, Source
 from crm_transfer.chunk import RANK, Chunk
 from crm_transfer.compiled import Compiled, Context, RecordReader, compile_mapping
-from crm_transfer.errors import BadCell, FileFault, MappingError
-from crm_transfer.form import regular_file
+from crm_transfer.errors import BadCell, FileFault
+from crm_transfer.formats.typed import forms_of
 from crm_transfer.leftover import refuse_leftovers
 from crm_transfer.lookup import Lookup
 from crm_transfer.mapping import RowMapping
+from crm_transfer.opening import importer_for, open_source
 from crm_transfer.report import ERROR_COLUMNS, SHOWN, FileReport, ImportReport, RowError, listed, shown
 from crm_transfer.rows import Row
 from crm_transfer.spill import Rejected, Spill, Waiting
@@ -60,7 +61,7 @@ def open_job(crm: CRM, path: Path, mapping: RowMapping) -> Job:
         MappingError: the mapping does not fit the file or this CRM.
     """
     importer = importer_for(crm, path, mapping.form.format)
-    source = importer.open(path, mapping.form.options)
+    source = open_source(importer, path, {**mapping.form.options, "forms": forms_of(mapping)})
     context = Context(
         registry=crm.registry,
         zone=crm.zone,
@@ -70,25 +71,6 @@ def open_job(crm: CRM, path: Path, mapping: RowMapping) -> Job:
     )
     compiled = compile_mapping(mapping, source.columns, context, path.name)
     return Job(path=path, mapping=mapping, importer=importer, source=source, compiled=compiled)
-
-
-def importer_for(crm: CRM, path: Path, wanted: str = "") -> Importer:
-    """Return the importer of a format, or of the ending of a file's name.
-
-    Raises:
-        MappingError: no installed plugin reads such files.
-    """
-    known: dict[str, Importer] = {found.item.name: found.item for found in crm.host.collect("register_importers")}
-    regular_file(path)
-    chosen = (
-        known.get(wanted) if wanted else next((i for i in known.values() if path.suffix.lower() in i.suffixes), None)
-    )
-    if chosen is None:
-        what = f"format {wanted!r}" if wanted else f"file {path.name}"
-        raise MappingError(
-            f"no installed plugin reads the {what}", hint=f"say [file] format = one of: {', '.join(known)}"
-        )
-    return chosen
 
 
 class Run:
@@ -369,8 +351,9 @@ class Run:
         notes = [", ".join(f"{topic}: {found}" for topic, found in job.source.guesses.items())]
         if not job.source.total:
             notes.append("the file has zero rows: only a header line")
-        if job.compiled.unused:
-            notes.append(f"columns that the mapping does not use: {listed(job.compiled.unused)}")
+        unused = [name for name in job.compiled.unused if name not in job.source.own]
+        if unused:
+            notes.append(f"columns that the mapping does not use: {listed(unused)}")
         notes += [f"the column {there!r} is taken for {named!r}" for named, there in job.compiled.taken.items()]
         notes += _corrections(job)
         notes += job.compiled.told()

@@ -21,7 +21,7 @@ from crm_core.records import RecordType
 from crm_core.records.registry import Field
 from crm_core.values import ascii_digits, exponent, text_key
 from crm_transfer.cells import without_guard
-from crm_transfer.run import importer_for
+from crm_transfer.opening import importer_for, open_source
 
 _SAMPLE: Final = 5_000
 _NEARLY: Final = Fraction(9, 10)
@@ -90,16 +90,24 @@ class Seen:
         return len(set(self.values)) if self.is_short else 0
 
 
-def suggest_mapping(crm: CRM, type_name: str, path: Path, *, encoding: str | None = None) -> str:
+def suggest_mapping(
+    crm: CRM, type_name: str, path: Path, *, encoding: str | None = None, sheet: str | None = None, format_: str = ""
+) -> str:
     """Return the TOML of a mapping for a file: records of `type_name`, one a row; `encoding` where it is not found.
+
+    A format that knows what its columns mean says so itself; `format_` names it where the file does not show it, and
+    `sheet` the sheet of a spreadsheet.
 
     Raises:
         FileFault: the file as a whole cannot be imported.
         UsageError: there is no such record type.
     """
     kind = crm.registry.named(type_name)
-    importer = importer_for(crm, path)
-    source = importer.open(path, {"encoding": encoding} if encoding else {})
+    importer = importer_for(crm, path, format_)
+    given = {"encoding": encoding, "sheet": sheet}
+    source = open_source(importer, path, {name: value for name, value in given.items() if value})
+    if importer.mapping is not None:
+        return importer.mapping(source.columns)
     rows = [row.cells for row in islice((r for r in source.rows if isinstance(r, SourceRow)), _SAMPLE)]
     columns = [look_at(name, [row[at] for row in rows]) for at, name in enumerate(source.columns)]
     lines = [
@@ -108,7 +116,7 @@ def suggest_mapping(crm: CRM, type_name: str, path: Path, *, encoding: str | Non
         "[file]",
         f'format = "{importer.name}"',
     ]
-    for option in ("encoding", "delimiter"):
+    for option in ("encoding", "delimiter", "sheet"):
         if option in source.options:
             shown = str(source.options[option]).replace("\t", "tab")
             lines.append(f"{option} = {_quoted(shown)}  # {source.guesses.get(option, 'declared')}")
