@@ -526,3 +526,34 @@ def test_of_a_row_refused_halfway_nothing_is_written(tmp_path: Path) -> None:
         assert (3, "paid", "-5", "not_negative") == (error.row, error.column, error.value, error.rule)
         assert {"Ada", "Cy"} == {customer.name for customer in crm.customers.iterate()}
         assert 2 == crm.sales.count()
+
+
+OWNED = """
+[file]
+system = "t"
+[[record]]
+type = "customer"
+key = "no"
+[record.fields]
+owner_id = { column = "owner", ref = "user", by = "name", map = { "Boss" = "Sara Kazemi" } }
+kind = { column = "kind", map = { P = "person", Org = "organisation" }, unmapped = "reject" }
+"""
+
+
+def test_names_that_match_nobody_get_the_nearest_with_their_ids(crm: CRM, tmp_path: Path) -> None:
+    from crm_core import User
+    from crm_core.values import format_id
+
+    sara = crm.users.add(User(name="Sara Kazemi"))
+    twins = [crm.users.add(User(name="Twin"), external=("hr", f"{n}")) for n in range(2)]
+    rows = [["1", "Sara Kasemi", "P"], ["2", "kazemi sara", "P"], ["3", "Twin", "P"], ["4", "Zebedee", "P"]]
+    path = write(tmp_path / "o.csv", [*rows, ["5", "Boss", "Orgg"], ["6", "Boss", "Org"]], ["no", "owner", "kind"])
+    report = bring(crm, path, OWNED)
+    assert (1, 0, 0, 5) == counts(report)
+    told = [error.message for error in report.errors]
+    meant = f"is the name of no user; did you mean 'Sara Kazemi' ({format_id(sara.id)})?"
+    assert [meant, meant] == told[:2]
+    assert f"is the name of several users: {format_id(twins[0].id)} (hr:0), {format_id(twins[1].id)} (hr:1)" in told[2]
+    assert "is the name of no user; correct it, or add that user first" == told[3]
+    assert "is not in the value map (P, Org); did you mean 'Org'?" == told[4]
+    assert sara.id == next(crm.customers.iterate()).owner_id
