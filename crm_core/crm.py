@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from datetime import date
@@ -18,6 +18,7 @@ from crm_core.errors import NotFound, UnknownStorage, UpgradeNeeded, UsageError
 from crm_core.events import ExchangeRateWanted, OriginKind
 from crm_core.extend import DataMigration, Storage, StorageScheme
 from crm_core.host import Host
+from crm_core.ledger.chain import Chain
 from crm_core.ledger.delivery import Delivery
 from crm_core.ledger.evolution import UpgradeReport, describe, merged_manifest, prepare, upgrade
 from crm_core.ledger.facade import Ledger
@@ -44,11 +45,13 @@ if TYPE_CHECKING:
     from crm_core.ledger.undo import Undo
     from crm_core.query.tables import Tables
     from crm_core.services.metrics import MetricService
+    from crm_core.services.privacy import PrivacyService
     from crm_core.services.segments import SegmentService
 
     Statement = Select[Any] | CompoundSelect[Any]
 
 R = TypeVar("R", bound=Record)
+T = TypeVar("T")
 _MEMORY: Final = "memory:"
 
 
@@ -70,7 +73,8 @@ class CRM:
         self._user = user if user is not None else settings.user
         self._known_user: int | None = None
         self._in_snapshot: ContextVar[bool] = ContextVar("in_snapshot", default=False)
-        self._work = UnitOfWork(storage, clock, lambda: self.user_id, self._deliver)
+        self._chain = Chain(settings)
+        self._work = UnitOfWork(storage, self._chain, clock, lambda: self.user_id, self._deliver)
         self._assemble()
 
     @classmethod
@@ -128,6 +132,13 @@ class CRM:
     def transaction(self) -> AbstractContextManager[Transaction]:
         """One atomic chunk: what is written inside is stored together or not at all."""
         return self.session.work.transaction()
+
+    def retried(self, action: Callable[[], T]) -> T:
+        """Do what writes in one transaction, again when that had to give way to another one (`StorageConflict`).
+
+        A lone write of a service does so by itself; a `transaction()` of several is repeated by who can repeat it.
+        """
+        return self.session.work.retried(action)
 
     def operation(
         self,
@@ -249,6 +260,13 @@ class CRM:
 
         return MetricService(self)
 
+    @property
+    def privacy(self) -> PrivacyService:
+        """What is known of a person, to be handed over or erased: `crm.privacy.export(customer.id)`."""
+        from crm_core.services.privacy import PrivacyService
+
+        return PrivacyService(self.session)
+
     @cached_property
     def segments(self) -> SegmentService:
         """The groups: `crm.segments.run("abc")`."""
@@ -361,7 +379,9 @@ class CRM:
         )
         self._assemble_services()
         delivery = Delivery(self.storage, self.registry, self.host, work, self.session.history, SystemClock(), self)
-        self.ledger = Ledger(work, self.session.history, self._undo, delivery, self._provenance)
+        self.ledger = Ledger(
+            work, self.session.history, self._undo, delivery, self.storage, self._chain, self._provenance
+        )
 
     def _undo(self) -> Undo:
         from crm_core.ledger.undo import Undo  # what few commands need

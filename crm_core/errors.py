@@ -85,6 +85,10 @@ class UndoRefused(CrmError):
     """Nothing of an operation can be taken back; the message says why."""
 
 
+class TamperedLedger(CrmError):
+    """The hash chain over the ledger does not hold: something in it was changed after it was written."""
+
+
 class PluginError(CrmError):
     """A plugin cannot be loaded, breaks the contract, or failed in a hook."""
 

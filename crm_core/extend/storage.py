@@ -170,6 +170,14 @@ class Storage(ABC):
     def close(self) -> None:
         """Close every connection; open transactions are rolled back."""
 
+    def scrub(self) -> str:
+        """Make sure that what was deleted or overwritten cannot be read from the files any more, and give space back.
+
+        Called outside a transaction, after personal data was erased. Returns, in words for a person, what may remain;
+        empty when nothing does.
+        """
+        return "what the storage keeps of deleted rows for itself: free pages, logs, replicas"
+
     def execute(self, select: Select[Any]) -> list[tuple[Any, ...]]:
         """Run an analytic select where the data is (capability `execute`)."""
         raise NotImplementedError(f"{type(self).__name__} does not declare the capability 'execute'")

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
+from datetime import datetime
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 from crm_core.errors import AmbiguousReference, InvalidValue, NotFound
+from crm_core.extend import Storage
+from crm_core.ledger.chain import Chain
 from crm_core.ledger.delivery import Delivery, DeliveryReport
 from crm_core.ledger.history import History, OperationEntry, RowChange
 from crm_core.ledger.work import Operation, UnitOfWork
 from crm_core.records import Record
-from crm_core.values import format_id, parse_id
+from crm_core.values import format_id, parse_id, to_micros
 
 if TYPE_CHECKING:
+    from crm_core.ledger.audit import Audit, ChainReport
+    from crm_core.ledger.compaction import CompactReport
     from crm_core.ledger.provenance import FieldChange, Provenance
     from crm_core.ledger.undo import Undo, UndoReport
 
@@ -28,10 +33,14 @@ class Ledger:
         history: History,
         undo: Callable[[], Undo],
         delivery: Delivery,
+        storage: Storage,
+        chain: Chain,
         provenance: Callable[[], Provenance],
     ) -> None:
         self._work = work
         self._make_undo = undo
+        self._storage = storage
+        self._chain = chain
         self._make_provenance = provenance
         self.history = history
         self.delivery = delivery
@@ -96,6 +105,30 @@ class Ledger:
     def undo(self, operation_id: int, *, dry_run: bool = False, with_consequences: bool = False) -> UndoReport:
         """Take an operation back field by field; see `crm_core.ledger.undo.Undo.run`."""
         return self._undo.run(operation_id, dry_run=dry_run, with_consequences=with_consequences)
+
+    def require_key(self) -> None:
+        """Find the key of the hash chain, if the settings name one; see `crm_core.ledger.chain.Chain.require_key`."""
+        self._chain.require_key()
+
+    def anchor(self) -> str:
+        """Return the head of the hash chain, to be kept elsewhere; see `crm_core.ledger.audit.Audit.anchor`."""
+        return self._audit().anchor()
+
+    def verify(self, anchor: str | None = None) -> ChainReport:
+        """Check the hash chain over the ledger; see `crm_core.ledger.audit.Audit.verify`."""
+        return self._audit().verify(anchor)
+
+    def compact(self, before: datetime, *, dry_run: bool = False) -> CompactReport:
+        """Give up what undo needs of changes before an instant; see `crm_core.ledger.compaction.Compaction.run`."""
+        from crm_core.ledger.compaction import Compaction
+
+        compaction = Compaction(self._storage, self._work, self.history, self.delivery)
+        return compaction.run(to_micros(before), before.isoformat(), dry_run=dry_run)
+
+    def _audit(self) -> Audit:
+        from crm_core.ledger.audit import Audit  # what few commands need
+
+        return Audit(self._storage, self._chain)
 
     def resumed(self, entry: OperationEntry) -> AbstractContextManager[Operation]:
         """Go on with an operation that was cut off."""

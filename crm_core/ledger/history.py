@@ -68,7 +68,8 @@ class RowChange:
     """What a transaction did to one row.
 
     `row` holds an inserted one whole, `cells` (old, new) of what an update or delete changed. `versions` are those of
-    the row before and after an update; None where the ledger does not say.
+    the row before and after an update; None where the ledger does not say. An `emptied` one has no cells any more: what
+    was there before has been erased, or given up when the ledger was compacted.
     """
 
     table: str
@@ -77,6 +78,7 @@ class RowChange:
     row: Row = ()
     cells: Mapping[str, tuple[Primitive, Primitive]] = attrs.field(factory=dict)
     versions: tuple[int, int] | None = None
+    emptied: bool = False
 
 
 class History:
@@ -251,16 +253,26 @@ def _transaction(row: Row) -> TransactionEntry:
     )
 
 
-_ACTIONS: Final[Mapping[str, Action]] = {"updated": "updated", "deleted": "deleted", "restored": "created"}
+_ACTIONS: Final[Mapping[str, Action]] = {
+    "updated": "updated",
+    "deleted": "deleted",
+    "restored": "created",
+    # Notes about images themselves, see `Transaction.mark`.
+    "erased": "updated",
+    "compacted": "updated",
+}
 
 
 def _image(row: Row) -> RowChange:
-    _, _, table, record_id, action, content = row
+    _, _, table, record_id, action, content, *_ = row
     loaded = json.loads(str(content))
-    versions = tuple(loaded.pop(VERSION)) if action == "updated" and VERSION in loaded else None
+    versions = tuple(loaded.pop(VERSION)) if action == "updated" and VERSION in (loaded or ()) else None
     cells = (
-        {k: (v, None) for k, v in loaded.items()} if action == "deleted" else {k: tuple(v) for k, v in loaded.items()}
+        {k: (v, None) for k, v in (loaded or {}).items()}
+        if action == "deleted"
+        else {k: tuple(v) for k, v in (loaded or {}).items()}
     )
+    made = _ACTIONS[str(action)]
     return RowChange(
-        table=str(table), id=int(record_id or 0), action=_ACTIONS[str(action)], cells=cells, versions=versions
+        table=str(table), id=int(record_id or 0), action=made, cells=cells, versions=versions, emptied=loaded is None
     )

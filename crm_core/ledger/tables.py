@@ -43,7 +43,7 @@ TRANSACTIONS: Final = Table(
         _int("operation_id"),
         _int("at"),
         _text("notes"),
-        # Reserved for the hash chain over header and image digests.
+        # The link of the hash chain; NULL in what was written before there was one.
         _text("chain", nullable=True),
     ),
     (Index(("position",), unique=True), Index(("operation_id",))),
@@ -57,6 +57,9 @@ IMAGES: Final = Table(
         _int("record_id"),
         _text("action"),
         _text("content"),
+        _text("salt", nullable=True),
+        # Of an emptied image only; that of any other follows from what is in it.
+        _text("digest", nullable=True),
     ),
     (Index(("tx_id",)), Index(("table_name", "record_id"))),
 )

@@ -16,6 +16,7 @@ import attrs
 
 from crm_core.errors import CrmError
 from crm_core.extend.storage import Storage
+from crm_core.ledger.chain import EMPTIED
 from crm_core.ledger.tables import CURSORS, HEAD, IMAGES, OPERATIONS, TRANSACTIONS
 from crm_core.query.ast import In
 from crm_core.records import RecordType, Registry
@@ -25,7 +26,7 @@ from crm_core.values import format_id
 _SHOWN: Final = 10
 """Faults of one kind that are told by name; the others are counted."""
 _BATCH: Final = 2_000
-_ACTIONS: Final = frozenset({"updated", "deleted", "restored"})
+_ACTIONS: Final = frozenset({"updated", "deleted", "restored", "erased", "compacted"})
 
 
 @attrs.frozen(kw_only=True)
@@ -209,7 +210,7 @@ def _external_ids(storage: Storage, tables: Mapping[str, str]) -> Check:
             mine = [row for row in rows if row[0] == type_name]
             there = _present(storage, tables[type_name], {_int(row[3]) for row in mine})
             for _, system, external, record_id, state in mine:
-                if (state == "live") != (record_id in there) and state != "merged":
+                if (state == "live") != (record_id in there) and state not in ("merged", "erased"):
                     what = "is live, and its record is gone" if state == "live" else f"is {state}, and its record lives"
                     faults.add(f"{type_name} {system}:{external} {what}")
     return faults.check("external ids")
@@ -245,6 +246,8 @@ def _is_notes(text: Primitive) -> bool:
 
 
 def _is_image(action: str, text: Primitive) -> bool:
+    if text == EMPTIED:  # by an erasure or a compaction; whether it was one, the chain says
+        return True
     content = _loaded(text)
     if not isinstance(content, dict):
         return False

@@ -11,7 +11,7 @@ from crm_core.extend import Pipeline, Stage
 from crm_core.ledger.session import Session
 from crm_core.query.ast import And, Compare, IsNull
 from crm_core.records import Deal, DealChange, RecordType, Sale, StageChange, When
-from crm_core.services.records import CHUNK, Page, RecordService
+from crm_core.services.records import CHUNK, Page, RecordService, retried
 from crm_core.values import Money, format_id
 
 _WATCHED: Final = ("amount", "expected_close_on", "owner_id")
@@ -36,6 +36,7 @@ class SaleService(RecordService[Sale]):
             raise InvalidValue(f"amount: {record.amount} must be {expected}", field="amount", rule="not_negative")
         return record
 
+    @retried
     def void(self, sale: Sale, *, at: When | None = None) -> Sale:
         """Declare that a sale never counted, and so its refunds neither; they stay on record.
 
@@ -46,10 +47,12 @@ class SaleService(RecordService[Sale]):
             raise UsageError(f"sale {format_id(sale.id)} is voided already")
         when = at or self._session.clock.now()
         with self._session.work.transaction("void sale"):
+            self._session.storage.lock(self.kind.plural, [sale.id])
             for refund in self._refunds(sale):
                 self.edit(refund.evolve(voided_at=when))
             return self.edit(sale.evolve(voided_at=when))
 
+    @retried
     def refund(self, sale: Sale, amount: Money | None = None, *, at: When | None = None) -> Sale:
         """Store a refund of a sale, whole or in part, and return it.
 
@@ -57,6 +60,7 @@ class SaleService(RecordService[Sale]):
             UsageError: it is no sale that counts, or more would be refunded than is left of it.
         """
         with self._session.work.transaction("refund sale"):
+            self._session.storage.lock(self.kind.plural, [sale.id])  # what is left of it is decided by what it says now
             now = self.get(sale.id)
             if now.kind != "sale" or now.voided_at is not None or now.amount is None:
                 raise UsageError(f"sale {format_id(now.id)} is no sale with a known amount that counts")
@@ -112,6 +116,7 @@ class DealService(RecordService[Deal]):
         self._stage_changes = stage_changes
         self._deal_changes = deal_changes
 
+    @retried
     def add(self, record: Deal, *, external: tuple[str, str] | None = None) -> Deal:
         """Store a new deal; one added in a won stage writes its Sale at once."""
         with self._session.work.transaction("add deal"):
@@ -119,6 +124,7 @@ class DealService(RecordService[Deal]):
             self._follow_stage(None, stored)
         return stored
 
+    @retried
     def edit(self, record: Deal) -> Deal:
         """Store the changes of a deal; a change of its stage is a move."""
         with self._session.work.transaction("edit deal"):
@@ -133,10 +139,15 @@ class DealService(RecordService[Deal]):
         source = iter(records)
         with self._session.work.operation("edit deals"):
             while chunk := list(islice(source, CHUNK)):
-                with self._session.work.transaction():
-                    stored += [self.edit(deal) for deal in chunk]
+                stored += self._edited(chunk)
         return stored
 
+    @retried
+    def _edited(self, records: Sequence[Deal]) -> list[Deal]:
+        with self._session.work.transaction():
+            return [self.edit(deal) for deal in records]
+
+    @retried
     def move(
         self, deal: Deal | int | str, stage: str, *, at: When | None = None, lost_reason: str | None = None
     ) -> Deal:
@@ -151,6 +162,7 @@ class DealService(RecordService[Deal]):
         """
         with self._session.work.transaction("move deal"):
             deal_id = self._session.resolve("deal", deal) if isinstance(deal, str) else deal
+            self._session.storage.lock(self.kind.plural, [deal_id if isinstance(deal_id, int) else deal_id.id])
             before = self.get(deal_id if isinstance(deal_id, int) else deal_id.id)
             current = before if isinstance(deal_id, int) else deal_id
             moved = current.evolve(stage=self.pipeline_of(current).stage(stage).name)

@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from crm_core.errors import InvalidValue
 from crm_core.records import TOPICS, Interaction
-from crm_core.services.records import RecordService
+from crm_core.services.records import RecordService, retried
 
 
 class InteractionService(RecordService[Interaction]):
@@ -30,6 +30,7 @@ class InteractionService(RecordService[Interaction]):
             raise InvalidValue("duration: a call cannot last less than no time", field="duration", rule="not_negative")
         return record
 
+    @retried
     def answer(self, interaction: Interaction, reply: Interaction) -> Interaction:
         """Store a reply and mark what it answers as answered; returns the reply."""
         with self._session.work.transaction("answer interaction"):

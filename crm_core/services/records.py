@@ -5,9 +5,10 @@ The services of the kernel's own types build on it and add what is particular to
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import wraps
 from itertools import islice, repeat
-from typing import ClassVar, Final, Generic, TypeVar, cast
+from typing import Any, ClassVar, Concatenate, Final, Generic, ParamSpec, TypeVar, cast
 
 import attrs
 
@@ -26,8 +27,21 @@ from crm_core.values import format_id
 
 R = TypeVar("R", bound=Record)
 N = TypeVar("N")
+T = TypeVar("T")
+P = ParamSpec("P")
+S = TypeVar("S", bound="RecordService[Any]")
 CHUNK: Final = 1_000
 """Rows of one bulk transaction: about 30 ms of write lock on SQLite."""
+
+
+def retried(method: Callable[Concatenate[S, P], T]) -> Callable[Concatenate[S, P], T]:
+    """Let a method that writes in one transaction do it again when the storage gave way to another one."""
+
+    @wraps(method)
+    def again(self: S, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        return self._session.work.retried(lambda: method(self, *args, **kwargs))
+
+    return again
 
 
 @attrs.frozen
@@ -145,6 +159,7 @@ class RecordService(Generic[R]):
 
     # Writing
 
+    @retried
     def add(self, record: R, *, external: tuple[str, str] | None = None) -> R:
         """Store a new record and return it with its id and version.
 
@@ -167,10 +182,10 @@ class RecordService(Generic[R]):
         source = (Write(record=self._complete(r), external=e) for r, e in _pairs(records, names))
         with self._session.work.operation(f"add {self.kind.plural}"):
             while chunk := list(islice(source, CHUNK)):
-                with self._session.work.transaction() as tx:
-                    stored += _all(self._chunks.write(tx, chunk))
+                stored += self._stored(chunk)
         return stored
 
+    @retried
     def edit(self, record: R) -> R:
         """Store the changes of a record that was read before and return it with its new version.
 
@@ -186,10 +201,10 @@ class RecordService(Generic[R]):
         source = iter(records)
         with self._session.work.operation(f"edit {self.kind.plural}"):
             while chunk := list(islice(source, CHUNK)):
-                with self._session.work.transaction() as tx:
-                    stored += _all(self._chunks.write(tx, self._edits(chunk)))
+                stored += self._edited(chunk)
         return stored
 
+    @retried
     def write_many(self, writes: Sequence[Write[R]]) -> Outcome[R]:
         """Write new and changed records as one atomic chunk: the refused ones are named, all others are stored.
 
@@ -198,6 +213,7 @@ class RecordService(Generic[R]):
         with self._session.work.transaction(f"write {self.kind.plural}") as tx:
             return self._chunks.write(tx, writes)
 
+    @retried
     def delete(self, record: R | int) -> None:
         """Delete a record with its parts (contact points, tags ...); the ledger keeps the full image, undo restores it.
 
@@ -209,6 +225,16 @@ class RecordService(Generic[R]):
             stored = self.get(record) if isinstance(record, int) else self._as_read([record])[0]
             self._chunks.refuse_vetoed(tx, [Change(stored, None)])
             Removal(self._session.storage, self._session.registry).remove(tx, self.kind, [stored.id])
+
+    @retried
+    def _stored(self, writes: Sequence[Write[R]]) -> list[R]:
+        with self._session.work.transaction() as tx:
+            return _all(self._chunks.write(tx, writes))
+
+    @retried
+    def _edited(self, records: Sequence[R]) -> list[R]:
+        with self._session.work.transaction() as tx:
+            return _all(self._chunks.write(tx, self._edits(records)))
 
     # What the services of particular types change
 
@@ -272,4 +298,4 @@ def _pairs(records: Iterable[R], names: Iterable[N]) -> Iterator[tuple[R, N]]:
             raise UsageError("there are fewer external ids than records", hint="give each record one") from None
 
 
-__all__ = ["CHUNK", "Outcome", "Page", "RecordService", "Refusal", "Write"]
+__all__ = ["CHUNK", "Outcome", "Page", "RecordService", "Refusal", "Write", "retried"]

@@ -195,6 +195,13 @@ class StorageContract(ABC):
             (Or((Compare("size", "=", 1), IsNull("name"))), [1, 4]),
             (Or(()), []),
             (Remainder("id", 2, 1), [1, 3]),
+            (Compare("name", "=", "A\0"), []),
+            (Compare("name", "!=", "A\0"), [1, 2, 3, 4]),
+            (Compare("name", "<", "A\0"), [1, 3]),
+            (Compare("name", ">=", "A\0"), [2]),
+            (Not(Compare("name", ">", "A\0b")), [1, 3, 4]),
+            (In("name", ("A", "\0")), [1]),
+            (Contains("name", "\0"), []),
             (Exists("parts", "thing_id"), [1, 3]),
             (Exists("parts", "thing_id", Compare("label", "=", "x")), [1]),
             (Not(Exists("parts", "thing_id", Compare("label", "=", "x"))), [2, 3, 4]),
@@ -290,6 +297,12 @@ class StorageContract(ABC):
             storage.commit()
         assert [1] == ids(storage)
         fill(storage, [thing(3)])
+
+    def test_scrubbing_loses_nothing_and_says_what_may_remain(self, storage: Storage) -> None:
+        fill(storage, [thing(n, name=f"n{n}") for n in range(1, 50)])
+        write(storage, lambda: storage.delete("things", [(n, 1) for n in range(1, 40)]))
+        assert isinstance(storage.scrub(), str)
+        assert list(range(40, 50)) == ids(storage)
 
     def test_others_see_a_transaction_when_it_commits(self, storage: Storage) -> None:
         storage.begin()

@@ -226,6 +226,44 @@ def test_verify_in_words_names_what_is_wrong(shop: Crm) -> None:
     assert "WRONG" in shop("storage", "verify").out
 
 
+WALLED = """
+from pathlib import Path
+from crm_core import hookimpl
+from crm_core.extend import StorageScheme
+from crm_storage_sql.plugin import open_sqlite
+
+class Walled:
+    @hookimpl
+    def register_storages(self):
+        return [StorageScheme(name="walled", schemes=("walled",), open=opened)]
+
+def opened(url, options):
+    return open_sqlite("sqlite" + url.removeprefix("walled"), options)
+
+plugin = Walled()
+"""
+
+
+def test_an_old_database_that_is_not_embedded_is_refused_with_the_command_to_run(tmp_path: Path) -> None:
+    place = tmp_path / "shop"
+    place.mkdir()
+    (place / "walled.py").write_text(WALLED, "utf-8")
+    toml = '[crm]\ncurrency = "EUR"\n[storage]\nurl = "walled:///crm.db"\n[plugins]\npaths = ["walled.py"]\n'
+    (place / "crm.toml").write_text(toml, "utf-8")
+    shop = Crm(place)
+    shop.ok("customers", "add", "Ada")
+    (place / "crm.toml").write_text(toml + '[fields.customer.sector]\ntype = "text"\n', "utf-8")
+    refused = shop("customers", "list", "--json")
+    assert (1, "UpgradeNeeded") == (refused.code, refused.error["type"])
+    assert "crm storage upgrade" in refused.error["hint"]
+    planned = shop.ok("storage", "upgrade", "--dry-run", "--json").json
+    assert (True, ["add field customers.fields__sector (crm.toml)"]) == (planned["needed"], planned["changes"])
+    assert 1 == shop("customers", "list").code  # a dry run changes nothing
+    shop.ok("storage", "upgrade")
+    assert ["Ada"] == names(shop)
+    assert not shop.ok("storage", "upgrade", "--json").json["needed"]
+
+
 # Plugins that go and come
 
 

@@ -6,15 +6,21 @@ from pathlib import Path
 import pytest
 
 from crm_core import CRM
-from tests.opening import STORAGES, url_of
+from tests.opening import EVERYWHERE, url_for
 
 
-@pytest.fixture(params=STORAGES)
+@pytest.fixture(params=EVERYWHERE)
 def storage(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
 @pytest.fixture
-def crm(storage: str, tmp_path: Path) -> Iterator[CRM]:
-    with CRM.open(url_of(storage, tmp_path)) as opened:
+def url(storage: str, tmp_path: Path) -> Iterator[str]:
+    with url_for(storage, tmp_path) as found:
+        yield found
+
+
+@pytest.fixture
+def crm(url: str) -> Iterator[CRM]:
+    with CRM.open(url) as opened:
         yield opened

@@ -45,11 +45,6 @@ class Historian(Listener):
         self.events.append(event)
 
 
-@pytest.fixture
-def url(storage: str, tmp_path: Path) -> str:
-    return url_of(storage, tmp_path)
-
-
 def due_now(crm: CRM) -> None:
     """Let the pauses pass."""
     rows = crm.storage.find(CURSORS.name)

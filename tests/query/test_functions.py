@@ -1,11 +1,12 @@
 from __future__ import annotations
 
 import math
-import os
 from collections import defaultdict
 from collections.abc import Sequence
 from fractions import Fraction
+from functools import partial
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -34,6 +35,7 @@ from crm_core.query.guard import check_select
 from crm_core.query.predicate import predicate, sort_rows
 from crm_core.query.sql import order_by, to_clause
 from crm_core.query.tables import Tables
+from tests.databases import DATABASES, OPENERS, drop_all, mariadb_connection, new_url, postgresql_connection
 from tests.query.samples import NOTE_TAGS, NOTES, expressions, note_tags, notes
 
 TABLES = Tables({"notes": NOTES, "note_tags": NOTE_TAGS})
@@ -150,32 +152,26 @@ def test_a_quantile_is_a_share(at: tuple[int, int]) -> None:
         quantile(N.points, at=at)
 
 
-def _url(name: str) -> str:
-    if name == "sqlite":
-        return "sqlite://"
-    variable = f"CRM_TEST_{name.upper()}_URL"
-    url = os.environ.get(variable, "")
-    if not url:
-        pytest.skip(f"NOT RUN: {variable} is not set")
-    return url
+def _engine(name: str, folder: Path) -> sa.Engine:
+    """Return an engine on a database of its own."""
+    url = new_url(name, folder)
+    OPENERS[name](url, {}).close()
+    if name == "postgresql":
+        return sa.create_engine("postgresql+psycopg://", creator=partial(postgresql_connection, url))
+    if name == "mariadb":
+        return sa.create_engine("mariadb+pymysql://", creator=partial(mariadb_connection, url))
+    return sa.create_engine("sqlite://")
 
 
-@pytest.fixture(
-    scope="module",
-    params=[pytest.param(name, marks=pytest.mark.database(name)) for name in ("sqlite", "postgresql", "mariadb")],
-)
-def connection(request: pytest.FixtureRequest):
-    engine = sa.create_engine(_url(request.param))
-    metadata = TABLES.notes.metadata
-    tables = [TABLES.notes, TABLES.note_tags]
-    metadata.drop_all(engine, tables)
-    metadata.create_all(engine, tables)
+@pytest.fixture(scope="module", params=DATABASES)
+def connection(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory):
+    engine = _engine(request.param, tmp_path_factory.mktemp("functions"))
+    TABLES.notes.metadata.create_all(engine, [TABLES.notes, TABLES.note_tags])
     with engine.connect() as connection:
         yield connection
         connection.rollback()
-        metadata.drop_all(connection, tables)
-        connection.commit()
     engine.dispose()
+    drop_all()
 
 
 def _fill(connection: sa.Connection, rows: list[tuple[Any, ...]], tags: Sequence[tuple[Any, ...]] = ()) -> None:

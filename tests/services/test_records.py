@@ -33,7 +33,6 @@ from crm_core.records import (
     reference,
     text,
 )
-from tests.opening import url_of
 from tests.strategies import records_of
 
 
@@ -261,8 +260,8 @@ def test_an_answer_marks_what_it_answers(crm: CRM) -> None:
 # What plugins add
 
 
-def test_a_plugins_fields_and_records_are_like_the_kernels(storage: str, tmp_path: Path) -> None:
-    with CRM.open(url_of(storage, tmp_path), plugins=[Additions()]) as crm:
+def test_a_plugins_fields_and_records_are_like_the_kernels(new: str) -> None:
+    with CRM.open(new, plugins=[Additions()]) as crm:
         ada = crm.customers.add(Customer(name="Ada").with_ext(Stamps(points=7)))
         assert (7, None) == (ada.ext(Stamps).points, crm.customers.get(ada.id).ext(Stamps).card)
         assert [ada] == list(crm.customers.find("stamps.points = 7"))
@@ -311,8 +310,8 @@ class Judge:
         ]
 
 
-def test_a_veto_names_plugin_field_and_reason_and_others_are_written(storage: str, tmp_path: Path) -> None:
-    with CRM.open(url_of(storage, tmp_path), plugins=[Judge()]) as crm:
+def test_a_veto_names_plugin_field_and_reason_and_others_are_written(new: str) -> None:
+    with CRM.open(new, plugins=[Judge()]) as crm:
         with pytest.raises(Vetoed, match=r"the customer was refused by .*: name: no Eves here") as caught:
             crm.customers.add(Customer(name="Eve"))
         assert [("name", "no Eves here")] == [reason[1:] for reason in caught.value.reasons]
@@ -333,14 +332,14 @@ class Broken(Additions):
         raise ZeroDivisionError("oops")
 
 
-def test_a_plugin_prepares_its_own_fields_in_the_same_write(storage: str, tmp_path: Path) -> None:
-    with CRM.open(url_of(storage, tmp_path), plugins=[Scorer()]) as crm:
+def test_a_plugin_prepares_its_own_fields_in_the_same_write(new: str) -> None:
+    with CRM.open(new, plugins=[Scorer()]) as crm:
         ada = crm.customers.add(Customer(name="Ada"))
         assert 3 == ada.ext(Stamps).points == crm.customers.get(ada.id).ext(Stamps).points
 
 
-def test_a_plugin_that_fails_to_prepare_refuses_the_rows_by_name(storage: str, tmp_path: Path) -> None:
-    with CRM.open(url_of(storage, tmp_path), plugins=[Broken()]) as crm:
+def test_a_plugin_that_fails_to_prepare_refuses_the_rows_by_name(new: str) -> None:
+    with CRM.open(new, plugins=[Broken()]) as crm:
         with pytest.raises(PluginError, match="ZeroDivisionError"):
             crm.customers.add(Customer(name="Ada"))
         outcome = crm.customers.write_many([Write(record=Customer(name="Ada"))])

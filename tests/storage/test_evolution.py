@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,8 +36,11 @@ from crm_core.records.schema import (
     Table,
     Widen,
 )
-from crm_storage_sql.plugin import open_sqlite
+from crm_storage_sql.server import ServerStorage
+from crm_storage_sql.server_ddl import ServerDdl
+from tests.databases import DATABASES, OPENERS, drop_all, new_url
 
+Opener = Callable[[], list[Storage]]
 SYSTEM = tuple(Column(name, "int", nullable=False) for name in ("id", "version", "created_tx", "updated_tx"))
 
 
@@ -114,9 +117,9 @@ def test_what_could_lose_data_is_refused_and_points_to_a_data_migration(
     assert "DataMigration" in error.value.hint
 
 
-def test_a_new_required_field_is_allowed_when_a_migration_fills_it(tmp_path: Path) -> None:
+def test_a_new_required_field_is_allowed_when_a_migration_fills_it(both: Opener) -> None:
     required = attrs.evolve(TITLE, nullable=False)
-    for storage in both(tmp_path):
+    for storage in both():
         upgrade(storage, manifest())
         storage.begin()
         storage.insert_many("deals", ("id", "version", "created_tx", "updated_tx"), [(1, 1, 1, 1)])
@@ -128,7 +131,7 @@ def test_a_new_required_field_is_allowed_when_a_migration_fills_it(tmp_path: Pat
         storage.close()
 
 
-def test_migrations_run_in_the_order_of_versions_and_only_those_between(tmp_path: Path) -> None:
+def test_migrations_run_in_the_order_of_versions_and_only_those_between(both: Opener) -> None:
     ran: list[str] = []
 
     def noting(version: str) -> DataMigration:
@@ -138,7 +141,7 @@ def test_migrations_run_in_the_order_of_versions_and_only_those_between(tmp_path
 
         return migration(version, "title", change=change)
 
-    for storage in both(tmp_path):
+    for storage in both():
         ran.clear()
         upgrade(storage, manifest(TITLE, version="1.9"), [noting("1.2")])
         assert [] == ran
@@ -151,16 +154,16 @@ def test_migrations_run_in_the_order_of_versions_and_only_those_between(tmp_path
         storage.close()
 
 
-def test_a_dry_run_changes_nothing(tmp_path: Path) -> None:
-    for storage in both(tmp_path):
+def test_a_dry_run_changes_nothing(both: Opener) -> None:
+    for storage in both():
         report = upgrade(storage, manifest(TITLE), dry_run=True)
         assert (True, True) == (report.needed, report.dry_run)
         assert None is storage.schema()
         storage.close()
 
 
-def test_only_an_embedded_or_empty_database_is_upgraded_unasked(tmp_path: Path) -> None:
-    for storage in both(tmp_path):
+def test_only_an_embedded_or_empty_database_is_upgraded_unasked(both: Opener) -> None:
+    for storage in both():
         assert prepare(storage, manifest(), automatic=False)
         upgrade(storage, manifest())
         assert not prepare(storage, manifest(), automatic=False)
@@ -220,56 +223,107 @@ def histories(draw: st.DrawFn) -> list[Manifest]:
     return found
 
 
-def both(path: Path) -> list[Storage]:
-    number = len(list(path.iterdir()))
-    return [MemoryStorage(), open_sqlite(f"sqlite:///{path}/{number}.db", {})]
+@pytest.fixture(params=DATABASES)
+def database(request: pytest.FixtureRequest) -> Iterator[str]:
+    yield str(request.param)
+    drop_all()
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(history=histories())
-def test_any_sequence_of_declarations_evolves_both_storages_alike(tmp_path: Path, history: list[Manifest]) -> None:
-    memory, sqlite = both(tmp_path)
-    reached: Manifest | None = None
-    for number, wanted in enumerate(history, 1):
-        reached = merged_manifest(reached, wanted)
-        row = (number, 1, 1, 1)
-        for storage in (memory, sqlite):
-            upgrade(storage, wanted)
-            assert reached == storage.schema()
-            storage.begin()
-            storage.insert_many("deals", ("id", "version", "created_tx", "updated_tx"), [row])
-            storage.commit()
-        assert memory.find("deals") == sqlite.find("deals")
-        assert number == memory.count("deals")
-    memory.close()
-    sqlite.close()
+@pytest.fixture
+def both(database: str, tmp_path: Path) -> Callable[[], list[Storage]]:
+    """Open an empty storage in memory, and one in the database."""
+
+    def opened() -> list[Storage]:
+        folder = tmp_path / str(len(list(tmp_path.iterdir())))
+        folder.mkdir()
+        return [MemoryStorage(), OPENERS[database](new_url(database, folder), {})]
+
+    return opened
 
 
-@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(history=histories())
-def test_an_upgrade_killed_between_any_two_changes_converges_when_run_again(
-    tmp_path: Path, history: list[Manifest]
-) -> None:
-    _, whole = both(tmp_path)
-    for wanted in history[:-1]:
-        upgrade(whole, wanted)
-    before, wanted = whole.schema(), history[-1]
-    whole.close()
-    changes = plan_changes(before, wanted)
-    for done in range(len(changes) + 1):
-        _, storage = both(tmp_path)
-        for earlier in history[:-1]:
-            upgrade(storage, earlier)
-        # A database whose DDL is not transactional is left with some of the changes, and the manifest of before.
+def examples(database: str, most: int) -> Any:
+    """Let a property have as many examples as the database is quick with tables: MariaDB makes ten a second."""
+    share = {"sqlite": 1, "postgresql": 3, "mariadb": 15}[database]
+    return settings(max_examples=most // share, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+
+
+def test_any_sequence_of_declarations_evolves_both_storages_alike(both: Opener, database: str) -> None:
+    @examples(database, 60)
+    @given(history=histories())
+    def holds(history: list[Manifest]) -> None:
+        memory, stored = both()
+        reached: Manifest | None = None
+        for number, wanted in enumerate(history, 1):
+            reached = merged_manifest(reached, wanted)
+            row = (number, 1, 1, 1)
+            for storage in (memory, stored):
+                upgrade(storage, wanted)
+                assert reached == storage.schema()
+                storage.begin()
+                storage.insert_many("deals", ("id", "version", "created_tx", "updated_tx"), [row])
+                storage.commit()
+            assert memory.find("deals") == stored.find("deals")
+            assert number == memory.count("deals")
+        memory.close()
+        stored.close()
+
+    holds()
+
+
+class Killed(BaseException):
+    pass
+
+
+def kill_while_applying(storage: Storage, before: Manifest | None, target: Manifest, *, done: int) -> None:
+    """Leave a storage as one is left that was killed after some of the changes."""
+    changes = plan_changes(before, target)
+    if not isinstance(storage, ServerStorage):
+        # As a database whose DDL is not transactional: with some of the changes, and the manifest of before.
         storage.apply(changes[:done], before or Manifest({}, {}))
-        upgrade(storage, wanted)
-        assert merged_manifest(before, wanted) == storage.schema()
-        assert [] == storage.find("deals")
-        storage.close()
+        return
+    carry_out, left = ServerDdl.carry_out, done
+
+    def dying(self: ServerDdl, change: SchemaChange) -> None:
+        nonlocal left
+        if left == 0:
+            raise Killed
+        left -= 1
+        carry_out(self, change)
+
+    def dead(*_: object) -> None:
+        raise Killed
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ServerDdl, "carry_out", dying)
+        patch.setattr(ServerStorage, "store_manifest", dead)
+        with pytest.raises(Killed):
+            storage.apply(changes, target)
 
 
-def test_an_upgrade_killed_in_a_migration_goes_on_with_those_that_are_left(tmp_path: Path) -> None:
-    for storage in both(tmp_path):
+def test_an_upgrade_killed_between_any_two_changes_converges_when_run_again(both: Opener, database: str) -> None:
+    @examples(database, 30)
+    @given(history=histories())
+    def holds(history: list[Manifest]) -> None:
+        before: Manifest | None = None
+        for earlier in history[:-1]:
+            before = merged_manifest(before, earlier)
+        wanted = history[-1]
+        changes = plan_changes(before, wanted)
+        for done in range(len(changes) + 1):
+            _, storage = both()
+            for earlier in history[:-1]:
+                upgrade(storage, earlier)
+            kill_while_applying(storage, before, merged_manifest(before, wanted), done=done)
+            upgrade(storage, wanted)
+            assert merged_manifest(before, wanted) == storage.schema()
+            assert [] == storage.find("deals")
+            storage.close()
+
+    holds()
+
+
+def test_an_upgrade_killed_in_a_migration_goes_on_with_those_that_are_left(both: Opener) -> None:
+    for storage in both():
         upgrade(storage, manifest(TITLE))
         storage.begin()
         columns = ("id", "version", "created_tx", "updated_tx", "title")

@@ -6,6 +6,7 @@ import functools
 import os
 import shutil
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import attrs
@@ -17,8 +18,12 @@ from crm_core.extend import Storage
 from crm_core.host import discover
 from crm_core.records import Registry
 from crm_core.settings import Settings, write_settings
+from crm_core.values import FixedClock
 from tests import databases
 from tests.torture.faults import DATABASE
+
+NOW = FixedClock(datetime(2026, 11, 20, 12, tzinfo=UTC))
+"""When everything is written, so that what is written twice is the same."""
 
 
 @attrs.frozen
@@ -32,7 +37,7 @@ class Backend:
     def make(self, place: Path, fill: Callable[[CRM], None] = lambda opened: None) -> None:
         """Make a workspace with an empty database and fill it."""
         self.settle(place)
-        with CRM.open(place) as opened:
+        with CRM.open(place, clock=NOW) as opened:
             fill(opened)
 
     def settle(self, place: Path) -> None:

@@ -14,8 +14,8 @@ from crm_core import CRM, Customer, Deal
 from crm_core.errors import StorageError
 from crm_core.upkeep import back_up, restore
 from tests.torture import Finding, require
-from tests.torture.backends import Backend
-from tests.torture.world import ACTIONS, NOW, fill, require_sound, state
+from tests.torture.backends import NOW, Backend
+from tests.torture.world import ACTIONS, fill, require_sound, state
 
 PROMISE = "backup"
 

@@ -9,9 +9,9 @@ from typing import Any
 
 from crm_core import CRM
 from tests.torture import Finding, require
-from tests.torture.backends import Backend
+from tests.torture.backends import NOW, Backend
 from tests.torture.faults import KILLED, faults, in_child
-from tests.torture.world import NOW, bring, content, fill, require_sound
+from tests.torture.world import bring, content, fill, require_sound
 
 PROMISE = "idempotent import"
 

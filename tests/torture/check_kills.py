@@ -10,8 +10,8 @@ from pathlib import Path
 
 from crm_core import CRM, Customer, Deal
 from tests.torture import Finding, require
-from tests.torture.backends import Backend
-from tests.torture.world import NOW, require_sound
+from tests.torture.backends import NOW, Backend
+from tests.torture.world import require_sound
 
 PROMISE = "crash safety: kill -9"
 

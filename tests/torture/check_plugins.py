@@ -9,8 +9,8 @@ from typing import Any
 from crm_core import CRM, Customer, Deal, Interaction, Money, Sale, hookimpl
 from crm_core.errors import CrmError, PluginError
 from tests.torture import Finding, require
-from tests.torture.backends import Backend
-from tests.torture.world import NOW, state
+from tests.torture.backends import NOW, Backend
+from tests.torture.world import state
 
 PROMISE = "plugin faults"
 

@@ -13,8 +13,7 @@ from crm_core import CRM, Customer, Interaction
 from crm_core.cli.main import main
 from crm_core.errors import ConflictError
 from tests.torture import Finding, require
-from tests.torture.backends import Backend
-from tests.torture.world import NOW
+from tests.torture.backends import NOW, Backend
 
 PROMISE = "no lost update"
 WORKERS = 4

@@ -50,7 +50,8 @@ class _Methods(ctypes.Structure):
     )
 
 
-_OpenCall = ctypes.CFUNCTYPE(ctypes.c_int, _FILE, ctypes.c_char_p, _FILE, ctypes.c_int, ctypes.c_void_p)
+# The name is handed on as the pointer it is: SQLite reads it for as long as the file is open.
+_OpenCall = ctypes.CFUNCTYPE(ctypes.c_int, _FILE, ctypes.c_void_p, _FILE, ctypes.c_int, ctypes.c_void_p)
 _DeleteCall = ctypes.CFUNCTYPE(ctypes.c_int, _FILE, ctypes.c_char_p, ctypes.c_int)
 _CloseCall = ctypes.CFUNCTYPE(ctypes.c_int, _FILE)
 _WriteCall = ctypes.CFUNCTYPE(ctypes.c_int, _FILE, ctypes.c_void_p, ctypes.c_int, ctypes.c_int64)
@@ -81,7 +82,7 @@ class Recorder:
         self._kept.append(function)
         return ctypes.cast(function, ctypes.c_void_p).value
 
-    def _opened(self, vfs: int, name: bytes | None, file: int, flags: int, out: int) -> int:
+    def _opened(self, vfs: int, name: int | None, file: int, flags: int, out: int) -> int:
         code: int = self._open(vfs, name, file, flags, out)
         if code == 0 and name:
             place = ctypes.cast(file, ctypes.POINTER(ctypes.c_void_p))
@@ -89,7 +90,7 @@ class Recorder:
             if methods not in self._patched:
                 self._patched[methods] = self._before(_Methods.from_address(methods))
             place[0] = ctypes.addressof(self._patched[methods])
-            self._files[file] = Path(name.decode()).name
+            self._files[file] = Path(ctypes.string_at(name).decode()).name
         return code
 
     def _deleted(self, vfs: int, name: bytes, sync: int) -> int:

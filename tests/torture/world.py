@@ -5,19 +5,17 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from crm_core import CRM, Customer, Deal, Interaction, Money, Relation, Sale, User, Write
 from crm_core.ledger.verify import verify
-from crm_core.records import ContactPoint
-from crm_core.values import FixedClock
+from crm_core.records import ContactPoint, ExternalId
 from crm_transfer.importing import import_file, resume_import
 from crm_transfer.mapping import parse_mapping
 from tests.torture import require
+from tests.torture.backends import NOW
 
-NOW = FixedClock(datetime(2026, 11, 20, 12, tzinfo=UTC))
 Action = Callable[[CRM], object]
 
 MAPPING = """
@@ -150,6 +148,7 @@ ACTIONS: dict[str, Action] = {
     "relate": _relate,
     "log message": _message,
     "undo": _undo,
+    "merge": lambda crm: crm.customers.merge(named(crm, "Ada"), named(crm, "Alone")),
     "import": bring,
     "add own field": lambda crm: crm.extend_workspace(fields=OWN_FIELD),
 }
@@ -196,10 +195,14 @@ def _records(crm: CRM, *, versions: bool = True) -> list[Any]:
         pointing = {path: plain(value) for path, value in content.items() if value and points(one, path)}
         found.append(json.dumps([plain(one), pointing]))
     externals = [
-        (one.record_type, one.system, one.external, one.state, plain(one.record_id) if one.record_id in cells else "")
+        (one.record_type, one.system, _name(one), one.state, plain(one.record_id) if one.record_id in cells else "")
         for one in crm.external_ids.iterate()
     ]
     return [sorted(found), sorted(externals)]
+
+
+def _name(one: ExternalId) -> str:
+    return "an id of ours" if one.system == "crm-core" else one.external
 
 
 def _ledger(crm: CRM) -> list[Any]:
@@ -221,4 +224,6 @@ def _ledger(crm: CRM) -> list[Any]:
 def require_sound(crm: CRM, where: str) -> None:
     """Go on only with a database in which nothing is wrong."""
     wrong = [fault for check in verify(crm.storage, crm.registry) if check.state == "wrong" for fault in check.faults]
+    chain = crm.ledger.verify()
+    wrong += [] if chain.broken is None else [f"the chain breaks at {chain.broken.position}: {chain.broken.reason}"]
     require(not wrong, f"{where}: {'; '.join(wrong[:3])}")

@@ -196,7 +196,7 @@ def _result(
         numerator=number(numerator),
         denominator=number(denominator) if divided else None,
         undefined=undefined or None,
-        excluded={reason: count for reason, count in cell.excluded.items() if count},
+        excluded=_excluded(metric, cell),
         flagged={reason: count for reason, count in cell.flagged.items() if count},
         policy=question.policies.shown(metric.policies),
         incomplete=_incomplete(question, bucket) or cell.incomplete or None,
@@ -221,10 +221,17 @@ def _undefined(metric: Metric, bucket: Bounds, cell: _Cell) -> str:
     nothing = cell.denominator == 0 if is_divided(metric) else is_money(metric) and not cell.known
     if not nothing:
         return ""
-    left_out = [f"{count:,} {reason}" for reason, count in cell.excluded.items() if count]
+    left_out = [f"{count:,} {reason}" for reason, count in _excluded(metric, cell).items()]
     if left_out:
         return f"nothing to count: {', '.join(left_out)}"
     return f"no {metric.subject} {inside(bucket.name)}" if is_divided(metric) else ""
+
+
+def _excluded(metric: Metric, cell: _Cell) -> dict[str, int]:
+    """Return what was left out, in the order of the declaration: databases group rows in orders of their own."""
+    declared = [reason for reason in metric.excluded if cell.excluded[reason]]
+    others = sorted(reason for reason, count in cell.excluded.items() if count and reason not in metric.excluded)
+    return {reason: cell.excluded[reason] for reason in [*declared, *others]}
 
 
 def _incomplete(question: MetricQuestion, bucket: Bounds) -> str | None:

@@ -224,6 +224,15 @@ class JsonlStorage(Storage):
         size = sum(file.stat().st_size for file in files if file.exists())
         return StorageStatus(engine="JSON lines", place=str(self._folder.path), size=size, details=details)
 
+    def scrub(self) -> str:
+        """Begin a new generation of files, in which there is nothing of what was deleted; the old ones are removed."""
+        with self.upgrading():
+            try:
+                self._begin_generation(self._read())
+            except StorageError as error:
+                return f"the log of what was written before, which could not be replaced: {error.message}"
+        return ""
+
     def copied(self, folder: Path) -> Storage:
         """Copy what is committed now into memory; it needs nothing on disk."""
         self._catch_up()

@@ -1,14 +1,16 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from crm_core import CRM
 from crm_core.values import FixedClock, format_id
+from tests.databases import DATABASES, drop_all, new_url
 
 from .world import OPEN, Naive, World, build, median, micros
 
@@ -30,17 +32,25 @@ def seed(request: pytest.FixtureRequest) -> int:
 
 
 @pytest.fixture(scope="module")
-def opened(seed: int, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, tuple[CRM, World]]]:
-    place = tmp_path_factory.mktemp("naive")
-    urls = {"memory": "memory:", "sqlite": f"sqlite:///{place / 'crm.db'}"}
-    with (
-        CRM.open(urls["memory"], clock=FixedClock(NOW)) as memory,
-        CRM.open(urls["sqlite"], clock=FixedClock(NOW)) as sqlite,
-    ):
-        yield {
-            name: (crm, build(crm, seed, relations=seed % 2 == 0))
-            for name, crm in (("memory", memory), ("sqlite", sqlite))
-        }
+def opened(seed: int, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mapping[str, tuple[CRM, World]]]:
+    """Build the same world in each database, when a test first asks for it."""
+    worlds = _Worlds(seed, tmp_path_factory.mktemp("naive"))
+    yield worlds
+    for crm, _ in worlds.values():
+        crm.close()
+    drop_all()
+
+
+class _Worlds(dict[str, "tuple[CRM, World]"]):
+    def __init__(self, seed: int, place: Path) -> None:
+        super().__init__()
+        self._seed, self._place = seed, place
+
+    def __missing__(self, name: str) -> tuple[CRM, World]:
+        url = "memory:" if name == "memory" else new_url(name, self._place)
+        crm = CRM.open(url, clock=FixedClock(NOW))
+        self[name] = (crm, build(crm, self._seed, relations=self._seed % 2 == 0))
+        return self[name]
 
 
 def _agree(expected: dict[Any, tuple[Fraction, Fraction]], rows: list[Any], *, divided: bool) -> None:
@@ -66,7 +76,7 @@ def _agree(expected: dict[Any, tuple[Fraction, Fraction]], rows: list[Any], *, d
 @pytest.mark.parametrize("period", [None, PERIOD])
 @pytest.mark.parametrize("name", METRICS)
 def test_the_engine_agrees_with_plain_loops(
-    opened: dict[str, tuple[CRM, World]], storage: str, period: str | None, name: str
+    opened: Mapping[str, tuple[CRM, World]], storage: str, period: str | None, name: str
 ) -> None:
     if period is None and name in NEED_A_PERIOD:
         crm, _ = opened[storage]
@@ -88,7 +98,9 @@ def test_the_engine_agrees_with_plain_loops(
 
 @pytest.mark.parametrize("storage", ["memory", "sqlite"])
 @pytest.mark.parametrize("period", [None, PERIOD])
-def test_stages_agree_with_plain_loops(opened: dict[str, tuple[CRM, World]], storage: str, period: str | None) -> None:
+def test_stages_agree_with_plain_loops(
+    opened: Mapping[str, tuple[CRM, World]], storage: str, period: str | None
+) -> None:
     crm, world = opened[storage]
     lo, hi = (None, None) if period is None else (LO, HI)
     naive = Naive(world, lo, hi, lambda record: True, micros(NOW))
@@ -108,7 +120,8 @@ def test_stages_agree_with_plain_loops(opened: dict[str, tuple[CRM, World]], sto
             assert stage not in mean or mean[stage].undefined
 
 
-def test_both_storages_give_the_same_answer(opened: dict[str, tuple[CRM, World]]) -> None:
+@pytest.mark.parametrize("storage", DATABASES)
+def test_every_storage_gives_the_same_answer(opened: Mapping[str, tuple[CRM, World]], storage: str) -> None:
     def answers(crm: CRM) -> list[Any]:
         rows: list[Any] = []
         for metric in crm.metrics.all():
@@ -121,10 +134,10 @@ def test_both_storages_give_the_same_answer(opened: dict[str, tuple[CRM, World]]
                 rows += crm.metrics.compute(metric.name, **options).to_json()
         return rows
 
-    assert answers(opened["memory"][0]) == answers(opened["sqlite"][0])
+    assert answers(opened["memory"][0]) == answers(opened[storage][0])
 
 
-def test_a_series_adds_up_to_the_period(opened: dict[str, tuple[CRM, World]]) -> None:
+def test_a_series_adds_up_to_the_period(opened: Mapping[str, tuple[CRM, World]]) -> None:
     crm, _ = opened["sqlite"]
     for name in ("revenue", "sales_count", "net_new_revenue", "new_customers"):
         whole = {row.currency: row.exact for row in crm.metrics.compute(name, period="2024")}
@@ -135,7 +148,7 @@ def test_a_series_adds_up_to_the_period(opened: dict[str, tuple[CRM, World]]) ->
             assert value == sum(quarters) or (name == "net_new_revenue" and value <= sum(quarters))
 
 
-def test_metrics_computed_together_equal_those_computed_alone(opened: dict[str, tuple[CRM, World]]) -> None:
+def test_metrics_computed_together_equal_those_computed_alone(opened: Mapping[str, tuple[CRM, World]]) -> None:
     crm, _ = opened["sqlite"]
     names = [metric.name for metric in crm.metrics.all()]
     together = crm.metrics.compute(names, period=PERIOD).to_json()

@@ -43,7 +43,8 @@ class SqliteStorage(SqlStorage[SqliteSession]):
         if session.mode:
             raise StorageError("the schema cannot be changed inside a transaction", hint="commit or roll back first")
         # A dropped table's rows would count as deleted; the pragma has no effect inside a transaction.
-        session.connection.execute("PRAGMA foreign_keys=OFF")
+        with self._told(self.place.path):
+            session.connection.execute("PRAGMA foreign_keys=OFF")
         try:
             with self._writing(session):
                 claim(session.connection)
@@ -54,7 +55,8 @@ class SqliteStorage(SqlStorage[SqliteSession]):
                 text = json.dumps(manifest.to_json(), ensure_ascii=False, separators=(",", ":"))
                 session.connection.execute(f"INSERT OR REPLACE INTO {MANIFEST} (id, json) VALUES (1, ?)", (text,))
         finally:
-            session.connection.execute("PRAGMA foreign_keys=ON")
+            with self._told(self.place.path):
+                session.connection.execute("PRAGMA foreign_keys=ON")
         self.use(manifest)
 
     @contextmanager
@@ -82,6 +84,20 @@ class SqliteStorage(SqlStorage[SqliteSession]):
                 "writers wait": f"{self.place.timeout:g} s",
             },
         )
+
+    def scrub(self) -> str:
+        """Write the file anew without what deleted rows left in it, and empty the write-ahead log."""
+        session = self._session()
+        try:
+            with self.upgrading():
+                # Some builds of SQLite keep samples of what is indexed for the planner.
+                if session.connection.execute("SELECT 1 FROM sqlite_schema WHERE name = 'sqlite_stat4'").fetchone():
+                    session.connection.execute("DELETE FROM sqlite_stat4")
+                session.connection.execute("VACUUM")
+                busy = session.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+        except (sqlite3.Error, StorageLocked) as error:  # what was to be deleted is deleted all the same
+            return f"what deleted rows left in the file, which could not be written anew: {error}"
+        return "the write-ahead log, which another process is reading" if busy else ""
 
     def copied(self, folder: Path) -> SqliteStorage:
         """Copy the file as it is now into `folder` and open that; writers go on meanwhile."""

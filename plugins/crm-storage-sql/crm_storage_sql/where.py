@@ -17,6 +17,9 @@ from crm_storage_sql.dialect import PREFIX, SQLITE, Dialect, prefixed_columns, q
 
 _LOOSE: Final = {"=": "=", "<": "<=", "<=": "<=", ">": ">=", ">=": ">="}
 """What a comparison says of the beginnings of two texts."""
+_NUL: Final = "\0"
+_WITHOUT_NUL: Final = {"<": "<=", "<=": "<=", ">": ">", ">=": ">"}
+"""A text with NUL, which no cell has and a server may not even take, lies right behind what stands before the NUL."""
 
 
 @attrs.define
@@ -87,6 +90,8 @@ class Clauses:
                 return self._exists(child, column, where, depth)
             case Compare(column, "!=", value):
                 name = _column(table, column, depth)
+                if self._impossible(value):
+                    return "TRUE"
                 self.parameters.append(value)
                 return f"({name} IS NULL OR {name} <> {self.dialect.mark})"
             case Compare(column, operator, value):
@@ -94,6 +99,8 @@ class Clauses:
             case In(column, values):
                 return self._member(table, column, values, depth)
             case Contains(column, value):
+                if self._impossible(value):
+                    return "FALSE"
                 self.parameters.append(value)
                 return self.dialect.contains.format(_column(table, column, depth))
             case IsNull(column):
@@ -113,6 +120,10 @@ class Clauses:
 
     def _comparison(self, table: Table, column: str, operator: str, value: int | str, depth: int) -> str:
         *beginning, whole = self._cells(table, column, depth)
+        if isinstance(value, str) and self._impossible(value):
+            if operator == "=":
+                return "FALSE"
+            operator, value = _WITHOUT_NUL[operator], value.partition(_NUL)[0]
         mark = self.dialect.mark
         conditions = []
         for cell in beginning:
@@ -123,13 +134,21 @@ class Clauses:
 
     def _member(self, table: Table, column: str, values: Sequence[int | str], depth: int) -> str:
         *beginning, whole = self._cells(table, column, depth)
-        lists = [(cell, [str(value)[:PREFIX] for value in values]) for cell in beginning]
+        values = [value for value in values if not self._impossible(value)]
+        lists: list[tuple[str, Sequence[int | str]]] = [
+            *((cell, [str(value)[:PREFIX] for value in values]) for cell in beginning),
+            (whole, values),
+        ]
         conditions = []
-        for cell, wanted in [*lists, (whole, values)]:
+        for cell, wanted in lists:
             side, parameters = self.dialect.members(wanted, self.dialect.mark)
             self.parameters += parameters
             conditions.append(f"{cell} {side}")
         return " AND ".join(conditions)
+
+    def _impossible(self, value: int | str) -> bool:
+        """Whether no cell can have this value."""
+        return not self.dialect.takes_nul and isinstance(value, str) and _NUL in value
 
     def _cells(self, table: Table, name: str, depth: int = 0) -> list[str]:
         """Return the column and, before it, what an index holds of it where that is only its beginning."""

@@ -15,6 +15,7 @@ import attrs
 
 from crm_core import CRM, RecordService, Write
 from crm_core.records import ExternalId, Record
+from crm_core.values import format_id
 from crm_transfer.compiled import RecordReader, Reference
 from crm_transfer.conflicts import Arbiter, Claim
 from crm_transfer.errors import BadCell
@@ -193,12 +194,12 @@ class Chunk:
             entry.digest = reader.digest(row.cells)
             entry.known = known.get(entry.key)
             if entry.known is not None:
-                if entry.known.state != "live":
-                    row.error = _gone(reader, entry.known)
-                    continue
-                if is_same(entry.known.row_hash, entry.digest):
+                if entry.known.state in ("live", "merged") and is_same(entry.known.row_hash, entry.digest):
                     row.status[at] = "unchanged"
                     same.append(entry)
+                    continue
+                if entry.known.state != "live":
+                    row.error = _gone(self._crm, reader, entry.known)
                     continue
             try:
                 entry.values, entry.changed = reader.values(row.cells), reader.changed(row.cells)
@@ -356,12 +357,15 @@ class Chunk:
                 service.write_many([Write(record=r, before=r, external=(system, name)) for name, r in fresh.items()])
 
 
-def _gone(reader: RecordReader, known: ExternalId) -> BadCell:
+def _gone(crm: CRM, reader: RecordReader, known: ExternalId) -> BadCell:
     kind = reader.kind.name
+    others = crm.external_ids.of(kind, [known.record_id]).get(known.record_id, [])
+    survivor = next((f"{one.system}:{one.external}" for one in others if one.state == "live"), "")
     told = {
         "deleted": f"names a {kind} that was deleted; undo the delete, or leave the row out",
         "erased": f"names a {kind} that was erased at the person's request; leave the row out",
-        "merged": f"names a {kind} that was merged into another one; use the key of that one",
+        "merged": f"names a {kind} that was merged into {survivor or format_id(known.record_id)}, "
+        "and says something new; change that one, or leave the row out",
     }
     return BadCell(
         "gone",

@@ -53,7 +53,7 @@ class Lookup:
             entries = self.known(reference.target, reference.system, wanted[at : at + _BATCH])
             for name, entry in entries.items():
                 self._found[_place(reference, name)] = (
-                    entry.record_id if entry.state == "live" else _gone(reference, entry)
+                    entry.record_id if entry.state in ("live", "merged") else _gone(reference, entry)
                 )
 
     def found(self, reference: Reference, name: str) -> Found:

@@ -18,8 +18,10 @@ from crm_transfer.mapping import RowMapping, parse_mapping
 _HEAD: Final = 1 << 16
 
 
-def importer_for(crm: CRM, path: Path, wanted: str = "") -> Importer:
+def importer_for(crm: CRM, path: Path, wanted: str = "", *, mapped: bool = False) -> Importer:
     """Return the importer of a format, else the one that recognises the file, else that of the ending of its name.
+
+    A file that is `mapped` is first taken for what its name says: the mapping is of such a file.
 
     Raises:
         FileFault: there is no such file.
@@ -30,9 +32,8 @@ def importer_for(crm: CRM, path: Path, wanted: str = "") -> Importer:
     if wanted:
         chosen = known.get(wanted)
     else:
-        chosen = _recognised(crm, path) or next(
-            (each for each in known.values() if path.suffix.lower() in each.suffixes), None
-        )
+        named = next((each for each in known.values() if path.suffix.lower() in each.suffixes), None)
+        chosen = (named if mapped else None) or _recognised(crm, path) or named
     if chosen is None:
         what = f"format {wanted!r}" if wanted else f"file {path.name}"
         raise MappingError(

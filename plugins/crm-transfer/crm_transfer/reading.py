@@ -140,12 +140,12 @@ def _refuse_others(path: Path, form: Form) -> None:
     """Refuse what is text, but of a form that has no delimiters: it would be taken for one strange column."""
     with open_text(path, form) as lines:
         beginning = lines.read(200).lstrip("\ufeff \t\r\n")
-    others = ((("{", "[{"), "JSON", ".jsonl"), (("BEGIN:VCARD",), "a vCard", ".vcf"))
-    for marks, what, suffix in others:
+    others = ((("{", "[{"), "JSON", ".jsonl", "jsonl"), (("BEGIN:VCARD",), "a vCard", ".vcf", "vcard"))
+    for marks, what, suffix, name in others:
         if beginning.upper().startswith(marks):
             raise FileFault(
                 f"{path.name} is {what}, not delimited text",
-                hint=f'name it {path.stem}{suffix}, or say which it is: [file] format = "{suffix[1:]}"',
+                hint=f'name it {path.stem}{suffix}, or say which it is: [file] format = "{name}"',
                 file=path.name,
                 rule="not_text",
             )

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import gc
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 from time import perf_counter
 from typing import Any, Final
@@ -13,8 +12,9 @@ from typing import Any, Final
 import attrs
 
 from crm_core import CRM
-from crm_core.errors import ConflictError, DuplicateKey, UsageError
+from crm_core.errors import ConflictError, DuplicateKey, StorageConflict, UsageError
 from crm_core.extend import BadRow, Importer, Source
+from crm_core.values import few_collections
 from crm_transfer.chunk import RANK, Chunk
 from crm_transfer.compiled import Compiled, Context, RecordReader, compile_mapping
 from crm_transfer.conflicts import Arbiter
@@ -34,8 +34,6 @@ _SMALLEST, _LARGEST, _FIRST = 500, 2_000, 1_000
 _LOCK_SECONDS: Final = 0.03
 """How long the writes of one chunk should hold the lock, before the sync of its commit: others wait about that long."""
 _ATTEMPTS: Final = 3
-_RARELY: Final = 100_000
-"""New objects between two searches for cycles of garbage: several chunks."""
 
 Progress = Callable[[int, int, str], None]
 
@@ -62,7 +60,7 @@ def open_job(crm: CRM, path: Path, mapping: RowMapping) -> Job:
         FileFault: the file cannot be imported.
         MappingError: the mapping does not fit the file or this CRM.
     """
-    importer = importer_for(crm, path, mapping.form.format)
+    importer = importer_for(crm, path, mapping.form.format, mapped=True)
     source = open_source(importer, path, {**mapping.form.options, "forms": forms_of(mapping)})
     context = Context(
         registry=crm.registry,
@@ -119,7 +117,7 @@ class Run:
         """
         started = perf_counter()
         report = ImportReport(dry_run=self._dry_run, files=[FileReport(file=job.path.name) for job in jobs])
-        with Spill() as spill, _few_collections():
+        with Spill() as spill, few_collections():
             with self._operation(label, detail, resume) as operation:
                 report.operation = None if self._dry_run else operation.id
                 self._work(jobs, report, spill)
@@ -219,7 +217,7 @@ class Run:
             except _Torn:
                 self._lookup.forget()
                 chunk.reset(refused=True)
-            except (ConflictError, DuplicateKey):
+            except (ConflictError, DuplicateKey, StorageConflict):
                 if attempt == _ATTEMPTS or self._dry_run:
                     raise
                 attempt += 1
@@ -381,18 +379,6 @@ def _highest(statuses: Collection[str]) -> str:
     if len(statuses) == 1:
         return next(iter(statuses))
     return max(statuses, key=RANK.index, default="unchanged")
-
-
-@contextmanager
-def _few_collections() -> Iterator[None]:
-    """Look for cycles of garbage rarely: rows make none, and the search took a fifth of an import's time."""
-    before = gc.get_threshold()
-    if 0 < before[0] < _RARELY:
-        gc.set_threshold(_RARELY, *before[1:])
-    try:
-        yield
-    finally:
-        gc.set_threshold(*before)
 
 
 def _corrections(job: Job) -> list[str]:

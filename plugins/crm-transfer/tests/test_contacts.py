@@ -18,6 +18,7 @@ from crm_transfer.formats.contactcsv import GOOGLE_CONTACTS, OUTLOOK_CONTACTS
 from crm_transfer.formats.vcard import VCARD, open_vcard
 from crm_transfer.formats.vcardtext import escaped, folded, unescaped
 from crm_transfer.importing import import_file
+from crm_transfer.mapping import parse_mapping
 from crm_transfer.opening import built_in_mapping, importer_for
 from crm_transfer.report import ImportReport
 
@@ -291,6 +292,32 @@ def test_outlook_contacts_are_read_and_their_birthdays_never_guessed_wrong(
         assert 5 == len(points(crm, "Ada Lovelace"))
     source = OUTLOOK_CONTACTS.open(path, {})
     assert told == source.guesses.get("birthdays")
+
+
+def test_a_mapping_of_ones_own_takes_a_file_for_what_its_name_says(tmp_path: Path) -> None:
+    path = write(tmp_path, GOOGLE, "contacts.csv")
+    own = parse_mapping("""
+[file]
+system = "mine"
+[[record]]
+type = "customer"
+key = ["First Name", "Last Name"]
+[record.fields]
+name = "First Name"
+""")
+    with CRM.open("memory:") as crm:
+        report = import_file(crm, path, own)
+        assert 2 == report.counts.created
+        assert "contact key" not in " ".join(report.files[0].notes)
+
+
+def test_a_file_that_changes_while_it_is_read_is_noticed(tmp_path: Path) -> None:
+    for name, content in (("p.vcf", card("FN:Ada") + card("FN:Bob")), ("g.csv", GOOGLE)):
+        path = write(tmp_path, content, name)
+        source = (VCARD if name == "p.vcf" else GOOGLE_CONTACTS).open(path, {})
+        path.write_bytes(path.read_bytes() + b"\n")
+        with pytest.raises(FileFault, match="was changed while it was read"):
+            list(source.rows)
 
 
 def test_other_files_are_taken_for_contacts_by_nobody() -> None:

@@ -178,6 +178,51 @@ def test_a_row_of_a_deleted_record_says_so(crm: CRM, tmp_path: Path) -> None:
     assert "was deleted" in report.errors[0].message
 
 
+def test_a_row_of_a_merged_record_is_unchanged_or_names_the_survivor(crm: CRM, tmp_path: Path) -> None:
+    path = write(tmp_path / "p.csv", [ADA, SARA])
+    bring(crm, path)
+    ada, sara = (crm.resolve("customer", f"t:{number}") for number in ("1", "2"))
+    crm.customers.merge(ada, sara)
+    assert (0, 0, 2, 0) == counts(bring(crm, path))
+    changed = write(tmp_path / "p.csv", [ADA, [*SARA[:2], "شیراز", *SARA[3:]]])
+    report = bring(crm, changed)
+    assert ((0, 0, 1, 1), "gone") == (counts(report), report.errors[0].rule)
+    assert "was merged into t:1" in report.errors[0].message
+    crm.ledger.undo(next(one.id for one in crm.ledger.operations() if one.kind == "merge"))
+    assert (0, 1, 1, 0) == counts(bring(crm, changed))
+
+
+def test_a_row_that_points_at_a_merged_record_reaches_the_survivor(crm: CRM, tmp_path: Path) -> None:
+    bring(crm, write(tmp_path / "p.csv", [ADA, SARA]))
+    ada, sara = (crm.resolve("customer", f"t:{number}") for number in ("1", "2"))
+    crm.customers.merge(ada, sara)
+    mapping = """
+[file]
+system = "t"
+[[record]]
+type = "deal"
+key = "no"
+[record.fields]
+title = "title"
+customer_id = { column = "who", ref = "customer" }
+"""
+    report = bring(crm, write(tmp_path / "d.csv", [["D1", "Licence", "2"]], ["no", "title", "who"]), mapping)
+    assert (1, 0, 0, 0) == counts(report)
+    assert [ada] == [deal.customer_id for deal in crm.deals.find()]
+
+
+def test_a_row_of_an_erased_person_is_refused_whatever_it_says(crm: CRM, tmp_path: Path) -> None:
+    path = write(tmp_path / "p.csv", [ADA, SARA])
+    bring(crm, path)
+    crm.privacy.erase(crm.resolve("customer", "t:1"))
+    for rows in ([ADA, SARA], [[*ADA[:2], "Paris", *ADA[3:]], SARA]):
+        report = bring(crm, write(path, rows))
+        assert ((0, 0, 1, 1), "gone") == (counts(report), report.errors[0].rule)
+        assert "was erased" in report.errors[0].message
+    assert 0 == crm.contact_points.count()
+    assert [None, "سارا"] == [one.name for one in crm.customers.find()]
+
+
 class NoBob:
     @hookimpl
     def before_customers_change(self, event: CustomersChanging) -> list[Veto]:
