@@ -10,11 +10,11 @@ PROJECTS := pyproject.toml $(sort $(wildcard plugins/*/pyproject.toml))
 PLUGINS := $(patsubst %/pyproject.toml,%,$(filter plugins/%,$(PROJECTS)))
 SOURCES := $(shell find crm_core plugins -type f -not -path '*/__pycache__/*' -not -path '*/tests/*')
 
-.PHONY: help venv demo test bench lint wheels docs clean
+.PHONY: help venv demo test bench torture torture-long lint wheels docs clean
 .DELETE_ON_ERROR:
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' Makefile
 
 venv: $(VENV)/.dev ## make the virtual environment with the kernel, every plugin and the tools
 
@@ -26,6 +26,12 @@ test: $(VENV)/.dev ## every test and doctest (ARGS="-k name" narrows)
 
 bench: $(VENV)/.dev ## measurements beside their limits (ARGS="--full" for the long forms, or bench names)
 	@$(RUN) -m tests.benchmarks $(ARGS)
+
+torture: $(VENV)/.dev ## fail statements, kill processes, cut the power: the promises of data safety, in a minute
+	@$(RUN) -m tests.torture $(ARGS)
+
+torture-long: $(VENV)/.dev ## the same in full, whose figures are claimed (ARGS="kills power" narrows, "--json" for programs)
+	@$(RUN) -m tests.torture --long $(ARGS)
 
 lint: $(VENV)/.dev ## style, formatting, types and the floors of the house
 	@$(RUN) -m ruff check --quiet

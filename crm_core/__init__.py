@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from crm_core.crm import CRM
     from crm_core.errors import CrmError
     from crm_core.host import Host, hookimpl
+    from crm_core.ledger.audit import ChainReport
     from crm_core.ledger.facade import Ledger
     from crm_core.ledger.history import OperationEntry
     from crm_core.ledger.undo import UndoReport
@@ -35,7 +36,9 @@ if TYPE_CHECKING:
         Team,
         User,
     )
+    from crm_core.services.merging import MergeReport
     from crm_core.services.metrics import Comparison, Explanation, Result, Results
+    from crm_core.services.privacy import Erasure, Receipt
     from crm_core.services.records import Outcome, Page, RecordService, Refusal, Write
     from crm_core.services.segments import SegmentResult
     from crm_core.values import Money, Period
@@ -47,14 +50,18 @@ _PLACES = {
     "CrmError": "crm_core.errors",
     "Host": "crm_core.host",
     "hookimpl": "crm_core.host",
+    "ChainReport": "crm_core.ledger.audit",
     "Ledger": "crm_core.ledger.facade",
     "OperationEntry": "crm_core.ledger.history",
     "UndoReport": "crm_core.ledger.undo",
     "Operation": "crm_core.ledger.work",
+    "MergeReport": "crm_core.services.merging",
     "Comparison": "crm_core.services.metrics",
     "Explanation": "crm_core.services.metrics",
     "Result": "crm_core.services.metrics",
     "Results": "crm_core.services.metrics",
+    "Erasure": "crm_core.services.privacy",
+    "Receipt": "crm_core.services.privacy",
     "Outcome": "crm_core.services.records",
     "Page": "crm_core.services.records",
     "RecordService": "crm_core.services.records",
@@ -67,6 +74,7 @@ _PLACES = {
 
 __all__ = [
     "CRM",
+    "ChainReport",
     "Comparison",
     "Consent",
     "ContactPoint",
@@ -74,12 +82,14 @@ __all__ = [
     "Customer",
     "Deal",
     "DealChange",
+    "Erasure",
     "Explanation",
     "ExternalId",
     "Host",
     "Interaction",
     "Ledger",
     "LifecycleChange",
+    "MergeReport",
     "Money",
     "Operation",
     "OperationEntry",
@@ -87,6 +97,7 @@ __all__ = [
     "Page",
     "Participant",
     "Period",
+    "Receipt",
     "Record",
     "RecordService",
     "Refusal",

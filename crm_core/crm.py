@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from datetime import date
 from decimal import Decimal
@@ -18,13 +18,13 @@ from crm_core.errors import NotFound, UnknownStorage, UpgradeNeeded, UsageError
 from crm_core.events import ExchangeRateWanted, OriginKind
 from crm_core.extend import DataMigration, Storage, StorageScheme
 from crm_core.host import Host
+from crm_core.ledger.chain import Chain
 from crm_core.ledger.delivery import Delivery
 from crm_core.ledger.evolution import UpgradeReport, describe, merged_manifest, prepare, upgrade
 from crm_core.ledger.facade import Ledger
 from crm_core.ledger.history import History
 from crm_core.ledger.session import Session
 from crm_core.ledger.tables import LEDGER_TABLES
-from crm_core.ledger.undo import Undo
 from crm_core.ledger.work import Operation, Transaction, UnitOfWork
 from crm_core.records import TOPICS, Record
 from crm_core.services.customers import ContactPointService, CustomerService, RelationService
@@ -41,8 +41,11 @@ from crm_core.values import Clock, SystemClock
 if TYPE_CHECKING:
     from sqlalchemy import CompoundSelect, Select
 
+    from crm_core.ledger.provenance import Provenance
+    from crm_core.ledger.undo import Undo
     from crm_core.query.tables import Tables
     from crm_core.services.metrics import MetricService
+    from crm_core.services.privacy import PrivacyService
     from crm_core.services.segments import SegmentService
 
     Statement = Select[Any] | CompoundSelect[Any]
@@ -70,7 +73,8 @@ class CRM:
         self._user = user if user is not None else settings.user
         self._known_user: int | None = None
         self._in_snapshot: ContextVar[bool] = ContextVar("in_snapshot", default=False)
-        self._work = UnitOfWork(storage, clock, lambda: self.user_id, self._deliver)
+        self._chain = Chain(settings)
+        self._work = UnitOfWork(storage, self._chain, clock, lambda: self.user_id, self._deliver)
         self._assemble()
 
     @classmethod
@@ -256,6 +260,13 @@ class CRM:
 
         return MetricService(self)
 
+    @property
+    def privacy(self) -> PrivacyService:
+        """What is known of a person, to be handed over or erased: `crm.privacy.export(customer.id)`."""
+        from crm_core.services.privacy import PrivacyService
+
+        return PrivacyService(self.session)
+
     @cached_property
     def segments(self) -> SegmentService:
         """The groups: `crm.segments.run("abc")`."""
@@ -291,7 +302,7 @@ class CRM:
             try:
                 if trial is not self:
                     trial._make_ready(automatic=True)
-                with trial.operation("rehearsal", kind=kind), trial.transaction():
+                with trial.operation("rehearsal", kind=kind), trial.transaction() if trial is self else nullcontext():
                     yield trial
                     raise _Over
             except _Over:
@@ -368,9 +379,20 @@ class CRM:
         )
         self._assemble_services()
         delivery = Delivery(self.storage, self.registry, self.host, work, self.session.history, SystemClock(), self)
+        self.ledger = Ledger(
+            work, self.session.history, self._undo, delivery, self.storage, self._chain, self._provenance
+        )
+
+    def _undo(self) -> Undo:
+        from crm_core.ledger.undo import Undo  # what few commands need
+
         normalise = {name: service._normalised for name, service in self._services.items()}
-        undo = Undo(self.storage, self.registry, work, self.session.history, normalise)
-        self.ledger = Ledger(work, self.session.history, undo, delivery)
+        return Undo(self.storage, self.registry, self._work, self.session.history, normalise)
+
+    def _provenance(self) -> Provenance:
+        from crm_core.ledger.provenance import Provenance  # what only an import needs
+
+        return Provenance(self.storage, self.registry, self.session.history)
 
     def _assemble_services(self) -> None:
         session, types = self.session, self.registry.types
@@ -407,16 +429,21 @@ def upgrade_workspace(url_or_dir: str | Path, *, dry_run: bool = False) -> Upgra
 
     A storage that is not embedded refuses to be opened by `CRM.open` until this was done.
     """
-    given = str(url_or_dir)
-    settings = load_settings(given) if Path(given).is_dir() else settings_for_url(given)
-    host = Host.open(settings)
-    storage = _open_storage(_scheme(host, settings.storage_url), settings)
+    settings, host, storage = opened_storage(url_or_dir)
     try:
         wanted = registry_of(settings, host).manifest(LEDGER_TABLES)
         migrations = [found.item for found in host.collect("register_data_migrations")]
         return upgrade(storage, wanted, migrations, dry_run=dry_run)
     finally:
         storage.close()
+
+
+def opened_storage(url_or_dir: str | Path) -> tuple[Settings, Host, Storage]:
+    """Open the storage of a workspace without a CRM on it, whatever state it is in; the caller closes it."""
+    given = str(url_or_dir)
+    settings = load_settings(given) if Path(given).is_dir() else settings_for_url(given)
+    host = Host.open(settings)
+    return settings, host, _open_storage(_scheme(host, settings.storage_url), settings)
 
 
 def _upgrade_needed(missing: UpgradeReport) -> UpgradeNeeded:
@@ -460,4 +487,4 @@ def _open_storage(scheme: StorageScheme | None, settings: Settings) -> Storage:
     return scheme.open(settings.storage_url, options)
 
 
-__all__ = ["CRM", "upgrade_workspace"]
+__all__ = ["CRM", "opened_storage", "upgrade_workspace"]

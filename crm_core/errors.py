@@ -5,13 +5,18 @@ The class says what went wrong, the message says where, `hint` what to do next.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 
 class CrmError(Exception):
-    """The base of every expected failure; `hint` names the next step, `exit_code` is what the CLI ends with."""
+    """The base of every expected failure; `hint` names the next step, `exit_code` is what the CLI ends with.
+
+    `details` is what a program may want beside the words: the file and row, say. `--json` prints it with the error.
+    """
 
     exit_code = 1
+    details: Mapping[str, object] = MappingProxyType({})
 
     def __init__(self, message: str, *, hint: str = "") -> None:
         super().__init__(message)
@@ -78,6 +83,10 @@ class Vetoed(CrmError):
 
 class UndoRefused(CrmError):
     """Nothing of an operation can be taken back; the message says why."""
+
+
+class TamperedLedger(CrmError):
+    """The hash chain over the ledger does not hold: something in it was changed after it was written."""
 
 
 class PluginError(CrmError):

@@ -96,6 +96,30 @@ class Changed(Generic[R]):
     crm: Any = attrs.field(default=None, eq=False, repr=False)
 
 
+@attrs.frozen
+class MergedPair:
+    """Two customers that became one: `gone` is part of `kept` now."""
+
+    kept: int
+    gone: int
+
+
+@attrs.frozen(kw_only=True)
+class CustomersMerged:
+    """Customers were merged, after commit; delivered at least once. Records that point at them have followed already.
+
+    `undone` says that the merge was taken back: `gone` is there again, with what was its own. Who sums over customers
+    computes both anew, either way.
+    """
+
+    pairs: tuple[MergedPair, ...]
+    undone: bool
+    origin: Origin
+    position: int
+    at: datetime
+    crm: Any = attrs.field(default=None, eq=False, repr=False)
+
+
 CustomersChanging = Changing[Customer]
 CustomersChanged = Changed[Customer]
 InteractionsChanging = Changing[Interaction]
@@ -131,12 +155,14 @@ __all__ = [
     "Changing",
     "CustomersChanged",
     "CustomersChanging",
+    "CustomersMerged",
     "DealsChanged",
     "DealsChanging",
     "Derived",
     "ExchangeRateWanted",
     "InteractionsChanged",
     "InteractionsChanging",
+    "MergedPair",
     "Origin",
     "OriginKind",
     "ProfileWanted",

@@ -24,6 +24,7 @@ import attrs
 from crm_core.events import (
     CustomersChanged,
     CustomersChanging,
+    CustomersMerged,
     DealsChanged,
     DealsChanging,
     Derived,
@@ -99,6 +100,11 @@ class CustomerHooks:
     @_hook("deliver")
     def on_customers_changed(self, event: CustomersChanged) -> None:
         """React to customers that were created, updated or deleted."""
+        raise NotImplementedError
+
+    @_hook("deliver")
+    def on_customers_merged(self, event: CustomersMerged) -> None:
+        """React to customers that became one, or were separated again: their points are summed, say."""
         raise NotImplementedError
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
@@ -9,6 +10,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
+from crm_core import CRM
 from crm_core.errors import SettingsError
 from crm_core.settings import (
     OwnField,
@@ -283,3 +285,19 @@ def test_an_addition_that_does_not_fit_writes_nothing(tmp_path: Path, fields: di
         add_to_settings(tmp_path, fields=fields)  # type: ignore[arg-type]
     assert FULL == (tmp_path / "crm.toml").read_text("utf-8")
     assert ["crm.toml"] == [path.name for path in tmp_path.iterdir()]
+
+
+@pytest.mark.parametrize(
+    ("table", "said"),
+    [
+        ('[fields.nope.a]\ntype = "text"', "[fields.nope] names no record type"),
+        ('[fields.customer.a]\ntype = "reference"\nreferences = "nope"', "[fields.customer.a] references 'nope'"),
+    ],
+)
+def test_own_fields_at_record_types_that_are_not_there_are_refused_with_their_place(
+    tmp_path: Path, table: str, said: str
+) -> None:
+    text = f'[crm]\ncurrency = "EUR"\n[storage]\nurl = "memory:"\n{table}\n'
+    (tmp_path / "crm.toml").write_text(text, encoding="utf-8")
+    with pytest.raises(SettingsError, match=re.escape(f"crm.toml: {said}")):
+        CRM.open(tmp_path)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 KERNEL: Final = {
     "init": ("crm_core.cli.begin:init", "Make a workspace: crm.toml and an empty database."),
-    "customers": ("crm_core.cli.customers:customers", "Who buys: list, show, add, edit, delete."),
+    "customers": ("crm_core.cli.customers:customers", "Who buys: list, show, add, edit, merge, erase."),
     "interactions": ("crm_core.cli.interactions:interactions", "Messages, calls, meetings, visits and notes."),
     "deals": ("crm_core.cli.deals:deals", "Chances to sell: list, move, and the board of a pipeline."),
     "sales": ("crm_core.cli.sales:sales", "Revenue: sales and refunds."),
@@ -30,9 +30,9 @@ KERNEL: Final = {
     "fields": ("crm_core.cli.vocabulary:fields", "What every record type holds, and whose the field is."),
     "metrics": ("crm_core.cli.metrics:metrics", "KPIs: values, before and after, and how they come about."),
     "segments": ("crm_core.cli.segments:segments", "Groups of customers, such as ABC."),
-    "ledger": ("crm_core.cli.ledger:ledger", "What was done: log, show, undo."),
+    "ledger": ("crm_core.cli.ledger:ledger", "What was done: log, show, undo, verify."),
     "plugins": ("crm_core.cli.plugins:plugins", "What is installed, whether it works, and what it costs."),
-    "storage": ("crm_core.cli.storage:storage", "The database: status and upgrade."),
+    "storage": ("crm_core.cli.storage:storage", "The database: status, upgrade, backup, restore, verify."),
     "doctor": ("crm_core.cli.doctor:doctor", "Check the workspace from top to bottom."),
 }
 """The kernel's commands in the order of the help: name -> (place of the code, help)."""

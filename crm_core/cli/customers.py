@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import click
 
+from crm_core.cli.merging import merge
+from crm_core.cli.privacy import erase, export_data
 from crm_core.cli.records import delete as delete_record
 from crm_core.cli.records import edit as edit_record
 from crm_core.cli.records import emit_done, find, given, list_records, required, with_assignments
@@ -16,6 +18,10 @@ _COLUMNS = ("name", "kind", "country", "owner_id", "source", "first_contact_at",
 @click.group()
 def customers() -> None:
     """Keep customers: who buys, may buy or bought."""
+
+
+for _command in (merge, export_data, erase):
+    customers.add_command(_command)
 
 
 @customers.command(

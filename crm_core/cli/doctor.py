@@ -89,6 +89,10 @@ def _ledger(crm: CRM) -> Iterator[Finding]:
     for entry in cut_off:
         advice = f"crm ledger undo {format_id(entry.id)} takes it back; an import goes on with crm import --resume"
         yield Finding("ledger", "doubtful", f"{entry.label!r} was cut off before its end", advice)
+    try:
+        crm.ledger.require_key()
+    except CrmError as error:
+        yield Finding("ledger", "wrong", error.message, error.hint)
     if not cut_off:
         yield Finding("ledger", "well", f"position {crm.ledger.history.head():,}, nothing was cut off")
 

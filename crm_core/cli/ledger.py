@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from datetime import tzinfo
 from typing import TYPE_CHECKING, Any
 
 import attrs
 import click
 
+from crm_core.cli.audit import compact, head, verify
 from crm_core.cli.records import label, labels
 from crm_core.console import (
     MISSING,
@@ -41,6 +43,10 @@ if TYPE_CHECKING:
 @click.group()
 def ledger() -> None:
     """See what was done, and take it back."""
+
+
+for _command in (verify, head, compact):
+    ledger.add_command(_command)
 
 
 @ledger.command("log", epilog=examples("crm ledger log", "crm ledger log --limit 100 --json"))
@@ -177,7 +183,7 @@ def _show_operation(crm: CRM, entry: OperationEntry, counts: dict[str, dict[str,
             ("state", entry.state),
             ("by", users.get(entry.user_id or 0, MISSING)),
             ("started", moment(from_micros(entry.started_at), crm.zone, seconds=True)),
-            *((name, str(value)) for name, value in entry.detail.items()),
+            *((name, _detail(value)) for name, value in entry.detail.items()),
         ]
     )
     for name, by_action in counts.items():
@@ -188,6 +194,10 @@ def _show_operation(crm: CRM, entry: OperationEntry, counts: dict[str, dict[str,
         table(["did", "type", Column("record", fit="wrap"), Column("fields", fit="wrap")], rows)
     if not counts:
         say("It changed nothing.")
+
+
+def _detail(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def _fields_text(change: _Shown) -> str:

@@ -1,4 +1,4 @@
-"""`crm plugins`: what is installed, whether it works, and what it costs; listing imports no plugin."""
+"""`crm plugins`: what is installed, whether it works, what it costs, how it goes and comes; a list imports none."""
 
 from __future__ import annotations
 
@@ -8,16 +8,33 @@ import attrs
 import click
 
 from crm_core.cli.app import lenient_settings
-from crm_core.console import MISSING, Column, emit, examples, heading, pairs, plural, say, table, workspace
+from crm_core.console import (
+    MISSING,
+    Column,
+    confirm,
+    emit,
+    examples,
+    heading,
+    pairs,
+    plural,
+    say,
+    table,
+    workspace,
+    workspace_directory,
+    workspace_place,
+    yes_option,
+)
 from crm_core.errors import NotFound
 
 if TYPE_CHECKING:
     from crm_core.host import Host, PluginInfo
+    from crm_core.ledger.purge import PurgeReport
+    from crm_core.upkeep import DetachReport, Start
 
 
 @click.group()
 def plugins() -> None:
-    """See what is installed beside the kernel."""
+    """See what is installed beside the kernel, and let plugins go and come."""
 
 
 @plugins.command("list", epilog=examples("crm plugins list", "crm plugins list --json"))
@@ -122,6 +139,79 @@ def manifest(context: click.Context, package: str, write: bool) -> None:
     emit({"package": package, "differences": differences}, show)
     if differences:
         context.exit(1)
+
+
+@plugins.command(epilog=examples("crm plugins detach loyalty"))
+@click.argument("name", metavar="PLUGIN")
+def detach(name: str) -> None:
+    """Switch a plugin off in crm.toml; all that it stored stays, and is there again when it comes back."""
+    from crm_core.upkeep import detach as switch_off
+
+    report = switch_off(workspace_directory(), name)
+
+    def show() -> None:
+        say(f"detached {report.plugin}" if report.changed else f"{report.plugin} was detached already")
+        _show_data("stays", report.data)
+        say(f"crm plugins attach {report.plugin} brings it back; crm plugins purge {report.plugin} removes its data")
+
+    emit(_lifecycle_json(report), show)
+
+
+@plugins.command(epilog=examples("crm plugins attach loyalty", "crm plugins attach loyalty --from gap"))
+@click.argument("name", metavar="PLUGIN")
+@click.option(
+    "--from",
+    "start",
+    type=click.Choice(["head", "gap"]),
+    help="What happened while it was away: gap tells it now, head goes on from here.",
+)
+def attach(name: str, start: Start | None) -> None:
+    """Switch a detached plugin on again; it finds what it stored before."""
+    from crm_core.upkeep import attach as switch_on
+
+    report = switch_on(workspace_directory(), name, start=start)
+
+    def show() -> None:
+        say(f"attached {report.plugin}" if report.changed else f"{report.plugin} was not detached")
+        _show_data("is there again", report.data)
+        if report.waiting:
+            say(f"it is told of {plural(report.waiting, 'transaction')} with the next delivery")
+
+    emit(_lifecycle_json(report), show)
+
+
+@plugins.command(epilog=examples("crm plugins purge loyalty --dry-run", "crm plugins purge loyalty --yes"))
+@click.argument("name", metavar="PLUGIN")
+@click.option("--dry-run", is_flag=True, help="Count what would go, and remove nothing.")
+@yes_option
+def purge(name: str, dry_run: bool, yes: bool) -> None:
+    """Remove all that a detached or uninstalled plugin stored: its tables, its fields, its place in the queue.
+
+    This cannot be undone: make a backup first.
+    """
+    from crm_core.upkeep import purge_plugin
+
+    planned = purge_plugin(workspace_place(), name, dry_run=True)
+    if not dry_run:
+        lost = sum(planned.tables.values()) + sum(planned.columns.values())
+        confirm(f"Remove all data of {planned.owner} for good ({plural(lost, 'row')} and values)?", yes=yes)
+        planned = purge_plugin(workspace_place(), name)
+    emit(attrs.asdict(planned), lambda: _show_data("would go" if dry_run else "is gone", planned))
+
+
+def _show_data(fate: str, data: PurgeReport | None) -> None:
+    if data is None:
+        say("nothing of it is stored")
+        return
+    rows = [[name, plural(count, "row")] for name, count in data.tables.items()]
+    rows += [[name, plural(count, "value")] for name, count in data.columns.items()]
+    rows += [["delivery", plural(data.cursors, "cursor")]] if data.cursors else []
+    table([f"what {fate}", Column("how much", right=True)], rows)
+
+
+def _lifecycle_json(report: DetachReport) -> dict[str, Any]:
+    data = None if report.data is None else attrs.asdict(report.data)
+    return {"plugin": report.plugin, "changed": report.changed, "data": data, "waiting": report.waiting}
 
 
 def _host() -> Host:

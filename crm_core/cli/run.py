@@ -81,7 +81,8 @@ def _failed(error: Exception, as_json: bool) -> int:
         print_error("Interrupted" if interrupted else "Aborted", _stopped(interrupted), as_json=as_json)
         return 130 if interrupted else 1
     kind, message, hint, exit_code = _described(error)
-    print_error(kind, message, hint, exit_code=exit_code, as_json=as_json)
+    details = error.details if isinstance(error, CrmError) else {}
+    print_error(kind, message, hint, exit_code=exit_code, as_json=as_json, details=details)
     return exit_code
 
 

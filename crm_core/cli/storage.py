@@ -1,12 +1,18 @@
-"""`crm storage`: what the database is, how large, and whether it is up to date."""
+"""`crm storage`: what the database is, whether it is up to date and sound, and copies of it in a safe place."""
 
 from __future__ import annotations
 
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+import attrs
 import click
 
 from crm_core.console import Column, emit, examples, pairs, plural, say, size, table, workspace, workspace_place
+
+if TYPE_CHECKING:
+    from crm_core.ledger.verify import Check
+    from crm_core.upkeep import RestoreReport, Start
 
 
 @click.group()
@@ -67,3 +73,90 @@ def upgrade(dry_run: bool) -> None:
             say(f"done: {plural(len(steps), 'change')}, {plural(report.rows, 'row')} of data changed")
 
     emit({"needed": report.needed, "dry_run": dry_run, "changes": steps, "rows": report.rows}, show)
+
+
+@storage.command(epilog=examples("crm storage backup monday.crm", "crm storage backup /mnt/safe/2026-11-30.crm --json"))
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
+def backup(file: Path) -> None:
+    """Write the whole database, as it is at this moment, to one new FILE; others work on meanwhile.
+
+    It holds records, ledger and delivery cursors, each table with a digest; crm.toml is not in it. It is not encrypted.
+    """
+    from crm_core.upkeep import back_up
+
+    info = back_up(workspace_place(), file)
+
+    def show() -> None:
+        say(f"wrote {file}: {size(file.stat().st_size)}, {_counted(sum(info.rows.values()), info.position)}")
+
+    emit({"file": str(file), **attrs.asdict(info)}, show)
+
+
+@storage.command(
+    epilog=examples("crm storage restore monday.crm --dry-run", "crm storage restore monday.crm --force --from gap")
+)
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
+@click.option("--dry-run", is_flag=True, help="Check the backup and say what it holds; change nothing.")
+@click.option("--force", is_flag=True, help="Overwrite a database that holds something.")
+@click.option(
+    "--from",
+    "start",
+    type=click.Choice(["head", "gap"]),
+    help="What was waiting for delivery at the time of the backup: gap delivers it, head does not.",
+)
+def restore(file: Path, dry_run: bool, force: bool, start: Start | None) -> None:
+    """Put a backup in the place of all that the database holds; it is checked to the last byte first."""
+    from crm_core.upkeep import restore as put_back
+
+    report = put_back(workspace_place(), file, start=start, force=force, dry_run=dry_run)
+    emit({"file": str(file), **attrs.asdict(report)}, lambda: _show_restore(report))
+
+
+@storage.command(epilog=examples("crm storage verify", "crm storage verify --json"))
+@click.pass_context
+def verify(context: click.Context) -> None:
+    """Read the whole database and check it: files, indexes, references, external ids, the ledger, every record.
+
+    The exit code is 1 when something is wrong.
+    """
+    from crm_core.upkeep import verify_workspace
+
+    checks = verify_workspace(workspace_place())
+    wrong = [check for check in checks if check.state == "wrong"]
+
+    def show() -> None:
+        mark = {"well": "ok", "wrong": "WRONG", "not run": "NOT RUN"}
+        table(
+            ["check", "state", Column("looked at", right=True), Column("what is wrong", fit="wrap")],
+            [[one.name, mark[one.state], f"{one.looked_at:,}", "; ".join(one.faults)] for one in checks],
+        )
+        say(f"{plural(len(wrong), 'check')} found damage: go back to a backup" if wrong else "The database is sound.")
+
+    emit({"sound": not wrong, "checks": [_check_json(check) for check in checks]}, show)
+    if wrong:
+        context.exit(1)
+
+
+def _show_restore(report: RestoreReport) -> None:
+    info = report.backup
+    pairs(
+        [
+            ("made", f"{info.made_at} by crm-core {info.kernel}, {info.engine}"),
+            ("holds", _counted(sum(info.rows.values()), info.position)),
+            ("in the way", f"{report.replaced:,} records and transactions" if report.replaced else "nothing"),
+            *((f"waiting for {name}", plural(count, "transaction")) for name, count in report.waiting.items()),
+        ]
+    )
+    filled = [[name, f"{count:,}"] for name, count in info.rows.items() if count]
+    table(["table", Column("rows", right=True)], filled)
+    if report.older:
+        say("Its schema is older than what is installed: crm storage upgrade brings it up to date.")
+    say("Every byte is as it was written; nothing was changed." if report.dry_run else "restored, and compared")
+
+
+def _counted(rows: int, position: int) -> str:
+    return f"{plural(rows, 'row')}, ledger position {position:,}"
+
+
+def _check_json(check: Check) -> dict[str, Any]:
+    return {"name": check.name, "state": check.state, "looked_at": check.looked_at, "faults": list(check.faults)}

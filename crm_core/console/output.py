@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import date, datetime
 from decimal import Decimal
 from fractions import Fraction
+from types import MappingProxyType
 from typing import Any, NoReturn
 
 import attrs
@@ -108,11 +109,20 @@ def fail(message: str, *, hint: str = "", exit_code: int = 1) -> NoReturn:
     raise error
 
 
-def print_error(kind: str, message: str, hint: str = "", *, exit_code: int = 1, as_json: bool = False) -> None:
-    """Write an error to standard error: `error: ...` and `hint: ...`, or one JSON object."""
+def print_error(
+    kind: str,
+    message: str,
+    hint: str = "",
+    *,
+    exit_code: int = 1,
+    as_json: bool = False,
+    details: Mapping[str, object] = MappingProxyType({}),
+) -> None:
+    """Write an error to standard error: `error: ...` and `hint: ...`, or one JSON object, with `details` in it."""
     if as_json:
-        content = {"type": kind, "message": message, "hint": hint, "exit_code": exit_code}
-        click.echo(json.dumps({"error": content}, ensure_ascii=not _takes_any_script(sys.stderr)), err=True)
+        content = {"type": kind, "message": message, "hint": hint, "exit_code": exit_code, **details}
+        told = json.dumps({"error": content}, default=str, ensure_ascii=not _takes_any_script(sys.stderr))
+        click.echo(told, err=True)
         return
     first, *more = message.splitlines() or [""]
     click.echo(f"{_styled('error:', 'red', sys.stderr)} {clean(first)}", err=True)

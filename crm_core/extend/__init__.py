@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from crm_core.extend.app import BadRow, Command, DataMigration, Exporter, Importer, Source, SourceRow
+from crm_core.extend.app import BadRow, Command, DataMigration, ExportColumn, Exporter, Importer, Source, SourceRow
 from crm_core.extend.metric import (
     CalendarSystem,
     Cell,
@@ -27,6 +27,7 @@ __all__ = [
     "Command",
     "DataMigration",
     "Division",
+    "ExportColumn",
     "Exporter",
     "Importer",
     "Measure",

@@ -43,7 +43,8 @@ class Source:
     """An open file, checked as a whole: its columns, what was found of its form in words, its rows, streamed.
 
     `guesses` says, by topic (encoding, delimiter), what the file was taken for; `total` is how many rows there are;
-    `digest` is the SHA-256 of its bytes; `options` are those it was opened with, guesses filled in.
+    `digest` is the SHA-256 of its bytes; `options` are those it was opened with, guesses filled in; `own` are columns
+    that the importer adds to those of the file, which a mapping may use and nobody misses.
     """
 
     columns: tuple[str, ...]
@@ -52,12 +53,14 @@ class Source:
     total: int
     digest: str
     options: Mapping[str, Any]
+    own: tuple[str, ...] = ()
 
 
 class OpenSource(Protocol):
     """How an importer opens a file; a fault of the whole file raises here.
 
-    `options` come from the mapping's `[file]` table.
+    `options` come from the mapping's `[file]` table. A format whose cells have types finds in `forms`, by column, how
+    the mapping reads their numbers (`decimal`) and dates (`dates`); it writes them so.
     """
 
     def __call__(self, path: Path, options: Mapping[str, Any]) -> Source: ...
@@ -73,26 +76,55 @@ class WriteBack(Protocol):
 
 @attrs.frozen(kw_only=True)
 class Importer:
-    """A format that `crm import` reads: chosen by `format` in the mapping, else by the ending of the file's name."""
+    """A format that `crm import` reads, or what another program exports: then it knows what its columns mean.
+
+    It is chosen by `format` in the mapping or `--format`, else by `recognises`, which is shown the first 64 KiB of
+    a file, else by the ending of the file's name (which comes first where a person gave a mapping). `mapping`
+    returns the TOML of a mapping for the columns of a file: with it a file needs no `--map`, and `--suggest` prints
+    it.
+    """
 
     name: str
     suffixes: tuple[str, ...]
     open: OpenSource
     write: WriteBack
     help: str = ""
+    recognises: Callable[[bytes], bool] | None = None
+    mapping: Callable[[Sequence[str]], str] | None = None
+
+
+@attrs.frozen
+class ExportColumn:
+    """A column of an export: its name, the kind of its field (text, integer, decimal, day, moment, ...), decimals.
+
+    `scale` is how many digits after the point a decimal or an amount of money may have.
+    """
+
+    name: str
+    kind: str = "text"
+    scale: int = 0
 
 
 @attrs.frozen(kw_only=True)
 class Exporter:
     """A format that `crm export` writes: `write(path, columns, rows)` returns how many rows; no path: to stdout.
 
-    Cells are plain JSON data; money is one cell {"amount", "currency"} where the format is `nested`, else two cells.
+    Cells are plain JSON data, or with `typed` Python values: `Decimal`, `date`, aware `datetime`, `bool`, tuples of
+    texts. Money is one cell {"amount", "currency"} where the format is `nested`, else two cells. What is written is
+    `binary` if it does no good on a terminal; `write` is then always given a path.
+
+    A format for some record types only names them in `columns`, each with the columns that are written when nobody
+    chooses any; beside fields these may be the records that are part of one, such as `contact_points`: a list of
+    mappings.
     """
 
     name: str
     suffixes: tuple[str, ...]
-    write: Callable[[Path | None, Sequence[str], Iterable[Sequence[Any]]], int]
+    write: Callable[[Path | None, Sequence[ExportColumn], Iterable[Sequence[Any]]], int]
     nested: bool = False
+    typed: bool = False
+    binary: bool = False
+    columns: Mapping[str, tuple[str, ...]] = attrs.field(factory=dict)
     help: str = ""
 
 

@@ -170,6 +170,14 @@ class Storage(ABC):
     def close(self) -> None:
         """Close every connection; open transactions are rolled back."""
 
+    def scrub(self) -> str:
+        """Make sure that what was deleted or overwritten cannot be read from the files any more, and give space back.
+
+        Called outside a transaction, after personal data was erased. Returns, in words for a person, what may remain;
+        empty when nothing does.
+        """
+        return "what the storage keeps of deleted rows for itself: free pages, logs, replicas"
+
     def execute(self, select: Select[Any]) -> list[tuple[Any, ...]]:
         """Run an analytic select where the data is (capability `execute`)."""
         raise NotImplementedError(f"{type(self).__name__} does not declare the capability 'execute'")
@@ -181,6 +189,34 @@ class Storage(ABC):
         closing it.
         """
         raise NotImplementedError(f"{type(self).__name__} does not declare the capability 'copy'")
+
+    def backup(self, file: Path) -> None:
+        """Write all that is committed now, of one moment, to a new file (capability `backup`); others write on."""
+        raise NotImplementedError(f"{type(self).__name__} does not declare the capability 'backup'")
+
+    def opened_backup(self, file: Path) -> Storage:
+        """Open what `backup` wrote, to look into it (capability `backup`); the caller closes it.
+
+        It may change the file and write beside it, so it is given a copy that nobody needs any more.
+
+        Raises:
+            StorageError: the file is none of this storage.
+        """
+        raise NotImplementedError(f"{type(self).__name__} does not declare the capability 'backup'")
+
+    def restore(self, file: Path) -> None:
+        """Put what `backup` wrote in the place of all this storage holds, whole or not at all (capability `backup`).
+
+        Outside a transaction of the caller. Other processes that have the database open see the new content.
+        """
+        raise NotImplementedError(f"{type(self).__name__} does not declare the capability 'backup'")
+
+    def check(self) -> list[str] | None:
+        """Look for damage below tables and rows, and say in words what is found; None: this storage has no such check.
+
+        The kernel checks what rows say (references, the ledger) by itself: see `crm_core.ledger.verify`.
+        """
+        return None
 
 
 @attrs.frozen(kw_only=True)

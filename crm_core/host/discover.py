@@ -87,9 +87,7 @@ def canonical(distribution: str) -> str:
 
 
 def _installed(point: importlib_metadata.EntryPoint) -> Candidate:
-    dist = point.dist
-    name, version = (dist.name or "unknown", dist.version or "0") if dist else ("unknown", "0")
-    requires = tuple(dist.requires or ()) if dist else ()
+    name, version, requires = _facts(point.dist) if point.dist else ("unknown", "0", ())
     module, _, attribute = point.value.partition(":")
     candidate = Candidate(
         name=point.name,
@@ -108,3 +106,19 @@ def _installed(point: importlib_metadata.EntryPoint) -> Candidate:
         return attrs.evolve(candidate, place=str(directory), manifest=manifests.read(file))
     except PluginError as error:
         return attrs.evolve(candidate, fault=f"cannot be read: {error.message}")
+
+
+def _facts(dist: importlib_metadata.Distribution) -> tuple[str, str, tuple[str, ...]]:
+    """Return name, version and requirements of a distribution.
+
+    The three headers are read here: `dist` would load the e-mail parser, and parse the whole text for each of them.
+    """
+    text = dist.read_text("METADATA")
+    if text is None:  # not installed from a wheel
+        return dist.name or "unknown", dist.version or "0", tuple(dist.requires or ())
+    headers: dict[str, list[str]] = {}
+    for line in text.partition("\n\n")[0].splitlines():
+        name, _, value = line.partition(":")
+        headers.setdefault(name.lower(), []).append(value.strip())
+    name, version = (headers.get(key, [""])[0] for key in ("name", "version"))
+    return name or "unknown", version or "0", tuple(headers.get("requires-dist", ()))

@@ -6,8 +6,9 @@ A subscriber that fails is tried again with growing pauses, then the transaction
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from threading import Lock
 from time import monotonic
 from typing import Any, Final, cast
@@ -15,18 +16,18 @@ from typing import Any, Final, cast
 import attrs
 
 from crm_core.errors import DuplicateKey
-from crm_core.events import Action, Changed, ChangedRecord, Origin
+from crm_core.events import Action, Changed, ChangedRecord, CustomersMerged, MergedPair, Origin
 from crm_core.extend import Storage
 from crm_core.host import Host, Subscriber
 from crm_core.ledger.history import History, OperationEntry, RowChange, TransactionEntry
 from crm_core.ledger.process import may_be_alive, this_process
 from crm_core.ledger.reading import decode_rows
-from crm_core.ledger.tables import CURSORS, PARKED
+from crm_core.ledger.tables import CURSORS, FORGOTTEN, PARKED
 from crm_core.ledger.work import UnitOfWork
 from crm_core.query.ast import And, Compare
 from crm_core.records import Record, RecordType, Registry
 from crm_core.records.schema import Row
-from crm_core.values import Clock, format_id, from_micros, new_id, to_micros
+from crm_core.values import Clock, format_id, from_micros, new_id, parse_id, to_micros
 
 HOOK_TYPES: Final[Mapping[str, str]] = {
     "on_customers_changed": "customer",
@@ -35,6 +36,12 @@ HOOK_TYPES: Final[Mapping[str, str]] = {
     "on_sales_changed": "sale",
 }
 """Which record type each delivery hook follows."""
+
+MERGED: Final = "on_customers_merged"
+"""The hook that is told of merges and of their undoing, whoever did them."""
+
+HOOKS: Final = (*HOOK_TYPES, MERGED)
+"""Every delivery hook, in the order in which they are served."""
 
 OPT_IN: Final = frozenset({"import", "undo", "merge"})
 """Origins that reach only subscribers that ask for them: an import of history must not message anybody."""
@@ -114,7 +121,7 @@ class Delivery:
 
     def listened(self) -> bool:
         """Whether anybody listens to a delivery hook; costs no import."""
-        return any(self._host.implements(hook) for hook in HOOK_TYPES)
+        return any(self._host.implements(hook) for hook in HOOKS)
 
     def cursors(self) -> list[Cursor]:
         """Return every cursor, also those of plugins that are gone."""
@@ -126,13 +133,20 @@ class Delivery:
 
     def start_new(self) -> None:
         """Give every new subscriber a cursor at the head: what happened before its time is not delivered."""
-        known = {(cursor.plugin, cursor.hook) for cursor in self.cursors()}
+        known = {(cursor.plugin, cursor.hook): cursor for cursor in self.cursors()}
         listening = {(p.name, hook) for p in self._host.plugins() if p.status == "active" for hook in p.hooks}
-        fresh = sorted((plugin, hook) for plugin, hook in listening - known if hook in HOOK_TYPES)
+        ids = {key: cursor.id for key, cursor in known.items() if cursor.position == FORGOTTEN}
+        fresh = sorted(key for key in listening - (known.keys() - ids.keys()) if key[1] in HOOKS)
         if fresh:
             head = self._history.head()
             with suppress(DuplicateKey):  # another process that opens the CRM now was faster
-                self._save([Cursor(new_id(), plugin, hook, head) for plugin, hook in fresh])
+                self._save([Cursor(ids.get(key) or new_id(), *key, head) for key in fresh])
+
+    def behind(self, position: int) -> list[Cursor]:
+        """Return the cursors of those who listen and have not been told of everything up to a position."""
+        listening = {(one.plugin, hook) for hook in HOOKS for one in self._listeners(hook)}
+        late = [cursor for cursor in self.cursors() if cursor.position < position]
+        return [cursor for cursor in late if (cursor.plugin, cursor.hook) in listening]
 
     def run(self, seconds: float = 5.0) -> DeliveryReport:
         """Deliver what is due, for at most about `seconds`.
@@ -155,13 +169,16 @@ class Delivery:
     def _round(self, end: float) -> tuple[int, list[str]]:
         """Bring each subscriber what is due to it; returns how many events, and the failures in words."""
         delivered, failures = 0, list[str]()
-        for hook in HOOK_TYPES:
-            for subscriber in self._host.subscribers(hook) if self._host.implements(hook) else ():
+        for hook in HOOKS:
+            for subscriber in self._listeners(hook):
                 count, failure = self._deliver(subscriber, end)
                 delivered += count
                 if failure:
                     failures.append(failure)
         return delivered, failures
+
+    def _listeners(self, hook: str) -> Sequence[Subscriber]:
+        return self._host.subscribers(hook) if self._host.implements(hook) else ()
 
     def _deliver(self, subscriber: Subscriber, end: float) -> tuple[int, str]:
         with self._leased(subscriber) as cursor:
@@ -197,11 +214,8 @@ class Delivery:
     def _call(self, subscriber: Subscriber, entry: TransactionEntry) -> bool:
         """Call the subscriber with what the transaction means to it; returns whether it means anything."""
         operation = self._history.operation(entry.operation_id)
-        if operation.kind in OPT_IN and operation.kind not in subscriber.include:
-            return False
-        kind = self._registry.types[HOOK_TYPES[subscriber.hook]]
-        rows = [change for batch in self._history.changes(entry, self._tables(kind)) for change in batch]
-        if not rows:
+        events = self._events(subscriber, entry, operation)
+        if not events:
             return False
         by = f"{subscriber.plugin}.{subscriber.hook}"
         chain = self._chain(operation)
@@ -216,18 +230,39 @@ class Delivery:
             operation_id=operation.id,
             causes=causes,
         )
-        changes = self._changed(kind, rows)
-        for start in range(0, len(changes), _EVENT):
-            event = Changed(
-                changes=changes[start : start + _EVENT],
-                origin=origin,
-                position=entry.position,
-                at=from_micros(entry.at),
-                crm=self._crm,
-            )
+        for make in events:
             with self._work.caused_by(operation.as_operation(causes), by=by):
-                subscriber.call(event)
+                subscriber.call(make(origin=origin, position=entry.position, at=from_micros(entry.at), crm=self._crm))
         return True
+
+    def _events(
+        self, subscriber: Subscriber, entry: TransactionEntry, operation: OperationEntry
+    ) -> list[Callable[..., object]]:
+        """Return what makes the events that a transaction means to a subscriber; none when it means nothing."""
+        if subscriber.hook == MERGED:
+            pairs, undone = self._merges(entry, operation)
+            return [partial(CustomersMerged, pairs=pairs, undone=undone)] if pairs else []
+        if operation.kind in OPT_IN and operation.kind not in subscriber.include:
+            return []
+        kind = self._registry.types[HOOK_TYPES[subscriber.hook]]
+        rows = [change for batch in self._history.changes(entry, self._tables(kind)) for change in batch]
+        changes = self._changed(kind, rows) if rows else ()
+        return [partial(Changed, changes=changes[at : at + _EVENT]) for at in range(0, len(changes), _EVENT)]
+
+    def _merges(self, entry: TransactionEntry, operation: OperationEntry) -> tuple[tuple[MergedPair, ...], bool]:
+        """Return the customers that a transaction merged, or whose merge it took back or brought back.
+
+        A transaction of an undo stands for the whole of it: which step took back which merge is not noted.
+        """
+        merge, undone = operation, False
+        while merge.undoes is not None:
+            merge, undone = self._history.operation(merge.undoes), not undone
+        mine = format_id(entry.id)
+        noted = merge.detail.get("merged", ()) if merge.kind == "merge" else ()
+        pairs = [
+            MergedPair(parse_id(kept), parse_id(gone)) for kept, gone, tx in noted if merge != operation or tx == mine
+        ]
+        return tuple(pairs), undone
 
     def _chain(self, operation: OperationEntry) -> list[OperationEntry]:
         """Return the operations that led to this one, oldest first, itself last."""

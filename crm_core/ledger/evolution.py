@@ -119,7 +119,7 @@ def prepare(storage: Storage, wanted: Manifest, *, automatic: bool) -> bool:
     stored = storage.schema()
     check_not_newer(stored, wanted)
     target = merged_manifest(stored, wanted)
-    if stored is not None and _same_but_order(stored, target):
+    if stored is not None and same_but_order(stored, target):
         storage.use(target)
         return False
     if stored is None or automatic:
@@ -151,7 +151,7 @@ def upgrade(
         report = UpgradeReport(changes=tuple(changes), migrations=pending, dry_run=dry_run)
         if dry_run:
             return report
-        if stored is not None and _same_but_order(stored, target):
+        if stored is not None and same_but_order(stored, target):
             storage.use(target)
             return report
         late = [change for change in changes if pending and isinstance(change, AddIndex) and change.index.unique]
@@ -303,7 +303,9 @@ def _declaring(tables: Iterable[Table]) -> set[str]:
     return {owner for table in tables for owner in (table.owner, *(column.owner for column in table.columns))}
 
 
-def _same_but_order(one: Manifest, other: Manifest) -> bool:
+def same_but_order(one: Manifest, other: Manifest) -> bool:
+    """Whether two manifests hold the same tables, columns and indexes for the same versions, in whatever order."""
+
     def content(manifest: Manifest) -> object:
         tables = {t.name: (t.owner, frozenset(t.columns), frozenset(t.indexes)) for t in manifest.tables.values()}
         return manifest.version, dict(manifest.owners), tables

@@ -2,25 +2,56 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
+from datetime import datetime
+from functools import cached_property
+from typing import TYPE_CHECKING
 
 from crm_core.errors import AmbiguousReference, InvalidValue, NotFound
+from crm_core.extend import Storage
+from crm_core.ledger.chain import Chain
 from crm_core.ledger.delivery import Delivery, DeliveryReport
 from crm_core.ledger.history import History, OperationEntry, RowChange
-from crm_core.ledger.undo import Undo, UndoReport
 from crm_core.ledger.work import Operation, UnitOfWork
-from crm_core.values import format_id, parse_id
+from crm_core.records import Record
+from crm_core.values import format_id, parse_id, to_micros
+
+if TYPE_CHECKING:
+    from crm_core.ledger.audit import Audit, ChainReport
+    from crm_core.ledger.compaction import CompactReport
+    from crm_core.ledger.provenance import FieldChange, Provenance
+    from crm_core.ledger.undo import Undo, UndoReport
 
 
 class Ledger:
     """What happened, in order, and how to take it back."""
 
-    def __init__(self, work: UnitOfWork, history: History, undo: Undo, delivery: Delivery) -> None:
+    def __init__(
+        self,
+        work: UnitOfWork,
+        history: History,
+        undo: Callable[[], Undo],
+        delivery: Delivery,
+        storage: Storage,
+        chain: Chain,
+        provenance: Callable[[], Provenance],
+    ) -> None:
         self._work = work
-        self._undo = undo
+        self._make_undo = undo
+        self._storage = storage
+        self._chain = chain
+        self._make_provenance = provenance
         self.history = history
         self.delivery = delivery
+
+    @cached_property
+    def _undo(self) -> Undo:
+        return self._make_undo()
+
+    @cached_property
+    def _provenance(self) -> Provenance:
+        return self._make_provenance()
 
     def operations(self, *, limit: int = 50, before: int | None = None) -> list[OperationEntry]:
         """Return operations, newest first; `before` is the id of the last one of the page before."""
@@ -63,9 +94,41 @@ class Ledger:
         for entry in self.history.transactions(operation_id):
             yield from self.history.changes(entry)
 
+    def last_changes(self, type_name: str, record_ids: Sequence[int]) -> dict[int, dict[str, FieldChange]]:
+        """Return, by record and field, the change that made the field what it is; see `Provenance.last_changes`."""
+        return self._provenance.last_changes(type_name, record_ids)
+
+    def as_read(self, type_name: str, versions: Mapping[int, int]) -> dict[int, Record]:
+        """Return records as they were at these versions, by id; see `Provenance.as_read`."""
+        return self._provenance.as_read(type_name, versions)
+
     def undo(self, operation_id: int, *, dry_run: bool = False, with_consequences: bool = False) -> UndoReport:
         """Take an operation back field by field; see `crm_core.ledger.undo.Undo.run`."""
         return self._undo.run(operation_id, dry_run=dry_run, with_consequences=with_consequences)
+
+    def require_key(self) -> None:
+        """Find the key of the hash chain, if the settings name one; see `crm_core.ledger.chain.Chain.require_key`."""
+        self._chain.require_key()
+
+    def anchor(self) -> str:
+        """Return the head of the hash chain, to be kept elsewhere; see `crm_core.ledger.audit.Audit.anchor`."""
+        return self._audit().anchor()
+
+    def verify(self, anchor: str | None = None) -> ChainReport:
+        """Check the hash chain over the ledger; see `crm_core.ledger.audit.Audit.verify`."""
+        return self._audit().verify(anchor)
+
+    def compact(self, before: datetime, *, dry_run: bool = False) -> CompactReport:
+        """Give up what undo needs of changes before an instant; see `crm_core.ledger.compaction.Compaction.run`."""
+        from crm_core.ledger.compaction import Compaction
+
+        compaction = Compaction(self._storage, self._work, self.history, self.delivery)
+        return compaction.run(to_micros(before), before.isoformat(), dry_run=dry_run)
+
+    def _audit(self) -> Audit:
+        from crm_core.ledger.audit import Audit  # what few commands need
+
+        return Audit(self._storage, self._chain)
 
     def resumed(self, entry: OperationEntry) -> AbstractContextManager[Operation]:
         """Go on with an operation that was cut off."""

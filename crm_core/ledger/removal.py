@@ -72,4 +72,4 @@ class Removal:
         where = And((Compare("record_type", "=", type_name), In("record_id", tuple(ids))))
         rows = self._storage.find(kind.plural, where)
         place = kind.table.column_names.index("state")
-        tx.update(kind.table, [Edit(row, {"state": "deleted"}) for row in rows if row[place] == "live"])
+        tx.update(kind.table, [Edit(row, {"state": "deleted"}) for row in rows if row[place] in ("live", "merged")])

@@ -97,7 +97,10 @@ class Staying:
     def _edited_since(self, kind: RecordType, rows: Mapping[int, Row]) -> dict[int, tuple[str, ...]]:
         """Return, by id, the fields whose value now is not the one the operation left; derived ones do not count."""
         left: dict[tuple[int, str], Primitive] = {}
+        edited: dict[int, tuple[str, ...]] = {}
         for tx_id, image in self._history.images_of(kind.plural, list(rows)):
+            if tx_id not in self._own and image.emptied and image.action == "updated":
+                edited[image.id] = ("what the ledger no longer tells",)
             if tx_id in self._own and image.action == "created":  # put back: what came before does not count
                 left = {key: value for key, value in left.items() if key[0] != image.id}
             elif tx_id not in self._own and image.action == "updated":
@@ -105,7 +108,6 @@ class Staying:
                     left.setdefault((image.id, column), old)
         place = {name: index for index, name in enumerate(kind.table.column_names)}
         derived = derived_columns(kind)
-        edited: dict[int, tuple[str, ...]] = {}
         for (record_id, column), value in left.items():
             if column in place and column not in derived and rows[record_id][place[column]] != value:
                 edited[record_id] = (*edited.get(record_id, ()), field_of(kind, column))

@@ -15,6 +15,8 @@ def _text(name: str, *, nullable: bool = False) -> Column:
     return Column(name, "text", nullable)
 
 
+VERSION: Final = "version"
+"""What an image of a change calls the versions (before, after) of the row; no cell that changed has this name."""
 HEAD: Final = Table("ledger_head", (_int("id"), _int("position")))
 OPERATIONS: Final = Table(
     "ledger_operations",
@@ -41,7 +43,7 @@ TRANSACTIONS: Final = Table(
         _int("operation_id"),
         _int("at"),
         _text("notes"),
-        # Reserved for the hash chain over header and image digests.
+        # The link of the hash chain; NULL in what was written before there was one.
         _text("chain", nullable=True),
     ),
     (Index(("position",), unique=True), Index(("operation_id",))),
@@ -55,6 +57,9 @@ IMAGES: Final = Table(
         _int("record_id"),
         _text("action"),
         _text("content"),
+        _text("salt", nullable=True),
+        # Of an emptied image only; that of any other follows from what is in it.
+        _text("digest", nullable=True),
     ),
     (Index(("tx_id",)), Index(("table_name", "record_id"))),
 )
@@ -87,3 +92,6 @@ PARKED: Final = Table(
 )
 
 LEDGER_TABLES: Final = (HEAD, OPERATIONS, TRANSACTIONS, IMAGES, CURSORS, PARKED)
+
+FORGOTTEN: Final = -1
+"""The position of a cursor whose plugin was purged: should it come back, it begins at the head."""

@@ -13,15 +13,16 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from random import random
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Literal, TypeVar
 
 import attrs
 
 from crm_core.errors import ConflictError, CrmError, StorageConflict, UsageError
 from crm_core.events import Origin, OriginKind
 from crm_core.extend import Storage, Update
+from crm_core.ledger.chain import Chain, image_digest, new_salts
 from crm_core.ledger.process import this_process
-from crm_core.ledger.tables import IMAGES, OPERATIONS, TRANSACTIONS
+from crm_core.ledger.tables import IMAGES, OPERATIONS, TRANSACTIONS, VERSION
 from crm_core.records.schema import Primitive, Row, Table
 from crm_core.values import Clock, format_id, new_id, new_ids, to_micros
 
@@ -30,7 +31,7 @@ _log = logging.getLogger("crm_core.ledger")
 _ATTEMPTS: Final = 8
 _PAUSE: Final = 0.01
 """Seconds, doubled at each attempt, of which a random part is waited before a transaction that gave way is repeated."""
-_TX_COLUMNS: Final = tuple(name for name in TRANSACTIONS.column_names if name != "position")
+_TX_COLUMNS: Final = tuple(name for name in TRANSACTIONS.column_names if name not in ("position", "chain"))
 
 
 @attrs.define
@@ -81,11 +82,13 @@ class Edit:
     """A change of one stored row: the whole row as it was read, and the cells that become different.
 
     `derived` names the cells that follow from others: they are written, but a change of them alone leaves no image.
+    `noted` are changes kept elsewhere, as (old, new): the tags of a record, say. They stand in the image alone.
     """
 
     before: Row
     changes: Mapping[str, Primitive]
     derived: frozenset[str] = frozenset()
+    noted: Mapping[str, tuple[Any, Any]] = attrs.field(factory=dict)
 
 
 class Transaction:
@@ -95,7 +98,12 @@ class Transaction:
     """
 
     def __init__(
-        self, storage: Storage, operation: Operation, at: int, columns: Callable[[Table], tuple[str, ...]]
+        self,
+        storage: Storage,
+        chain: Chain,
+        operation: Operation,
+        at: int,
+        columns: Callable[[Table], tuple[str, ...]],
     ) -> None:
         self.id = new_id()
         self.operation = operation
@@ -103,6 +111,7 @@ class Transaction:
         self.writes = 0
         self.broken = False
         self._storage = storage
+        self._chain = chain
         self._columns = columns
         self._notes: dict[str, list[int]] = {}
         self._images: list[tuple[int, str, str, str]] = []
@@ -156,10 +165,13 @@ class Transaction:
         stale = self._storage.update_if_version(table.name, updates)
         names = self._columns(table)
         for edit in edits:
-            if edit.before[0] in stale or all(name in edit.derived for name in edit.changes):
+            if edit.before[0] in stale or (not edit.noted and all(name in edit.derived for name in edit.changes)):
                 continue
             old = dict(zip(names, edit.before, strict=False))
-            self._image(table.name, _int(edit.before[0]), {k: [old[k], v] for k, v in edit.changes.items()})
+            cells = {k: [old[k], v] for k, v in edit.changes.items()}
+            cells |= {k: list(pair) for k, pair in edit.noted.items()}
+            version = _int(edit.before[1])
+            self._image(table.name, _int(edit.before[0]), {**cells, VERSION: [version, version + 1]})
         return stale
 
     def delete(self, table: Table, rows: Sequence[Row]) -> None:
@@ -179,21 +191,69 @@ class Transaction:
             content = dict(zip(names, row, strict=True))
             self._images.append((_int(row[0]), table.name, "deleted", json.dumps(content, ensure_ascii=False)))
 
+    def overwrite(self, table: Table, edits: Sequence[Edit], *, tell: bool = True) -> None:
+        """Write changed cells without keeping what was there before: for an erasure.
+
+        Subscribers are told that the records changed, and in which cells (`tell`), but not what they held.
+
+        Raises:
+            ConflictError: a row is gone or has another version.
+        """
+        if not edits:
+            return
+        self.writes += 1
+        updates = [Update(_int(e.before[0]), _int(e.before[1]), {**e.changes, "updated_tx": self.id}) for e in edits]
+        stale = self._storage.update_if_version(table.name, updates)
+        if stale:
+            raise stale_write(table.name, stale)
+        for edit in edits if tell else ():
+            self._image(table.name, _int(edit.before[0]), {column: [None, None] for column in edit.changes})
+
+    def wipe(self, table: Table, rows: Sequence[Row]) -> None:
+        """Delete whole rows without keeping an image: for an erasure.
+
+        Raises:
+            ConflictError: a row is gone or has another version.
+        """
+        if not rows:
+            return
+        self.writes += 1
+        stale = self._storage.delete(table.name, [(_int(row[0]), _int(row[1])) for row in rows])
+        if stale:
+            raise stale_write(table.name, stale)
+
+    def mark(self, action: Literal["erased", "compacted"], number: int) -> None:
+        """Note that an image was erased (`number` is its id), or that the ledger was compacted through a position.
+
+        The chain covers the note, so that an image that was emptied without one shows.
+        """
+        self.writes += 1
+        self._images.append((number, IMAGES.name, action, "{}"))
+
     def close(self, state: str, ended_at: int | None) -> int:
-        """Write the traces and take the position: the last step before commit. Returns the position."""
-        operation = self.operation
-        ids = new_ids(len(self._images))
-        images = [
-            (image_id, self.id, table, record_id, action, content)
-            for image_id, (record_id, table, action, content) in zip(ids, self._images, strict=True)
-        ]
+        """Write the traces, take the position and seal it: the last step before commit. Returns the position."""
+        images = self._traces()
         if images:
             self._storage.insert_many(IMAGES.name, IMAGES.column_names, images)
-        self._storage.put_many(OPERATIONS.name, OPERATIONS.column_names, [operation.row(state, ended_at)])
+        operation = self.operation.row(state, ended_at)
+        self._storage.put_many(OPERATIONS.name, OPERATIONS.column_names, [operation])
         notes = json.dumps([[table, *note] for table, note in self._notes.items()])
-        return self._storage.append_ledger(_TX_COLUMNS, (self.id, operation.id, self.at, notes, None))
+        made = (self.id, self.operation.id, self.at, notes)
+        position = self._storage.append_ledger(_TX_COLUMNS, made)
+        self._chain.seal(self._storage, position, made, operation, [image_digest(row[6], row) for row in images])
+        return position
 
-    def _image(self, table: str, record_id: int, content: dict[str, list[Primitive]]) -> None:
+    def _traces(self) -> list[Row]:
+        """Return the images as rows of their table."""
+        count = len(self._images)
+        return [
+            (image_id, self.id, table, record_id, action, content, salt, None)
+            for image_id, salt, (record_id, table, action, content) in zip(
+                new_ids(count), new_salts(count), self._images, strict=True
+            )
+        ]
+
+    def _image(self, table: str, record_id: int, content: dict[str, list[Any]]) -> None:
         """Keep one image per record: a second change of it in this transaction extends the first."""
         place = self._touched.get((table, record_id))
         if place is not None:
@@ -214,6 +274,7 @@ class UnitOfWork:
     def __init__(
         self,
         storage: Storage,
+        chain: Chain,
         clock: Clock,
         user_id: Callable[[], int | None],
         after_operation: Callable[[Operation], None],
@@ -221,6 +282,7 @@ class UnitOfWork:
         self.user_id = user_id
         self.stored: Mapping[str, Table] = {}
         self._storage = storage
+        self._chain = chain
         self._clock = clock
         self._after_operation = after_operation
         self._transaction: ContextVar[Transaction | None] = ContextVar("transaction", default=None)
@@ -363,8 +425,9 @@ class UnitOfWork:
         )
 
     def _begin(self, operation: Operation) -> Transaction:
+        self._chain.require_key()
         self._storage.begin(write=True)
-        return Transaction(self._storage, operation, to_micros(self._clock.now()), self.columns)
+        return Transaction(self._storage, self._chain, operation, to_micros(self._clock.now()), self.columns)
 
     def _commit(self, made: Transaction) -> bool:
         operation = made.operation

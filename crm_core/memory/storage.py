@@ -223,6 +223,10 @@ class MemoryStorage(Storage):
         details = {"rows": str(rows), "durable": "no: it ends with the process"}
         return StorageStatus(engine="memory", place="this process", size=None, details=details)
 
+    def scrub(self) -> str:
+        """Return that nothing remains: what was deleted is in no file."""
+        return ""
+
     def copied(self, folder: Path) -> MemoryStorage:
         """Return a storage of its own with what is committed now; it needs nothing on disk."""
         made = MemoryStorage(timeout=self._timeout)

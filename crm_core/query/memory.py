@@ -10,6 +10,7 @@ from __future__ import annotations
 import sqlite3
 import threading
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from itertools import takewhile
 from typing import Any, Final, Protocol
 from weakref import WeakKeyDictionary, finalize
 
@@ -79,8 +80,11 @@ class InMemoryEngine:
         with self._lock:
             if token is None or token != self._token:
                 self._forget(token)
-            for table, columns in columns_read(select).items():
+            read = columns_read(select)
+            for table, columns in read.items():
                 self._load(table, columns, storage)
+            if any(isinstance(node, selectable.ScalarSelect) for node in statement_nodes(select)):
+                self._index(read)
             try:
                 found = self._database.execute(str(compiled), compiled.params).fetchall()
             except sqlite3.Error as error:
@@ -97,8 +101,15 @@ class InMemoryEngine:
         loaded = self._columns.get(table.name, frozenset())
         if loaded.issuperset(wanted):
             return
-        names = [column.name for column in table.columns if column.name in loaded.union(wanted)]
-        quoted = [_quoted(name) + (" INTEGER PRIMARY KEY" if name == "id" else "") for name in names]
+        columns = [column for column in table.columns if column.name in loaded.union(wanted)]
+        names = [column.name for column in columns]
+        # An index serves a comparison only where both sides have one type: the key is an integer, so must its
+        # references be.
+        types = ["INTEGER" if isinstance(column.type, sa.Integer) else "TEXT" for column in columns]
+        quoted = [
+            f"{_quoted(name)} {type_}{' PRIMARY KEY' if name == 'id' else ''}"
+            for name, type_ in zip(names, types, strict=True)
+        ]
         insert = f"INSERT INTO {_quoted(table.name)} VALUES ({', '.join('?' * len(names))})"
         with self._database:  # a scan that fails leaves what was loaded before
             self._database.execute("BEGIN")
@@ -107,6 +118,16 @@ class InMemoryEngine:
             for rows in storage.scan(table.name, names):
                 self._database.executemany(insert, rows)
         self._columns[table.name] = frozenset(names)
+
+    def _index(self, tables: Iterable[sa.Table]) -> None:
+        """Make the declared indexes, as far as their columns are loaded: without them each look-up reads a table."""
+        for table in tables:
+            loaded = self._columns[table.name]
+            for index in table.indexes:
+                names = list(takewhile(loaded.__contains__, (column.name for column in index.columns)))
+                if names:
+                    name, columns = _quoted("/".join([table.name, *names])), ", ".join(map(_quoted, names))
+                    self._database.execute(f"CREATE INDEX IF NOT EXISTS {name} ON {_quoted(table.name)} ({columns})")
 
 
 def columns_read(select: Statement) -> Mapping[sa.Table, frozenset[str]]:

@@ -182,12 +182,12 @@ def reference(
     )
 
 
-def tags(label: str, *, default: tuple[str, ...] = (), help: str = "") -> Any:
+def tags(label: str, *, default: tuple[str, ...] = (), personal: bool = False, help: str = "") -> Any:
     """Declare a `tuple[str, ...]` kept as child rows of a type of their own.
 
     Say `default=()`: type checkers take a field whose declaration names no default for a required one.
     """
-    return _field(FieldDeclaration(kind="tags", label=label, help=help), default)
+    return _field(FieldDeclaration(kind="tags", label=label, personal=personal, help=help), default)
 
 
 @attrs.frozen(kw_only=True)
@@ -352,12 +352,13 @@ def extension_declaration(cls: type[Extension]) -> ExtensionDeclaration:
 def tag_record(cls: type[Record]) -> type[Record] | None:
     """Return the record type that holds the tags of `cls`, one row a tag; None when it declares no tags."""
     declared = record_declaration(cls)
-    if not any(field.kind == "tags" for field in declared.fields):
+    kept = next((field for field in declared.fields if field.kind == "tags"), None)
+    if kept is None:
         return None
     owner = f"{declared.name}_id"
     fields = {
         owner: reference(declared.name, declared.label, part_of=True),
-        "tag": text("Tag", max_length=100, key=True),
+        "tag": text("Tag", max_length=100, key=True, personal=kept.personal),
     }
     made: type[Record] = attrs.make_class(f"{cls.__name__}Tag", fields, bases=(Record,), frozen=True, kw_only=True)
     made.__crm_record__ = RecordDeclaration(  # type: ignore[attr-defined]

@@ -56,7 +56,7 @@ class Customer(Record):
     )
     owner_id: int | None = reference("user", "Owner", default=None)
     source: str | None = text("Source", default=None, indexed=True, help="Where the customer came from (marketing).")
-    tags: tuple[str, ...] = tags("Tags", default=())
+    tags: tuple[str, ...] = tags("Tags", default=(), personal=True)
     first_contact_at: When | None = moment("First contact", default=None)
     birth_date: date | None = day("Birth date", default=None, personal=True)
     language: str | None = text("Language", default=None, max_length=35, help="BCP 47 tag")
@@ -65,7 +65,7 @@ class Customer(Record):
     region: str | None = text("Region", default=None, max_length=200)
     city: str | None = text("City", default=None, max_length=200, personal=True)
     industry: str | None = text("Industry", default=None, max_length=200)
-    next_step: str | None = text("Next step", default=None, max_length=1000)
+    next_step: str | None = text("Next step", default=None, max_length=1000, personal=True)
     next_step_on: date | None = day("Next step on", default=None)
 
 
@@ -78,7 +78,7 @@ class ContactPoint(Record):
     value: str = text("Value", personal=True)
     key: str | None = text("Key", default=None, personal=True, indexed=True, derived=True)
     primary: bool = boolean("Primary", default=False)
-    label: str | None = text("Label", default=None, max_length=100)
+    label: str | None = text("Label", default=None, max_length=100, personal=True)
 
 
 @record("consent", label="Consent", append_only=True)
@@ -100,7 +100,7 @@ class Relation(Record):
     customer_id: int = reference("customer", "Customer", part_of=True)
     other_id: int = reference("customer", "Other customer")
     kind: str = text("Kind", max_length=100)
-    title: str | None = text("Title", default=None, max_length=200)
+    title: str | None = text("Title", default=None, max_length=200, personal=True)
     from_on: date | None = day("From", default=None)
     until_on: date | None = day("Until", default=None)
 
@@ -113,7 +113,7 @@ class LifecycleChange(Record):
     from_state: str | None = text("From", default=None, max_length=50)
     to_state: str = text("To", max_length=50)
     at: When = moment("At", indexed=True)
-    reason: str | None = text("Reason", default=None, max_length=1000)
+    reason: str | None = text("Reason", default=None, max_length=1000, personal=True)
 
 
 @record("interaction", label="Interaction", indexes=[("customer_id", "occurred_at")])
@@ -129,7 +129,7 @@ class Interaction(Record):
     subject: str | None = text("Subject", default=None, max_length=1000, personal=True)
     body: str | None = text("Body", default=None, max_length=0, personal=True)
     author_id: int | None = reference("user", "Author", default=None)
-    thread: str | None = text("Thread", default=None, indexed=True)
+    thread: str | None = text("Thread", default=None, indexed=True, personal=True)
     in_reply_to_id: int | None = reference("interaction", "In reply to", default=None)
     deal_id: int | None = reference("deal", "Deal", default=None)
     needs_answer: bool = boolean("Needs an answer", default=False)
@@ -137,12 +137,34 @@ class Interaction(Record):
     duration: int | None = integer("Duration in seconds", default=None)
 
 
-@record("deal", label="Deal", indexes=[("pipeline", "status"), ("status", "closed_at")])
+# Of a million deals the last index covers what was won in a quarter and for how much (13 ms instead of 85); the one by
+# customer tells who ever won one. The order of the columns keeps each index for its own questions.
+@record(
+    "deal",
+    label="Deal",
+    indexes=[
+        ("pipeline", "status"),
+        ("customer_id", "status", "closed_at"),
+        (
+            "status",
+            "closed_at",
+            "closed_at_is_date",
+            "opened_at",
+            "opened_at_is_date",
+            "amount",
+            "amount_currency",
+            "pipeline",
+            "stage",
+            "customer_id",
+            "owner_id",
+        ),
+    ],
+)
 class Deal(Record):
     """A chance to sell. What is unknown is None, never 0 or today; `status` follows from the stage's kind."""
 
-    title: str = text("Title", key=True)
-    customer_id: int | None = reference("customer", "Customer", default=None)
+    title: str = text("Title", key=True, personal=True)
+    customer_id: int | None = reference("customer", "Customer", default=None, indexed=False)
     pipeline: str | None = text("Pipeline", default=None, max_length=50)
     stage: str | None = text("Stage", default=None, max_length=50)
     status: str = text("Status", default="open", choices=("open", "won", "lost"), derived=True)
@@ -155,15 +177,21 @@ class Deal(Record):
     expected_close_on: date | None = day("Expected close", default=None)
     closed_at: When | None = moment("Closed", default=None)
     lost_reason: str | None = text("Lost reason", default=None, max_length=1000)
-    next_step: str | None = text("Next step", default=None, max_length=1000)
+    next_step: str | None = text("Next step", default=None, max_length=1000, personal=True)
     next_step_on: date | None = day("Next step on", default=None)
 
 
-@record("stage_change", label="Stage change", append_only=True, indexes=[("at",)])
+# The moves of a deal in their order: what came before and after a move is one step along the index.
+@record(
+    "stage_change",
+    label="Stage change",
+    append_only=True,
+    indexes=[("at",), ("deal_id", "at", "id", "pipeline", "to_stage")],
+)
 class StageChange(Record):
     """A deal's passage from one stage to another, written from real moves and mapped dates only."""
 
-    deal_id: int = reference("deal", "Deal", part_of=True)
+    deal_id: int = reference("deal", "Deal", part_of=True, indexed=False)
     pipeline: str = text("Pipeline", max_length=50)
     from_stage: str | None = text("From", default=None, max_length=50)
     to_stage: str = text("To", max_length=50)
@@ -193,11 +221,26 @@ class Participant(Record):
     role: str = text("Role", max_length=100)
 
 
-# The first index covers what revenue by customer reads: 200,000 sales group in 149 ms instead of 409.
+# The first index covers what revenue by customer reads: 200,000 sales group in 149 ms instead of 409. The second one
+# covers a period's revenue and margin, by owner too: of a million sales, a quarter's in 17 ms instead of 105. It is the
+# wider one, and names the customer last, so that SQLite takes the first for whatever goes customer by customer.
 @record(
     "sale",
     label="Sale",
-    indexes=[("customer_id", "sold_at", "kind", "voided_at", "amount", "amount_currency"), ("sold_at",)],
+    indexes=[
+        ("customer_id", "sold_at", "kind", "voided_at", "amount", "amount_currency"),
+        (
+            "sold_at",
+            "kind",
+            "voided_at",
+            "amount",
+            "amount_currency",
+            "margin",
+            "margin_currency",
+            "owner_id",
+            "customer_id",
+        ),
+    ],
 )
 class Sale(Record):
     """Revenue: a sale, or a refund whose positive amount is taken off. An unknown amount is None and counted apart."""
@@ -220,10 +263,10 @@ class ExternalId(Record):
 
     record_type: str = text("Record type", max_length=60)
     system: str = text("System", max_length=100)
-    external: str = text("External id")
+    external: str = text("External id", personal=True)
     record_id: int = integer("Record", indexed=True)
     state: str = text("State", default="live", choices=("live", "merged", "deleted", "erased"))
-    row_hash: str | None = text("Row hash", default=None, max_length=64, derived=True)
+    row_hash: str | None = text("Row hash", default=None, max_length=64, personal=True, derived=True)
 
 
 KERNEL_RECORDS: tuple[type[Record], ...] = (

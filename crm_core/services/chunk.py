@@ -14,6 +14,7 @@ from crm_core.ledger.work import Edit, Transaction, stale_write
 from crm_core.query.ast import And, Compare, Expression, In
 from crm_core.records import ExternalId, Record, RecordType
 from crm_core.records.schema import Index, Primitive, Row
+from crm_core.services.erased import ERASED, erased_records
 from crm_core.values import format_id, new_ids, text_key
 
 R = TypeVar("R", bound=Record)
@@ -321,7 +322,11 @@ class ChunkWriter(Generic[R]):
             parts.append(In(column, tuple(sorted(value for value in values if isinstance(value, str)))))
         columns = ["system", "external", "record_id", "state"]
         rows = self._session.storage.find(self._externals.plural, And(tuple(parts)), columns=columns)
-        return {(row[0], row[1]): (row[2], row[3]) for row in rows}
+        found: dict[tuple[Primitive, Primitive], tuple[Primitive, Primitive]]
+        found = {(row[0], row[1]): (row[2], row[3]) for row in rows}
+        missing = [name for name in names if name not in found]
+        erased = erased_records(self._session.storage, self._kind.name, missing)
+        return {**found, **{name: (record_id, ERASED) for name, record_id in erased.items()}}
 
     # What is stored
 
@@ -353,9 +358,10 @@ class ChunkWriter(Generic[R]):
             return None
         cells = zip(self._at, one.before_row, one.row, strict=True)
         changes = {name: new for name, old, new in list(cells)[4:] if old != new}
-        if not changes and self._tags_of(one.write.before) == self._tags_of(one.record):
+        old, new = self._tags_of(one.write.before), self._tags_of(one.record)
+        if not changes and old == new:
             return None
-        return Edit(one.before_row, changes, self._derived)
+        return Edit(one.before_row, changes, self._derived, {} if old == new else {"tags": (old, new)})
 
     def _tags_of(self, record: R | None) -> tuple[str, ...]:
         found: tuple[str, ...] = () if self._tags is None else getattr(record, "tags", ())

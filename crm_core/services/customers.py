@@ -2,16 +2,31 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Final
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, ClassVar, Final, cast
 
-from crm_core.errors import InvalidValue
+import attrs
+
+from crm_core.errors import InvalidValue, UsageError
+from crm_core.events import Change
 from crm_core.ledger.session import Session
+from crm_core.ledger.work import Transaction, stale_write
 from crm_core.query.ast import And, Compare
 from crm_core.records import ContactPoint, Customer, RecordType, Relation
 from crm_core.services.records import RecordService, retried
-from crm_core.values import email_key, phone_key, text_key
+from crm_core.services.references import References
+from crm_core.values import email_key, format_id, phone_key, text_key
 
+if TYPE_CHECKING:
+    from crm_core.services.merging import MergeReport, Side
+
+_NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})
 _NUMBERS: Final = frozenset({"phone", "whatsapp", "viber"})
+
+
+class _Rehearsed(Exception):
+    """Ends a dry run."""
 
 
 class CustomerService(RecordService[Customer]):
@@ -50,6 +65,98 @@ class CustomerService(RecordService[Customer]):
             for point in points:
                 self._contact_points.add(point.evolve(customer_id=stored.id))
         return stored
+
+    def merge(
+        self,
+        keep: Customer | int,
+        gone: Customer | int,
+        *,
+        choose: Mapping[str, Side] = _NOTHING,
+        across_kinds: bool = False,
+        dry_run: bool = False,
+    ) -> MergeReport:
+        """Make two customers one, in one transaction that is an operation of its own and can be undone.
+
+        Whatever points at `gone` follows to `keep`: records of every type, also plugins' own, and external ids (marked
+        merged). Tags and contact points are united, fields that are empty in `keep` are filled. Where both say
+        something, `keep` wins unless chosen otherwise. An id whose customer was merged before stands for the survivor.
+
+        Args:
+            keep: the customer who stays.
+            gone: the one who becomes part of `keep`.
+            choose: "gone" for fields of which the other value stays: `city`, `loyalty.tier`, `fields.sector`; those of
+                records that can be there once only are named after their type, `loyalty_card.number`.
+            across_kinds: whether a person and an organisation may become one.
+            dry_run: do it, report, and take it back before anybody sees it.
+
+        Raises:
+            UsageError: the two are one, or of two kinds, or a choice is none.
+            NotFound: one of them is not there.
+            ConflictError: one of them changed since it was read.
+            Vetoed: a plugin refuses that one of the records follows, or that `gone` goes.
+        """
+        work = self._session.work
+        if dry_run and work.current is not None:
+            raise UsageError("a dry run of a merge needs no transaction around it", hint="end that one first")
+        report: MergeReport | None = None
+        try:
+            with work.operation("merge customers", kind="merge") as operation, work.transaction() as tx:
+                report = self._merge(tx, self._party(keep), self._party(gone), choose, across_kinds=across_kinds)
+                merged = [format_id(report.kept), format_id(report.gone), format_id(tx.id)]
+                operation.detail.setdefault("merged", []).append(merged)
+                if dry_run:
+                    raise _Rehearsed
+        except _Rehearsed:
+            assert report is not None, "a rehearsal ends after its report"
+            return attrs.evolve(report, dry_run=True)
+        return attrs.evolve(report, operation_id=operation.id)
+
+    def _locked(self, given: Customer | int) -> int:
+        """Return the id of the customer meant, whom nobody else writes until the transaction ends."""
+        record_id = given if isinstance(given, int) else given.id
+        found = References(self._session.storage, self._session.registry).survivor(self.kind, record_id) or record_id
+        self._session.storage.lock(self.kind.plural, [found])
+        return found
+
+    def _party(self, given: Customer | int) -> Customer:
+        """Return a customer as stored; for one that was merged, the one it was merged into."""
+        stored = self.get(self._locked(given))
+        if not isinstance(given, int) and stored.id == given.id and stored.version != given.version:
+            raise stale_write(self.kind.plural, [given.id])
+        return stored
+
+    def _merge(
+        self, tx: Transaction, keep: Customer, gone: Customer, choose: Mapping[str, Side], *, across_kinds: bool
+    ) -> MergeReport:
+        if keep.id == gone.id:
+            raise UsageError(f"the two are one customer: {keep.name or ''} ({format_id(keep.id)})")
+        if keep.kind != gone.kind and not across_kinds:
+            raise UsageError(
+                f"{keep.name or format_id(keep.id)} is of the kind {keep.kind}, "
+                f"{gone.name or format_id(gone.id)} of the kind {gone.kind}",
+                hint="if they are one all the same, allow it: across_kinds=True, on the command line --across-kinds",
+            )
+        from crm_core.services.merging import Merge, MergeReport
+
+        self._chunks.refuse_vetoed(tx, [Change(gone, None)])
+        merge = Merge(self._session, tx, choose)
+        first, complete = (cast(Customer, one) for one in merge.combined(self.kind, keep, gone))
+        self.edit(first)
+        merge.take_over(self.kind, keep.id, gone.id)
+        if first != complete:
+            now = self.get(keep.id)
+            self.edit(complete.evolve(version=now.version))
+        merge.require_known_choices()
+        return MergeReport(
+            kept=keep.id,
+            gone=gone.id,
+            moved=dict(merge.moved),
+            united=dict(merge.united),
+            dropped=dict(merge.dropped),
+            filled=tuple(merge.filled),
+            conflicts=tuple(merge.conflicts),
+            external_ids=merge.external_ids,
+        )
 
     def contact_points(self, customer_id: int) -> list[ContactPoint]:
         """Return how a customer is reached."""
@@ -98,7 +205,7 @@ def contact_key(kind: str, value: str) -> str:
 def _email(value: str) -> str:
     key = email_key(value)
     local, at, domain = key.rpartition("@")
-    if not at or not local or not domain or any(mark in key for mark in " \t\r\n,;<>"):
+    if not at or not local or not domain or "@" in local or any(mark in key for mark in " \t\r\n,;<>"):
         message = f"value: {value!r} is not an e-mail address; write it as name@example.org"
         raise InvalidValue(message, field="value", value=value, rule="email")
     return key

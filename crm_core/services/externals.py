@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from crm_core.query.ast import And, Compare, In
 from crm_core.records import ExternalId
+from crm_core.services.erased import ERASED, erased_records
 from crm_core.services.records import RecordService
 
 
@@ -17,7 +18,13 @@ class ExternalIdService(RecordService[ExternalId]):
         where = And(
             (Compare("record_type", "=", type_name), Compare("system", "=", system), In("external", tuple(externals)))
         )
-        return {entry.external: entry for entry in self.find(where, limit=None)}
+        found = {entry.external: entry for entry in self.find(where, limit=None)}
+        missing = [(system, external) for external in externals if external not in found]
+        for (_, external), record_id in erased_records(self._session.storage, type_name, missing).items():
+            found[external] = ExternalId(
+                record_type=type_name, system=system, external=external, record_id=record_id, state=ERASED
+            )
+        return found
 
     def of(self, type_name: str, record_ids: Sequence[int]) -> dict[int, list[ExternalId]]:
         """Return the entries of records, by record."""

@@ -7,10 +7,12 @@ from typing import Final, cast
 
 from crm_core.errors import AmbiguousReference, InvalidValue, NotFound
 from crm_core.extend import Storage
-from crm_core.query.ast import And, Compare, Expression, Remainder
+from crm_core.query.ast import And, Compare, Expression, In, Remainder
 from crm_core.records import RecordType, Registry
 from crm_core.values import email_key, ending_mask, format_id, parse_id, phone_key, text_key
 
+MERGED: Final = "crm-core"
+"""The system of the external ids that lead from a merged record's own id to the one it was merged into."""
 _SHOWN: Final = 10
 _NAMES: Final = ("name", "title", "code")
 
@@ -49,6 +51,10 @@ class References:
             "the end of an id (5 characters or more) or the exact name",
         )
 
+    def survivor(self, kind: RecordType, record_id: int) -> int | None:
+        """Return the record that this one is, or was merged into; None when there is neither."""
+        return next(iter(self._by_id(kind, format_id(record_id))), None)
+
     def label(self, kind: RecordType, record_id: int) -> str:
         """Return the name of a record for people, its id when it has none."""
         rows = self._storage.get_many(kind.plural, [record_id])
@@ -63,7 +69,8 @@ class References:
             record_id = parse_id(typed)
         except InvalidValue:
             return set()
-        return {cast(int, row[0]) for row in self._storage.get_many(kind.plural, [record_id])}
+        found = {cast(int, row[0]) for row in self._storage.get_many(kind.plural, [record_id])}
+        return found or self._by_external_id(kind, f"{MERGED}:{format_id(record_id)}")
 
     def _by_external_id(self, kind: RecordType, typed: str) -> set[int]:
         system, colon, external = typed.partition(":")
@@ -74,7 +81,7 @@ class References:
                 Compare("record_type", "=", kind.name),
                 Compare("system", "=", system),
                 Compare("external", "=", external),
-                Compare("state", "=", "live"),
+                In("state", ("live", "merged")),
             )
         )
         return self._ids("external_ids", where, "record_id")

@@ -27,11 +27,18 @@ def registry_of(settings: Settings, host: Host) -> Registry:
     records += [(found.item, found.distribution) for found in host.collect("register_record_types")]
     extensions = [(found.item, found.distribution) for found in host.collect("register_fields")]
     own = {name: tuple(_own_field(one) for one in fields) for name, fields in settings.fields.items()}
-    unknown = set(own) - {one.__crm_record__.name for one, _ in records}  # type: ignore[attr-defined]
-    if unknown:
-        raise SettingsError(
-            f"crm.toml: [fields.{min(unknown)}] names no record type", hint="for example [fields.customer.sector]"
-        )
+    known = {one.__crm_record__.name for one, _ in records}  # type: ignore[attr-defined]
+    for name, fields in settings.fields.items():
+        if name not in known:
+            raise SettingsError(
+                f"crm.toml: [fields.{name}] names no record type", hint="for example [fields.customer.sector]"
+            )
+        for one in fields:
+            if one.references and one.references not in known:
+                raise SettingsError(
+                    f"crm.toml: [fields.{name}.{one.name}] references {one.references!r}, which is no record type",
+                    hint=f"there are: {', '.join(sorted(known))}",
+                )
     return build_registry(
         zone=settings.zone, records=records, extensions=extensions, own_fields=own, owners=host.owners()
     )

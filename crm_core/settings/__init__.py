@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from crm_core.settings.model import FILE_NAME, POLICIES, OwnField, Policy, Settings, default_policies
 from crm_core.settings.read import WORKSPACE_VARIABLE, find_workspace, load_settings, settings_for_url
-from crm_core.settings.write import add_to_settings, extended_settings, no_file, write_settings
+from crm_core.settings.write import add_to_settings, extended_settings, no_file, set_disabled, write_settings
 
 __all__ = [
     "FILE_NAME",
@@ -22,6 +22,7 @@ __all__ = [
     "find_workspace",
     "load_settings",
     "no_file",
+    "set_disabled",
     "settings_for_url",
     "write_settings",
 ]

@@ -111,6 +111,13 @@ def url(found: Any) -> str:
     return found
 
 
+def place_of_key(found: Any) -> dict[str, str]:
+    """Take a table that names a file or an environment variable."""
+    if not isinstance(found, dict) or len(found) != 1 or not found.keys() <= {"file", "env"}:
+        raise ValueError
+    return {name: words(value) for name, value in found.items()}
+
+
 def one_of(*choices: str) -> Callable[[Any], Any]:
     """Make a check that takes one of some texts."""
 

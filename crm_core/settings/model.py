@@ -87,6 +87,14 @@ class OwnField:
 
 
 @attrs.frozen(kw_only=True)
+class LedgerKey:
+    """Where the key of the ledger's hash chain is kept, outside the database: a file, or an environment variable."""
+
+    file: str = ""
+    env: str = ""
+
+
+@attrs.frozen(kw_only=True)
 class Settings:
     """What a workspace says of itself. `storage_url` may hold a password, so it and its options never show in a `repr`.
 
@@ -110,6 +118,7 @@ class Settings:
     plugins_order: tuple[str, ...] = ()
     plugins_paths: tuple[str, ...] = ()
     slow_after: float = 5.0
+    ledger_key: LedgerKey | None = None
     user: str | None = None
 
     @property

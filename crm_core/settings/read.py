@@ -16,7 +16,7 @@ from zoneinfo import ZoneInfo
 
 from crm_core.errors import SettingsError
 from crm_core.settings import checks
-from crm_core.settings.model import FILE_NAME, POLICIES, FieldKind, OwnField, Settings
+from crm_core.settings.model import FILE_NAME, POLICIES, FieldKind, LedgerKey, OwnField, Settings
 
 WORKSPACE_VARIABLE: Final = "CRM_WORKSPACE"
 FIELD_KINDS: Final[tuple[str, ...]] = get_args(FieldKind)
@@ -24,6 +24,7 @@ FIELD_KINDS: Final[tuple[str, ...]] = get_args(FieldKind)
 T = TypeVar("T")
 _NAME: Final = re.compile(r"[a-z][a-z0-9_]*\Z")
 _ABSENT: Final[Any] = object()
+_KEY: Final = "the place of a key, never the key itself: {file = ...} or {env = ...}"
 _CURRENCY: Final = "an ISO 4217 code of three capitals"
 _NAMES: Final = "a list of plugins' names, as `crm plugins list` shows them"
 _STAGES: Final = 'stages = [{name = "new"}, {name = "won", kind = "won", probability = "1"}]'
@@ -77,6 +78,7 @@ def parse(text: str, file: Path) -> Settings:
         raise SettingsError(f"{file} is not valid TOML: {error}", hint="see https://toml.io for the format") from None
     top = _Table(file, "", content)
     crm, storage, plugins = top.table("crm"), top.table("storage", secret=True), top.table("plugins")
+    ledger = top.table("ledger", secret=True)
     reporting = crm.take("reporting_currency", checks.currency, _CURRENCY, 'reporting_currency = "EUR"', None)
     url = storage.take("url", checks.url, "a storage URL", 'url = "sqlite:///crm.db"')
     options = {key: float(value) if isinstance(value, Decimal) else value for key, value in storage.content.items()}
@@ -100,10 +102,16 @@ def parse(text: str, file: Path) -> Settings:
             "paths", checks.list_of_words, "a list of Python files", 'paths = ["./my_hooks.py"]', ()
         ),
         slow_after=plugins.take("slow_after", checks.seconds, "seconds above 0", "slow_after = 5", 5.0),
+        ledger_key=_ledger_key(ledger),
     )
-    for table in (crm, plugins, top):
+    for table in (crm, plugins, ledger, top):
         table.end()
     return settings
+
+
+def _ledger_key(table: _Table) -> LedgerKey | None:
+    found: dict[str, str] | None = table.take("key", checks.place_of_key, _KEY, 'key = {env = "CRM_LEDGER_KEY"}', None)
+    return None if found is None else LedgerKey(**found)
 
 
 def _rates(table: _Table, reporting: str | None) -> Mapping[date, Mapping[str, Decimal]]:

@@ -98,6 +98,33 @@ def add_to_settings(
     return added
 
 
+def set_disabled(directory: str | Path, plugin: str, distribution: str, *, disabled: bool) -> bool:
+    """Add a plugin to `[plugins] disabled`, or take it out, by either name; comments and order of the file stay.
+
+    Returns:
+        Whether that changed anything.
+
+    Raises:
+        SettingsError: the file cannot be read or written.
+    """
+    import tomlkit
+
+    load_settings(directory)
+    file = Path(directory).expanduser().absolute() / FILE_NAME
+    document = tomlkit.parse(file.read_bytes().decode("utf-8-sig"))
+    plugins: Any = document.setdefault("plugins", tomlkit.table())
+    names = plugins.setdefault("disabled", tomlkit.array())
+    there = [name for name in (plugin, distribution) if name in names]
+    if bool(there) is disabled:
+        return False
+    if disabled:
+        names.append(plugin)
+    for name in there:
+        names.remove(name)
+    _replace(file, tomlkit.dumps(document))
+    return True
+
+
 def extended_settings(
     settings: Settings,
     folder: Path,

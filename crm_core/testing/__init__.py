@@ -7,9 +7,16 @@ from __future__ import annotations
 
 import pytest
 
-pytest.register_assert_rewrite("crm_core.testing.plugins", "crm_core.testing.storage", "crm_core.testing.machine")
+pytest.register_assert_rewrite(
+    "crm_core.testing.importer", "crm_core.testing.plugins", "crm_core.testing.storage", "crm_core.testing.machine"
+)
 
-from crm_core.testing.plugins import PluginContract  # noqa: E402  (after the line that makes its assertions talk)
+from crm_core.testing.importer import (  # noqa: E402  (after the line that makes its assertions talk)
+    ImporterContract,
+    ImportSample,
+    RefusedFile,
+)
+from crm_core.testing.plugins import PluginContract  # noqa: E402
 from crm_core.testing.storage import StorageContract  # noqa: E402
 
-__all__ = ["PluginContract", "StorageContract"]
+__all__ = ["ImportSample", "ImporterContract", "PluginContract", "RefusedFile", "StorageContract"]

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from crm_core.errors import CrmError
 from crm_core.extend.storage import Storage, Update
@@ -19,12 +19,12 @@ from crm_core.testing.tables import MANIFEST, PARTS, THINGS, expressions, sorts,
 _ids = st.integers(1, 6)
 
 
-def storage_machine(
-    open_new: Callable[[], Storage], reopen: Callable[[Storage], Storage]
-) -> type[RuleBasedStateMachine]:
+def storage_machine(open_new: Callable[[], Storage], reopen: Callable[[Storage], Storage]) -> type[StorageWalk]:
     """Return the machine that drives a storage: `open_new` makes an empty one, `reopen` closes and opens it again."""
 
     class Walk(StorageWalk):
+        steps = 0
+
         def open_new(self) -> Storage:
             return open_new()
 
@@ -35,7 +35,12 @@ def storage_machine(
 
 
 class StorageWalk(RuleBasedStateMachine):
-    """Create, read, change, delete, filter, sort, page, commit, roll back, reopen: on the storage and on the model."""
+    """Create, read, change, delete, filter, sort, page, commit, roll back, reopen: on the storage and on the model.
+
+    `steps` counts on the class what was done and compared, over all walks.
+    """
+
+    steps: ClassVar[int] = 0
 
     def open_new(self) -> Storage:
         """Return an empty storage."""
@@ -52,6 +57,12 @@ class StorageWalk(RuleBasedStateMachine):
         for one in (self.storage, self.model):
             upgrade(one, MANIFEST)
         self.writing = False
+        type(self).steps -= 1  # what follows this is no step
+
+    @invariant()
+    def counted(self) -> None:
+        """Count a step."""
+        type(self).steps += 1
 
     @precondition(lambda self: not self.writing)
     @rule()

@@ -56,10 +56,23 @@ def text_key(text: str) -> str:
 def email_key(address: str) -> str:
     """Fold an e-mail address for matching; whether it is a valid address is not asked here.
 
+    An international domain has one key, whether it is written in its script or in the ASCII form of IDNA.
+
     >>> email_key(" Ada@Example.ORG ")
     'ada@example.org'
+    >>> email_key("ada@xn--bcher-kva.example") == email_key("ada@Bücher.example")
+    True
     """
-    return text_key(address)
+    key = text_key(address)
+    return _in_its_script(key) if "xn--" in key else key
+
+
+def _in_its_script(key: str) -> str:
+    name, at, host = key.rpartition("@")
+    try:
+        return text_key(f"{name}{at}{host.encode('ascii').decode('idna')}")
+    except UnicodeError:
+        return key
 
 
 def phone_key(number: str) -> str | None:
@@ -67,7 +80,8 @@ def phone_key(number: str) -> str | None:
 
     A leading `+` stays, a leading `00` becomes `+`, an extension stays as `x12`.
 
-    Returns None for what cannot be one phone number: fewer than three digits, letters, two numbers in one text.
+    Returns None for what cannot be one phone number: fewer than three digits or more than the 15 of ITU-T E.164,
+    letters, two numbers in one text (a line break, or two parts of seven digits or more).
 
     >>> phone_key("0098 (912) 345-67 89")
     '+989123456789'
@@ -75,14 +89,16 @@ def phone_key(number: str) -> str | None:
     '09123456789'
     >>> phone_key("4.41E+11") is None
     True
+    >>> phone_key("555 1234 / 555 1235") is None
+    True
     """
-    match = _PHONE.fullmatch(ascii_digits(strip_marks(number)).casefold())
-    if match is None:
+    match = _PHONE.fullmatch(ascii_digits(strip_marks(number)).casefold().strip())
+    if match is None or _are_two(match["digits"]):
         return None
     plus, digits = "+" if match["plus"] else "", _NOT_DIGITS.sub("", match["digits"])
     if not plus and digits.startswith("00"):
         plus, digits = "+", digits[2:]
-    if len(digits) < 3:
+    if not 3 <= len(digits) <= _E164:
         return None
     return f"{plus}{digits}" + (f"x{match['extension']}" if match["extension"] else "")
 
@@ -110,6 +126,17 @@ _PHONE = re.compile(
     r"(?:(?:x|ext\.?|#)\s*(?P<extension>[0-9]{1,8}))?"
 )
 _NOT_DIGITS = re.compile(r"[^0-9]")
+_E164 = 15
+_WHOLE_NUMBER = 7  # a subscriber's number without its area code; no area code is as long
+_PARTS = re.compile(r"/|\s[-\u2010-\u2015\u2212]\s")
+
+
+def _are_two(digits: str) -> bool:
+    """Say whether the text between the first and the last digit parts two numbers rather than the groups of one."""
+    if any(len(line) != len(digits) for line in digits.splitlines()):
+        return True
+    groups, parts = _NOT_DIGITS.split(digits), [_NOT_DIGITS.sub("", part) for part in _PARTS.split(digits)]
+    return any(sum(len(each) >= _WHOLE_NUMBER for each in found) > 1 for found in (groups, parts))
 
 
 def _fold(text: str) -> str:

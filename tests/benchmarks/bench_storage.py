@@ -134,7 +134,7 @@ def _raw_copy(folder: Path) -> sqlite3.Connection:
     """Return a connection to a database with the same tables and indexes, opened with the same settings."""
     source = sqlite3.connect(folder / "ours.db")
     raw = sqlite3.connect(folder / "raw.db", isolation_level=None)
-    settings = ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "cache_size=-32000")
+    settings = ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON")
     for setting in (*settings, "mmap_size=1073741824", "wal_autocheckpoint=4000"):
         raw.execute(f"PRAGMA {setting}")
     for (statement,) in source.execute(

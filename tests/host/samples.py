@@ -22,6 +22,7 @@ ANSWERS: dict[str, str] = {
     "prepare_customers": "[]",
     "before_customers_change": "[Veto(0, 'name', '{name} says no')]",
     "on_customers_changed": "None",
+    "on_customers_merged": "None",
     "register_topics": "[Topic(name='{name}', label='T')]",
     "before_interactions_change": "[Veto(0, '', '{name} says no')]",
     "on_interactions_changed": "None",

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import threading
+from time import perf_counter
 
+import attrs
 import pytest
 import sqlalchemy as sa
 from hypothesis import given
@@ -14,6 +16,7 @@ from crm_core.query.memory import columns_read, run_in_memory
 from crm_core.query.predicate import predicate
 from crm_core.query.sql import to_clause
 from crm_core.query.tables import Tables
+from crm_core.records.schema import Index
 from tests.query.samples import NOTE_TAGS, NOTES, ScanOnly, expressions, note_tags, notes
 
 TABLES = Tables({"notes": NOTES, "note_tags": NOTE_TAGS})
@@ -50,6 +53,22 @@ def test_columns_are_found_in_subqueries_ctes_and_unions() -> None:
     statement = sa.union_all(select(inner.c.k), select(N.name).where(N.id.in_(select(cte.c.note_id))))
     read = {table.name: set(columns) for table, columns in columns_read(statement).items()}
     assert {"notes": {"id", "kind", "points", "name"}, "note_tags": {"id", "note_id"}} == read
+
+
+def test_a_look_up_per_row_goes_by_an_index() -> None:
+    indexed = attrs.evolve(NOTE_TAGS, indexes=(Index(("note_id", "tag_key")), Index(("tag_key",))))
+    tables = Tables({"notes": NOTES, "note_tags": indexed})
+    notes, tags = tables.notes.c, tables.note_tags.c
+    count = 20_000  # without an index 400 million rows would be passed
+    rows = {
+        "notes": (NOTES.column_names, [(one, None, None, "x") for one in range(count)]),
+        "note_tags": (NOTE_TAGS.column_names, [(one, one, "vip") for one in range(count)]),
+    }
+    tag = select(func.min(tags.tag_key)).where(tags.note_id == notes.id).correlate(tables.notes).scalar_subquery()
+    statement = select(func.count(tag)).select_from(tables.notes)
+    began = perf_counter()
+    assert [(count,)] == run_in_memory(statement, ScanOnly(rows))
+    assert perf_counter() - began < 5
 
 
 def test_a_token_keeps_what_is_loaded_until_another_comes() -> None:

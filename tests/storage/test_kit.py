@@ -95,6 +95,45 @@ class PutsBesides(MemoryStorage):
             super().put_many(table, list(cells), [tuple(cells.values())])
 
 
+class DropsTrailingSpaces(MemoryStorage):
+    """Texts are stored as CHAR columns do."""
+
+    def insert_many(self, table: str, columns: Sequence[str], rows: Sequence[Row]) -> None:
+        cut = [tuple(cell.rstrip(" ") if isinstance(cell, str) else cell for cell in row) for row in rows]
+        super().insert_many(table, columns, cut)
+
+
+class AcceptsAnOlderVersion(MemoryStorage):
+    """A write that was overtaken by one other is taken all the same."""
+
+    def update_if_version(self, table: str, updates: Sequence[Update]) -> list[int]:
+        stale = super().update_if_version(table, updates)
+        late = [attrs.evolve(one, version=one.version + 1) for one in updates if one.id in stale]
+        return super().update_if_version(table, late) if late else stale
+
+
+class HasNoStableOrder(MemoryStorage):
+    """Rows that sort alike come as it happens, where the id is to decide."""
+
+    def find(self, table: str, *args: Any, sort: Sequence[SortKey] = (), **kwargs: Any) -> list[Row]:
+        found = super().find(table, *args, sort=sort, **kwargs)
+        place = [*self._view(table).table.column_names].index(sort[0].column) if sort else 0
+        if not sort or kwargs.get("columns"):
+            return found
+        groups: dict[Any, list[Row]] = {}
+        for row in found:
+            groups.setdefault(row[place], []).insert(0, row)
+        return [row for group in groups.values() for row in group]
+
+
+class SkipsOneBetweenPages(MemoryStorage):
+    """A page begins one row too late."""
+
+    def find(self, table: str, *args: Any, after: Sequence[Any] = (), **kwargs: Any) -> list[Row]:
+        at = [*after[:-1], after[-1] + 1] if after else after
+        return super().find(table, *args, after=at, **kwargs)
+
+
 class TakesAnyName(MemoryStorage):
     """A column that is not there is nothing it would mind."""
 
@@ -125,6 +164,10 @@ class Kit(StorageContract):
         (IgnoresCase, "test_text_sorts_by_code_point_and_null_comes_last_both_ways"),
         (CountsEverything, "test_any_filter_pages_to_its_whole_list"),
         (PutsBesides, "test_put_many_replaces_whole_rows_of_the_same_id"),
+        (DropsTrailingSpaces, "test_what_is_inserted_is_read_back"),
+        (AcceptsAnOlderVersion, "test_no_update_is_lost_between_threads"),
+        (HasNoStableOrder, "test_ties_are_sorted_by_id"),
+        (SkipsOneBetweenPages, "test_any_filter_pages_to_its_whole_list"),
         (TakesAnyName, "test_names_that_are_not_there_are_refused_and_never_run"),
     ],
 )
@@ -139,7 +182,19 @@ def test_a_fault_is_found_and_the_model_has_none(faulty: type[MemoryStorage], cl
                 getattr(kit, claim)(storage)
 
 
-@pytest.mark.parametrize("faulty", [LosesUpdates, PutsBesides, CountsEverything, KeepsHalves])
+@pytest.mark.parametrize(
+    "faulty",
+    [
+        LosesUpdates,
+        PutsBesides,
+        CountsEverything,
+        KeepsHalves,
+        DropsTrailingSpaces,
+        AcceptsAnOlderVersion,
+        HasNoStableOrder,
+        SkipsOneBetweenPages,
+    ],
+)
 def test_a_random_walk_finds_a_fault_without_being_told_where_it_is(
     faulty: type[MemoryStorage], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -86,6 +86,17 @@ def test_an_email_matches_whatever_its_case() -> None:
 
 
 @pytest.mark.parametrize(
+    "address", ["ada@xn--bcher-kva.example", "ADA@XN--BCHER-KVA.example", "ada@Bu\u0308cher.example"]
+)
+def test_an_international_domain_has_one_key(address: str) -> None:
+    assert email_key(address) == email_key("ada@bücher.example") == email_key(email_key(address))
+
+
+def test_what_is_no_idna_stays_as_it_is() -> None:
+    assert email_key("ada@xn--\u06f1.example") == "ada@xn--1.example"
+
+
+@pytest.mark.parametrize(
     ("number", "key"),
     [
         ("+98 912 345 6789", "+989123456789"),
@@ -99,6 +110,10 @@ def test_an_email_matches_whatever_its_case() -> None:
         ("+1 555 0100 x12", "+15550100x12"),
         ("+1 555 0100 Ext. 12", "+15550100x12"),
         ("112", "112"),
+        ("0098 912 3456789", "+989123456789"),
+        ("030 / 1234567", "0301234567"),
+        ("+49 - 30 - 1234567", "+49301234567"),
+        ("+123456789012345", "+123456789012345"),
     ],
 )
 def test_a_phone_number_keeps_its_digits_and_plus(number: str, key: str) -> None:
@@ -106,8 +121,11 @@ def test_a_phone_number_keeps_its_digits_and_plus(number: str, key: str) -> None
 
 
 @pytest.mark.parametrize(
-    "number", ["", "12", "001", "n/a", "4.41E+11", "0912 3456789, 0912 9876543", "09²123", "+98+912345", "0912 or 0913"]
-)
+    "number",
+    ["", "12", "001", "n/a", "4.41E+11", "0912 3456789, 0912 9876543", "09²123", "+98+912345", "0912 or 0913",
+     "555 1234 / 555 1235", "5551234 5551235", "555 1234 - 555 1235", "030 1234\n030 1235", "021 555 1234 021 555 1235",
+     "+1234567890123456"],
+)  # fmt: skip
 def test_what_is_not_one_phone_number_has_no_key(number: str) -> None:
     assert phone_key(number) is None
 

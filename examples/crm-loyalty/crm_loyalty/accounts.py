@@ -72,6 +72,11 @@ def _owed(crm: CRM, sale_ids: Sequence[int], at: datetime) -> tuple[list[Loyalty
     return entries, {customer_id for _, customer_id in {**given, **wanted}}
 
 
+def rebalance(crm: CRM, customer_ids: Iterable[int]) -> None:
+    """Compute the balances of customers anew from their entries; those who are gone are left out."""
+    _write(crm, [], customer_ids)
+
+
 def redeem(crm: CRM, customer_id: int, points: int, note: str | None = None) -> Customer:
     """Spend points of a customer, and return the customer with the new balance.
 
@@ -79,9 +84,9 @@ def redeem(crm: CRM, customer_id: int, points: int, note: str | None = None) -> 
         InvalidValue: the balance is lower, or the number is no positive one.
     """
     with crm.operation("redeem loyalty points"), crm.transaction():
-        balance = sum(entry.points for entry in entries_of(crm, customer_id))
-        if not 0 < points <= balance:
-            raise InvalidValue(f"points: {points} cannot be spent of {balance}", field="points", rule="balance")
+        held = sum(entry.points for entry in entries_of(crm, customer_id))
+        if not 0 < points <= held:
+            raise InvalidValue(f"points: {points} cannot be spent of {held}", field="points", rule="balance")
         at = crm.clock.now()
         spent = LoyaltyEntry(customer_id=customer_id, kind="redeemed", points=-points, at=at, note=note)
         _write(crm, [spent], [customer_id])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from crm_core import Record, hookimpl
-from crm_core.events import CustomersChanging, Derived, SalesChanged
+from crm_core.events import CustomersChanging, CustomersMerged, Derived, SalesChanged
 from crm_core.extend import Command, DataMigration, Metric, ProfileSection, ReportSection, Segment
 from crm_core.records import Extension
 
@@ -50,6 +50,13 @@ class LoyaltyPlugin:
         from crm_loyalty.accounts import settle
 
         settle(event.crm, event.changes, event.at)
+
+    @hookimpl
+    def on_customers_merged(self, event: CustomersMerged) -> None:
+        """Sum the points of customers who became one; the entries have followed by their declaration."""
+        from crm_loyalty.accounts import rebalance
+
+        rebalance(event.crm, [customer for pair in event.pairs for customer in (pair.kept, pair.gone)])
 
     @hookimpl
     def register_metrics(self) -> Iterable[Metric]:

@@ -42,7 +42,7 @@ class LoyaltyEntry(Record):
     points: int = integer("Points")
     at: When = moment("At", indexed=True)
     sale_id: int | None = integer("Sale", default=None, indexed=True)
-    note: str | None = text("Note", default=None)
+    note: str | None = text("Note", default=None, personal=True)
 
 
 def tier_of(points: int) -> str:

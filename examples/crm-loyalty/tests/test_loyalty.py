@@ -50,6 +50,17 @@ def held(crm: CRM, customer: Customer) -> tuple[int | None, str | None]:
     return loyalty.points, loyalty.tier
 
 
+def test_merged_customers_have_the_points_of_both_and_separated_ones_their_own(crm: CRM, ada: Customer) -> None:
+    twin = crm.customers.add(Customer(name="Ada L."))
+    sell(crm, ada, "100")
+    sell(crm, twin, "450")
+    report = crm.customers.merge(ada.id, twin.id)
+    assert (550, "silver") == held(crm, ada)
+    redeem(crm, ada.id, 50)
+    crm.ledger.undo(int(report.operation_id or 0))
+    assert [(50, "bronze"), (450, "bronze")] == [held(crm, one) for one in (ada, twin)]
+
+
 def test_points_are_spent_first_in_first_out(crm: CRM, ada: Customer) -> None:
     sell(crm, ada, "100", JANUARY)
     sell(crm, ada, "150", MARCH)

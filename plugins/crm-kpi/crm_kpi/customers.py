@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any, Final
 
 import attrs
-from sqlalchemy import and_, case, func, select
+from sqlalchemy import and_, case, exists, func, or_, select
 
 from crm_core.extend import Measure, Metric, MetricQuery
 from crm_core.query.functions import count_if, isum
@@ -48,10 +48,22 @@ def _first_moments(q: MetricQuery) -> Any:
     )
 
 
-def _first_sales(q: MetricQuery) -> Any:
-    """Return the sales table joined with each new customer's first sale; of several at once, the lowest id."""
-    sales, moments = q.tables.sales, _first_moments(q)
-    candidate = sales.alias("candidate")
+def _first_sales(q: MetricQuery, *, few: bool) -> tuple[Any, list[Any]]:
+    """Return a relation with the sales table, and the conditions that leave each new customer's first sale in it.
+
+    Of several at once the lowest id counts. Where `few` sales are looked at, each is asked for an earlier one; else
+    the first moments of all customers are found on one way along an index.
+    """
+    sales = q.tables.sales
+    if not q.counts_organisations:
+        where = [sales.c.customer_id.is_not(None), sales.c.sold_at.is_not(None), counting_sales(q.tables)]
+        where.append(~exists(_earlier(sales)))
+        if few:
+            return sales, where
+        moments = _first_moments(q)
+        same = and_(sales.c.customer_id == moments.c.unit_id, sales.c.sold_at == moments.c.first_at)
+        return moments.join(sales, same), where
+    moments, candidate = _first_moments(q), sales.alias("candidate")
     source, unit = q.unit_of(candidate, candidate.c.customer_id)
     same = and_(unit == moments.c.unit_id, candidate.c.sold_at == moments.c.first_at)
     chosen = (
@@ -61,14 +73,31 @@ def _first_sales(q: MetricQuery) -> Any:
         .group_by(moments.c.unit_id)
         .subquery("first_sales")
     )
-    return chosen.join(sales, sales.c.id == chosen.c.sale_id)
+    return chosen.join(sales, sales.c.id == chosen.c.sale_id), []
+
+
+def _earlier(sales: Any) -> Any:
+    earlier = sales.alias("earlier")
+    before = or_(earlier.c.sold_at < sales.c.sold_at, earlier.c.id < sales.c.id)
+    return (
+        select(earlier.c.id)
+        .where(earlier.c.customer_id == sales.c.customer_id, earlier.c.voided_at.is_(None), earlier.c.kind == "sale")
+        .where(earlier.c.sold_at <= sales.c.sold_at, before)
+        .correlate(sales)
+    )
+
+
+def _is_short(q: MetricQuery) -> bool:
+    """Whether one period is asked for, in which only some of the sales lie."""
+    return q.start is not None and len(q.buckets) == 1
 
 
 def _new_customers(q: MetricQuery) -> Iterator[Measure]:
     t = q.tables
     limit = q.doubtful_until or 0
-    if q.by or q.where:
-        cells = q.cells([func.count(), count_if(sold_at(t) < limit)], source=_first_sales(q), time=sold_at(t))
+    if q.by or q.where or _is_short(q):
+        source, where = _first_sales(q, few=_is_short(q))
+        cells = q.cells([func.count(), count_if(sold_at(t) < limit)], source=source, where=where, time=sold_at(t))
     else:
         moments = _first_moments(q)
         first = moments.c.first_at
@@ -88,16 +117,17 @@ def _anonymous(q: MetricQuery) -> Iterator[Measure]:
 
 def _net_new_revenue(q: MetricQuery) -> Iterator[Measure]:
     t = q.tables
-    first = _first_sales(q)
+    first, where = _first_sales(q, few=_is_short(q))
     limit = q.doubtful_until or 0
     columns = [isum(t.sales.c.amount), unknown_sales(t), count_if(sold_at(t) < limit)]
-    for cell in q.cells(columns, source=first, time=sold_at(t), currency=currency(t)):
+    for cell in q.cells(columns, source=first, where=where, time=sold_at(t), currency=currency(t)):
         amount, unknown, older = cell.values
         excluded = {"first purchases without an amount": unknown}
         yield cell.measure(numerator=amount, excluded=excluded, flagged={_POSSIBLY_OLDER: older})
+    first, where = _first_sales(q, few=True)
     refunds = t.sales.alias("refund")
     belongs = and_(refunds.c.refunds_sale_id == t.sales.c.id, refunds.c.kind == "refund", refunds.c.voided_at.is_(None))
-    where = q.within(sold_at(t))
+    where += q.within(sold_at(t))
     if len(q.buckets) > 1:
         where.append(q.bucket(refunds.c.sold_at) == q.bucket(sold_at(t)))
     returned = q.cells(
@@ -141,19 +171,18 @@ def _active(q: MetricQuery, at: int) -> Mapping[tuple[Any, ...], _Activity]:
     oldest_start, oldest_end = (q.days_before(moment, q.policies.active_days) for moment in (start, end))
     sales = q.tables.sales
     source, unit = q.unit_of(sales, sales.c.customer_id)
+    before, latest = (func.max(case((sales.c.sold_at < moment, sales.c.sold_at))) for moment in (start, end))
+    # The index by customer is read from end to end, in order. A condition on the moment would have SQLite read that
+    # stretch of the index by moment and sort it, which takes longer unless the stretch is a small part of all sales.
     last = (
-        select(
-            unit.label("unit_id"),
-            func.max(case((sales.c.sold_at < start, sales.c.sold_at))).label("before"),
-            func.max(sales.c.sold_at).label("last"),
-        )
+        select(unit.label("unit_id"), before.label("before"), latest.label("last"))
         .select_from(source)
         .where(sales.c.customer_id.is_not(None), counting_sales(q.tables))
-        .where(sales.c.sold_at >= oldest_start, sales.c.sold_at < end)
         .group_by(unit)
+        .having(latest >= oldest_start)
         .subquery("last_sales")
     )
-    was, still = last.c.before.is_not(None), last.c.last >= oldest_end
+    was, still = last.c.before >= oldest_start, last.c.last >= oldest_end
     columns = [count_if(was), count_if(still), count_if(and_(was, still))]
     found = {
         cell.group: _Activity(cell.values[0], cell.values[1], cell.values[2], cell.values[0] - cell.values[2])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from fractions import Fraction
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
@@ -96,14 +96,14 @@ def _lost_amounts_unusable(counts: Mapping[str, int]) -> str:
 def _close_rate(q: MetricQuery) -> Iterator[Measure]:
     t = q.tables
     by_then = won(t) if q.unknown_from is None else and_(won(t), closed_at(t) < q.unknown_from)
-    for cell in q.cells([count_if(by_then), func.count(t.deals.c.id)], time=opened_at(t)):
+    for cell in q.cells([count_if(by_then), func.count()], time=opened_at(t)):
         yield cell.measure(numerator=cell.values[0], denominator=cell.values[1])
 
 
 def _sales_cycle_median(q: MetricQuery) -> Iterator[Measure]:
     t = q.tables
     reasons = ("won deals that closed before they opened", "won deals without an opening date")
-    yield from medians(q, _cycle(t), won(t), closed_at(t), reasons)
+    yield from medians(q, _cycle(t), [won(t)], closed_at(t), reasons)
 
 
 def _first_contact(q: MetricQuery) -> Iterator[Measure]:
@@ -130,7 +130,7 @@ def _first_contact(q: MetricQuery) -> Iterator[Measure]:
 def medians(
     q: MetricQuery,
     value: Any,
-    where: Any,
+    where: Sequence[Any],
     time: Any,
     reasons: tuple[str, str],
     *,
@@ -142,7 +142,7 @@ def medians(
     Values below 0 and unknown ones are left out and counted under the two `reasons`.
     """
     values: dict[tuple[tuple[Any, ...], int], list[tuple[int, int]]] = {}
-    for cell in q.cells([func.count()], source=source, where=[where], time=time, also=[value], instead=instead):
+    for cell in q.cells([func.count()], source=source, where=where, time=time, also=[value], instead=instead):
         duration, number = cell.also[0], cell.values[0]
         if duration is None or duration < 0:
             yield cell.measure(excluded={reasons[duration is None]: number})
@@ -179,7 +179,7 @@ METRICS: Final = (
         time=closed_at,
         where=closed,
         numerator=lambda t: count_if(won(t)),
-        denominator=lambda t: func.count(t.deals.c.id),
+        denominator=lambda t: func.count(),
         per_pipeline=True,
     ),
     Metric(

@@ -59,27 +59,37 @@ def _weighted_forecast(q: MetricQuery) -> Iterator[Measure]:
         for stage in pipeline.stages
     }
     for at, bucket in enumerate(q.buckets):
-        source, stage = (deals, deals.c.stage) if q.is_present(bucket) else _stage_at(q, at)
+        stage = deals.c.stage if q.is_present(bucket) else _stage_at(q, at)
         columns = [isum(deals.c.amount), count_if(deals.c.amount.is_(None)), func.count()]
-        also = [deals.c.pipeline, stage]
-        for cell in q.cells(columns, source=source, where=_open_at(q, at), currency=currency(q.tables), also=also):
+        for cell in q.cells(columns, where=_open_at(q, at), currency=currency(q.tables), also=[stage]):
             amount, unknown, number = cell.values
-            chance = chances.get((cell.also[0], cell.also[1]))
+            chance = chances.get((_pipeline(q, cell), cell.also[0]))
             excluded = {_WITHOUT_AMOUNT: unknown}
             if chance is None:
                 excluded[_UNWEIGHED] = number - unknown
             yield _at(cell, at, numerator=amount * (chance or Fraction(0)), excluded=excluded)
 
 
-def _stage_at(q: MetricQuery, at: int) -> tuple[Any, Any]:
-    """Return the deals joined with the stage each was in at the end of a bucket."""
+def _pipeline(q: MetricQuery, cell: Cell) -> str | None:
+    """Return the pipeline of a cell; where the question does not tell them apart, there is only one."""
+    if "pipeline" in q.by:
+        found: str | None = cell.group[q.by.index("pipeline")]
+        return found
+    only: str | None = q.once("only pipeline", lambda: q.run(select(func.min(q.tables.deals.c.pipeline)))[0][0])
+    return only
+
+
+def _stage_at(q: MetricQuery, at: int) -> Any:
+    """Return the stage a deal was in at the end of a bucket."""
     deals, changes = q.tables.deals, q.tables.stage_changes
-    order = [changes.c.at.desc(), changes.c.id.desc()]
-    rank = func.row_number().over(partition_by=changes.c.deal_id, order_by=order).label("rank")
-    latest = select(changes.c.deal_id, changes.c.to_stage, rank).where(changes.c.at < q.instant(q.buckets[at]))
-    was = latest.subquery("stage_then")
-    source = deals.outerjoin(was, and_(was.c.deal_id == deals.c.id, was.c.rank == 1))
-    return source, func.coalesce(was.c.to_stage, case((deals.c.status == "open", deals.c.stage)))
+    latest = (
+        select(changes.c.to_stage)
+        .where(changes.c.deal_id == deals.c.id, changes.c.at < q.instant(q.buckets[at]))
+        .order_by(changes.c.at.desc(), changes.c.id.desc())
+        .limit(1)
+        .correlate(deals)
+    )
+    return func.coalesce(latest.scalar_subquery(), case((deals.c.status == "open", deals.c.stage)))
 
 
 def _at(cell: Cell, bucket: int, **parts: Any) -> Measure:

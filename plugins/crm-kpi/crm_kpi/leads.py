@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, Final
 
-from sqlalchemy import and_, case, func, literal, or_, select
+from sqlalchemy import and_, case, exists, func, literal, or_, select, union_all
 
 from crm_core.extend import Measure, Metric, MetricQuery
 from crm_core.query.functions import count_if
 from crm_core.query.policies import LEAD_ROLE
+from crm_kpi.deals import won
 from crm_kpi.sales import counting_sales, with_customers
 
 _DAY: Final = 86_400_000_000
@@ -18,35 +19,51 @@ _EVER: Final = 2**62
 _EARLY: Final = "leads who had bought before their first contact"
 
 
+def _sales_of(q: MetricQuery, *columns: Any) -> Any:
+    """Select from the sales of the customer at hand."""
+    customers, sales = q.tables.customers, q.tables.sales
+    mine = select(*columns).where(sales.c.customer_id == customers.c.id, counting_sales(q.tables))
+    return mine.correlate(customers)
+
+
+def _wins_of(q: MetricQuery, *columns: Any) -> Any:
+    """Select from the won deals of the customer at hand."""
+    customers, deals = q.tables.customers, q.tables.deals
+    return select(*columns).where(deals.c.customer_id == customers.c.id, won(q.tables)).correlate(customers)
+
+
 def _leads(q: MetricQuery) -> Any:
-    """Return (unit_id, first_at, sale_at, won_at) of every lead: first contact, sale and win, NULL for none."""
+    """Return (unit_id, first_at, sale_at, won_at) of the leads of the period: first contact, sale and win, or NULL."""
     t = q.tables
     customers = t.customers
-    sale = select(func.min(func.coalesce(t.sales.c.sold_at, _EVER)))
-    sale = sale.where(t.sales.c.customer_id == customers.c.id, counting_sales(t)).correlate(customers)
-    won = select(func.min(func.coalesce(t.deals.c.closed_at, _EVER)))
-    won = won.where(t.deals.c.customer_id == customers.c.id, t.deals.c.status == "won").correlate(customers)
+    sale = _sales_of(q, func.min(func.coalesce(t.sales.c.sold_at, _EVER)))
+    win = _wins_of(q, func.min(func.coalesce(t.deals.c.closed_at, _EVER)))
     first = customers.c.first_contact_at
-    is_lead = customers.c.role == LEAD_ROLE
     if not q.counts_organisations:
-        columns = [customers.c.id.label("unit_id"), first.label("first_at")]
-        columns += [sale.scalar_subquery().label("sale_at"), won.scalar_subquery().label("won_at")]
-        return select(*columns).where(first.is_not(None), is_lead).subquery("leads")
+        columns = [customers.c.id.label("unit_id"), func.min(first).label("first_at")]
+        columns += [sale.scalar_subquery().label("sale_at"), win.scalar_subquery().label("won_at")]
+        # Grouped by its key, because SQLite dissolves a plain subquery and looks up sale and win for each mention.
+        return select(*columns).where(_is_lead(t), *q.within(first)).group_by(customers.c.id).subquery("leads")
     source, unit = q.unit_of(customers, customers.c.id)
     members = (
         select(
             unit.label("unit_id"),
-            case((is_lead, first)).label("first_at"),
+            case((customers.c.role == LEAD_ROLE, first)).label("first_at"),
             sale.scalar_subquery().label("sale_at"),
-            won.scalar_subquery().label("won_at"),
+            win.scalar_subquery().label("won_at"),
         )
         .select_from(source)
         .subquery("members")
     )
-    head = customers.alias("head")
-    firsts = [func.min(members.c[name]).label(name) for name in ("first_at", "sale_at", "won_at")]
+    return _of_heads(q, members, "first_at", "sale_at", "won_at")
+
+
+def _of_heads(q: MetricQuery, members: Any, *names: str) -> Any:
+    """Return the least of each column per unit that is a lead, of rows that name their unit."""
+    head = q.tables.customers.alias("head")
+    least = [func.min(members.c[name]).label(name) for name in names]
     return (
-        select(members.c.unit_id, *firsts)
+        select(members.c.unit_id, *least)
         .select_from(members.join(head, head.c.id == members.c.unit_id))
         .where(head.c.role == LEAD_ROLE)
         .group_by(members.c.unit_id)
@@ -55,8 +72,37 @@ def _leads(q: MetricQuery) -> Any:
     )
 
 
+def _firsts(q: MetricQuery) -> Any:
+    """Return (unit_id, first_at) of every lead."""
+    customers = q.tables.customers
+    first = customers.c.first_contact_at
+    if not q.counts_organisations:
+        return (
+            select(customers.c.id.label("unit_id"), first.label("first_at")).where(_is_lead(q.tables)).subquery("leads")
+        )
+    source, unit = q.unit_of(customers, customers.c.id)
+    mine = select(unit.label("unit_id"), case((customers.c.role == LEAD_ROLE, first)).label("first_at"))
+    return _of_heads(q, mine.select_from(source).subquery("members"), "first_at")
+
+
+def _conversions(q: MetricQuery) -> Any:
+    """Return (unit_id, at) of whoever bought or won: the first moment of either."""
+    t = q.tables
+    ways = []
+    for table, moment, condition in (
+        (t.sales, t.sales.c.sold_at, counting_sales(t)),
+        (t.deals, t.deals.c.closed_at, won(t)),
+    ):
+        source, unit = q.unit_of(table, table.c.customer_id)
+        at = func.min(func.coalesce(moment, _EVER)).label("at")
+        way = select(unit.label("unit_id"), at).select_from(source)
+        ways.append(way.where(table.c.customer_id.is_not(None), condition).group_by(unit))
+    both = union_all(*ways).subquery("ways")
+    return select(both.c.unit_id, func.min(both.c.at).label("at")).group_by(both.c.unit_id).subquery("conversions")
+
+
 def _lead_conversion(q: MetricQuery) -> Iterator[Measure]:
-    leads = q.once("leads", lambda: _leads(q))
+    leads = _leads(q)
     days = q.policies.conversion_days
     limit = leads.c.first_at + days * _DAY if days else literal(_EVER + 1)
     converted = _before(limit, leads)
@@ -73,28 +119,28 @@ def _before(limit: Any, leads: Any) -> Any:
     return or_(leads.c.sale_at < limit, leads.c.won_at < limit)
 
 
-def _converted_at(leads: Any) -> Any:
-    sold, won = leads.c.sale_at, leads.c.won_at
-    return case((or_(won.is_(None), sold <= won), sold), else_=won)
-
-
 def _span(q: MetricQuery) -> tuple[int, int] | None:
     """Return the first and last moment of a first contact or a conversion."""
-    leads = q.once("leads", lambda: _leads(q))
-    at = _converted_at(leads)
-    dated = case((at < _EVER, at))
+    leads, conversions = _firsts(q), _conversions(q)
+    dated = case((conversions.c.at < _EVER, conversions.c.at))
     columns = [pick(each) for each in (leads.c.first_at, dated) for pick in (func.min, func.max)]
-    moments = [at for at in q.run(select(*columns).select_from(leads))[0] if at is not None]
+    source = leads.outerjoin(conversions, conversions.c.unit_id == leads.c.unit_id)
+    moments = [at for at in q.run(select(*columns).select_from(source))[0] if at is not None]
     return (min(moments), max(moments)) if moments else None
 
 
 def _lead_conversion_period(q: MetricQuery) -> Iterator[Measure]:
-    leads = q.once("leads", lambda: _leads(q))
-    source = with_customers(q, leads)
-    at = _converted_at(leads)
-    for cell in q.cells([func.count()], source=source, where=[at.is_not(None)], time=at):
+    t, leads = q.tables, _firsts(q)
+    if len(q.buckets) == 1 and not q.within(leads.c.first_at) and not q.counts_organisations:
+        ever = or_(exists(_sales_of(q, t.sales.c.id)), exists(_wins_of(q, t.deals.c.id)))
+        cells = q.cells([func.count()], source=t.customers, where=[_is_lead(t), ever])
+    else:
+        conversions = _conversions(q)
+        became = conversions.join(leads, leads.c.unit_id == conversions.c.unit_id)
+        cells = q.cells([func.count()], source=with_customers(q, became, leads), time=conversions.c.at)
+    for cell in cells:
         yield cell.measure(numerator=cell.values[0])
-    for cell in q.cells([func.count()], source=source, time=leads.c.first_at):
+    for cell in q.cells([func.count()], source=with_customers(q, leads), time=leads.c.first_at):
         yield cell.measure(denominator=cell.values[0])
 
 

@@ -112,10 +112,14 @@ def _repeat_purchase_rate(q: MetricQuery) -> Iterator[Measure]:
             yield Measure(group=cell.group, bucket=at, numerator=again, denominator=all_of_them)
 
 
-def with_customers(q: MetricQuery, units: Any) -> Any:
-    """Return the relation of `unit_id`s, joined with their customers only where a dimension or filter needs them."""
+def with_customers(q: MetricQuery, source: Any, units: Any = None) -> Any:
+    """Return `source`, joined with the customers of its `unit_id`s only where a dimension or filter needs them.
+
+    `units` is the part of a joined source that has them.
+    """
     customers = q.tables.customers
-    return units.join(customers, customers.c.id == units.c.unit_id) if q.by or q.where else units
+    has = source if units is None else units
+    return source.join(customers, customers.c.id == has.c.unit_id) if q.by or q.where else source
 
 
 METRICS: Final = (

@@ -35,17 +35,12 @@ def _rank(q: MetricQuery, pipeline: Any, stage: Any) -> Any:
     return case(by_pipeline, value=pipeline)
 
 
-def _changes(q: MetricQuery, *columns: str) -> Any:
-    """Return these columns of every stage change, with the moment of the one before it in its deal.
-
-    Only what is needed is named, because every row passes through a sort.
-    """
+def _changes(q: MetricQuery) -> Any:
+    """Return every stage change, with the moment of the one before it in its deal."""
     changes = q.tables.stage_changes
     before: dict[str, Any] = {"partition_by": changes.c.deal_id, "order_by": [changes.c.at, changes.c.id]}
-    found: list[Any] = [changes.c[name] for name in ("deal_id", "pipeline", "from_stage", *columns)]
+    found: list[Any] = [changes.c[name] for name in ("deal_id", "pipeline", "from_stage")]
     found.append(func.lag(changes.c.at).over(**before).label("since"))
-    if "at_is_date" in columns:
-        found.append(func.lag(changes.c.at_is_date).over(**before).label("since_is_date"))
     return select(*found).subquery("changes")
 
 
@@ -91,23 +86,43 @@ def _stage_conversion(q: MetricQuery) -> Iterator[Measure]:
         yield cell.measure(numerator=cell.values[0], denominator=cell.values[1])
 
 
-def _visits(q: MetricQuery) -> tuple[Any, Any, Any, dict[str, Any], Any]:
-    """Return the visits that ended: source, changes, duration, dimensions and conditions."""
-    deals, changes = q.tables.deals, _changes(q, "at", "at_is_date")
-    entered = func.coalesce(changes.c.since, deals.c.opened_at)
-    entered_is_date = case((changes.c.since.is_not(None), changes.c.since_is_date), else_=deals.c.opened_at_is_date)
-    duration = lasting(entered, entered_is_date, changes.c.at, changes.c.at_is_date)
-    where = and_(changes.c.from_stage.is_not(None), _is_open(q, changes.c.pipeline, changes.c.from_stage))
-    source = changes.join(deals, deals.c.id == changes.c.deal_id)
-    return source, changes, duration, {"stage": changes.c.from_stage, "pipeline": changes.c.pipeline}, where
+def _visits(q: MetricQuery) -> tuple[Any, Any, Any, dict[str, Any]]:
+    """Return the visits that ended: their relation, when they ended, their duration and dimensions.
+
+    What a deal left a stage for began when it entered it: at the change before, or else when the deal was opened. Both
+    are looked up for the visits of the period alone, where a window function would pass over all changes there are.
+    """
+    deals, changes = q.tables.deals, q.tables.stage_changes
+    earlier, before, opened = (changes.alias("earlier"), changes.alias("before"), deals.alias("opened"))
+    previous = (
+        select(earlier.c.id)
+        .where(earlier.c.deal_id == changes.c.deal_id, earlier.c.at <= changes.c.at)
+        .where(or_(earlier.c.at < changes.c.at, earlier.c.id < changes.c.id))
+        .order_by(earlier.c.at.desc(), earlier.c.id.desc())
+        .limit(1)
+        .correlate(changes)
+    )
+    names = ("deal_id", "pipeline", "from_stage", "at", "at_is_date")
+    where = [changes.c.from_stage.is_not(None), _is_open(q, changes.c.pipeline, changes.c.from_stage)]
+    left = select(*[changes.c[name] for name in names], previous.scalar_subquery().label("previous_id"))
+    visits = left.where(*where, *q.within(changes.c.at)).subquery("visits")
+    source = visits.outerjoin(before, before.c.id == visits.c.previous_id)
+    source = source.outerjoin(opened, opened.c.id == case((before.c.id.is_(None), visits.c.deal_id)))
+    instead = {"stage": visits.c.from_stage, "pipeline": visits.c.pipeline}
+    if q.where or set(q.by) - set(instead):
+        source = source.join(deals, deals.c.id == visits.c.deal_id)
+    entered = func.coalesce(before.c.at, opened.c.opened_at)
+    entered_is_date = func.coalesce(before.c.at_is_date, opened.c.opened_at_is_date)
+    duration = lasting(entered, entered_is_date, visits.c.at, visits.c.at_is_date)
+    return source, visits.c.at, duration, instead
 
 
 def _stage_duration(q: MetricQuery) -> Iterator[Measure]:
-    source, changes, duration, instead, where = _visits(q)
+    source, at, duration, instead = _visits(q)
     fine = duration >= 0
     columns = [isum(case((fine, duration)), bounded=True), count_if(fine), count_if(duration < 0)]
     columns.append(count_if(duration.is_(None)))
-    for cell in q.cells(columns, source=source, where=[where], time=changes.c.at, instead=instead):
+    for cell in q.cells(columns, source=source, time=at, instead=instead):
         total, number, negative, unknown = cell.values
         excluded = dict(zip(_NOT_COUNTED, (negative, unknown), strict=True))
         yield cell.measure(numerator=total, denominator=number, excluded=excluded)
@@ -115,8 +130,8 @@ def _stage_duration(q: MetricQuery) -> Iterator[Measure]:
 
 
 def _stage_duration_median(q: MetricQuery) -> Iterator[Measure]:
-    source, changes, duration, instead, where = _visits(q)
-    yield from medians(q, duration, where, changes.c.at, _NOT_COUNTED, source=source, instead=instead)
+    source, at, duration, instead = _visits(q)
+    yield from medians(q, duration, [], at, _NOT_COUNTED, source=source, instead=instead)
     yield from _still_open(q)
 
 

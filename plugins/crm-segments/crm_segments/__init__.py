@@ -1,4 +1,4 @@
-"""Customer segments for crm-core: ABC with both tie rules."""
+"""Customer segments for crm-core: ABC with both tie rules, RFM."""
 
 from __future__ import annotations
 

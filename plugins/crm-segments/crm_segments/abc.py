@@ -84,15 +84,20 @@ def _totals(q: SegmentQuery, value: str) -> tuple[Totals, str | None, list[str]]
     rows = q.run(statement)
     notes = _notes(sum(map(itemgetter(2), rows)), value)
     codes = {*map(itemgetter(3), rows), *map(itemgetter(4), rows)} - {None}
-    wanted = _wanted(q, codes)
+    wanted = wanted_currency(q, codes)
     if codes <= {wanted}:
         return [(row[0], row[1] or 0) for row in rows], wanted, notes
     keys = [unit.label("k0"), currency.label("k1"), q.interval(sales.c.sold_at).label("k2")]
     apart = select(*keys, net).select_from(source).where(*conditions)
-    return _converted(q, q.run(apart.group_by(*keys)), wanted), wanted, notes
+    return converted(q, q.run(apart.group_by(*keys)), wanted), wanted, notes
 
 
-def _wanted(q: SegmentQuery, codes: set[str]) -> str:
+def wanted_currency(q: SegmentQuery, codes: set[str]) -> str:
+    """Return the currency of the answer, of sales in these: the parameter `currency`, or the one there is.
+
+    Raises:
+        UsageError: there are several, and neither the parameter nor a reporting currency says which.
+    """
     asked: str | None = q.params["currency"]
     if asked is not None:
         if codes and asked not in codes and asked != q.reporting_currency:
@@ -110,7 +115,7 @@ def _wanted(q: SegmentQuery, codes: set[str]) -> str:
     return found
 
 
-def _converted(q: SegmentQuery, rows: list[tuple[Any, ...]], wanted: str) -> Totals:
+def converted(q: SegmentQuery, rows: list[tuple[Any, ...]], wanted: str) -> Totals:
     """Add up what is in the wanted currency; with a reporting currency all of it, converted and rounded once."""
     converts = wanted == q.reporting_currency
     totals: dict[int, Fraction] = {}
@@ -142,7 +147,9 @@ def _cuts(text: str) -> tuple[Fraction, Fraction]:
     return first, second
 
 
-def _one_of(name: str, allowed: Sequence[str]) -> Any:
+def one_of(name: str, allowed: Sequence[str]) -> Any:
+    """Return the `parse` of a parameter whose value is one of some words."""
+
     def parse(text: str) -> str:
         word = text.strip().casefold()
         if word not in allowed:
@@ -163,14 +170,14 @@ ABC: Final = Segment(
             name="value",
             default="revenue",
             help="what customers are ranked by: revenue (net of refunds), margin or count of sales",
-            parse=_one_of("value", VALUES),
+            parse=one_of("value", VALUES),
         ),
         Parameter(name="cuts", default="0.80,0.95", help="the shares at which A and B end", parse=_cuts),
         Parameter(
             name="rule",
             default="inclusive",
             help="inclusive: whoever would pass a cut falls below it; crossing: who crosses it stays above",
-            parse=_one_of("rule", RULES),
+            parse=one_of("rule", RULES),
         ),
         Parameter(
             name="currency",

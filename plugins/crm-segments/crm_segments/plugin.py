@@ -9,14 +9,15 @@ from crm_core.extend import ReportSection, Segment
 
 
 class SegmentsPlugin:
-    """ABC analysis, and its part of the report."""
+    """ABC and RFM analysis, and the part of the report on ABC."""
 
     @hookimpl
     def register_segments(self) -> Iterable[Segment]:
         """Hand over the segments."""
         from crm_segments.abc import ABC
+        from crm_segments.rfm import RFM
 
-        return [ABC]
+        return [ABC, RFM]
 
     @hookimpl
     def register_report_sections(self) -> Iterable[ReportSection]:

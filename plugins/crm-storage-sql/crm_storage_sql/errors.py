@@ -35,7 +35,10 @@ def translated(error: Exception, path: Path, connection: sqlite3.Connection | No
     if name == "SQLITE_NOTADB":
         return NotADatabase(f"{path} is not an SQLite database", hint="correct the storage URL, or move that file away")
     if name.startswith("SQLITE_CORRUPT"):
-        return StorageError(f"{path}: the database is damaged: {error}", hint="go back to the last backup of the file")
+        return StorageError(
+            f"{path}: the database is damaged: {error}",
+            hint="move the file and its -wal away, then: crm storage restore FILE",
+        )
     if name.startswith("SQLITE_READONLY"):
         return StorageError(f"{path} may only be read", hint="give yourself the right to write to it and to its folder")
     if name.startswith("SQLITE_CANTOPEN"):

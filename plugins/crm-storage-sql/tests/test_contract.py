@@ -6,9 +6,10 @@ from typing import Any, ClassVar
 
 import pytest
 
+from crm_core.errors import DuplicateKey
 from crm_core.extend import Storage
 from crm_core.testing import StorageContract
-from crm_core.testing.tables import MANIFEST
+from crm_core.testing.tables import MANIFEST, thing
 from crm_storage_sql.plugin import open_mariadb, open_postgresql, open_sqlite
 from crm_storage_sql.room import SqlStorage
 from tests.databases import drop_all, new_url
@@ -81,6 +82,16 @@ class TestPostgresql(OnServer):
     database = "postgresql"
     opener = staticmethod(open_postgresql)
     free: ClassVar[list[str]] = []
+
+    def test_a_write_succeeds_after_several_that_failed(self, storage: Storage) -> None:
+        for _ in range(3):
+            storage.begin()
+            with pytest.raises(DuplicateKey):
+                storage.insert_many("things", MANIFEST.tables["things"].column_names, [thing(1), thing(1), thing(2)])
+            storage.rollback()
+        storage.begin()
+        storage.insert_many("things", MANIFEST.tables["things"].column_names, [thing(1)])
+        storage.commit()
 
 
 @pytest.mark.database("mariadb")

@@ -7,6 +7,7 @@ import sys
 import threading
 import tomllib
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from datetime import UTC, date, datetime
 from importlib.metadata import entry_points
 from importlib.resources import files
@@ -365,6 +366,32 @@ def test_deep_pages_and_references_use_indexes(storage: SqliteStorage) -> None:
     assert "things(group,size) (group=? AND size>?)" in plan(
         storage, f"SELECT * FROM things t0 WHERE {where}", *clauses.parameters
     )
+
+
+def test_scrubbing_leaves_nothing_of_what_was_deleted_in_the_files(storage: SqliteStorage, path: Path) -> None:
+    fill(storage, *(thing(n, name=f"secret{n}" * 50) for n in range(1, 200)), thing(500, name="open"))
+    with closing(sqlite3.connect(path)) as careless:
+        careless.execute("PRAGMA secure_delete=OFF")
+        careless.execute("DELETE FROM things WHERE id < 500")
+        careless.commit()
+        careless.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+    def holding() -> list[str]:
+        return [one.name for one in path.parent.iterdir() if b"secret" in one.read_bytes()]
+
+    assert [path.name] == holding(), "a deleted row stays in the file"
+    assert "" == storage.scrub()
+    assert [] == holding()
+    assert [thing(500, name="open")] == storage.find("things")
+
+
+def test_scrubbing_says_when_somebody_still_reads_the_log(storage: SqliteStorage, path: Path) -> None:
+    fill(storage, thing(1, name="secret"))
+    with closing(sqlite3.connect(path, isolation_level=None)) as reader:
+        reader.execute("BEGIN")
+        reader.execute("SELECT count(*) FROM things").fetchone()
+        assert "write-ahead log" in storage.scrub()
+    assert "" == storage.scrub()
 
 
 def test_statistics_are_gathered_after_a_bulk_load(storage: SqliteStorage) -> None:

@@ -5,42 +5,99 @@ from __future__ import annotations
 import datetime as dt
 import re
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from decimal import Decimal
 from typing import Final
 from zoneinfo import ZoneInfo
 
 from crm_core.errors import InvalidValue
-from crm_core.values import Money, ascii_digits, email_key, phone_key, strip_marks
+from crm_core.values import Money, ascii_digits, email_key, exponent, phone_key, strip_marks
 from crm_transfer.errors import BadCell
 
 _PLAIN: Final = re.compile(r"[+-]?[0-9]+(?:\.[0-9]+)?", re.ASCII)
 _SCIENTIFIC: Final = re.compile(r"[+-]?[0-9.,]+[eE][+-]?[0-9]+", re.ASCII)
-_ISO_DAY: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", re.ASCII)
+_ISO_DAY: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}(?:$|[ Tt])", re.ASCII)
+_MIDNIGHT: Final = re.compile(r"24:00(?::00(?:\.0+)?)?", re.ASCII)
+_SERIAL: Final = re.compile(r"[2-5][0-9]{4}(?:[.,][0-9]+)?", re.ASCII)
+_YEAR: Final = re.compile(r"(?<![0-9])[0-9]{4}(?![0-9])", re.ASCII)
+_NO_BREAK: Final = re.compile("[+\u2212-]?[0-9]{1,3}(?:[\u00a0\u2009\u202f][0-9]{3})+(?![0-9\u00a0\u2009\u202f])")
+"""Spaces that never part two numbers: before groups of three digits they part thousands, declared or not."""
+_BLANKS: Final = str.maketrans("\u00a0\u2009\u202f\u2212", "   -")
+_UNKNOWN: Final = frozenset({"-", "--", "–", "—", "?", "n/a", "na", "none", "null", "nil", "unknown", "#n/a"})
+_BROKEN: Final = frozenset(
+    {"#REF!", "#VALUE!", "#DIV/0!", "#NAME?", "#NUM!", "#NULL!", "#N/A", "#SPILL!", "#CALC!", "#GETTING_DATA"}
+)
+"""What a spreadsheet shows where a formula failed."""
 _PERSIAN_YEARS: Final = range(1200, 1500)
 _LIMIT: Final = 2**63 - 1
+_LONGEST_AMOUNT: Final = 60
+_DIGITS: Final = 18
+"""So many digits fit 64 bits whatever they are."""
 _CACHED: Final = 20_000
-_NEUTRALISED: Final = tuple("=+-@\t\r＝＋－＠")
-"""What a spreadsheet takes for the start of a formula, fullwidth forms included."""
+_NEUTRALISED: Final = tuple("=+-@\t\r\n＝＋－＠")
+"""What a spreadsheet takes for the start of a formula, fullwidth forms and white space that it drops included."""
+_QUOTABLE: Final = re.compile(r'[,;"\r\n]')
 _PHONES: Final = frozenset({"phone", "whatsapp", "viber"})
 
 Number = Callable[[str], Decimal]
 When = dt.datetime | dt.date
 
 
-def is_formula(text: str) -> bool:
-    """Say whether a spreadsheet would run this text as a formula."""
-    return text.startswith(_NEUTRALISED)
+def guarded(text: str) -> str:
+    """Put an apostrophe before a text that a spreadsheet would run as a formula.
+
+    A text that begins with apostrophes before such a one gets one more, so that taking one away gives the text back.
+    """
+    return f"'{text}" if text.lstrip("'").startswith(_NEUTRALISED) else text
 
 
 def without_guard(text: str) -> str:
-    """Take away the apostrophe that an export put before a formula."""
-    return text[1:] if text.startswith("'") and text[1:].startswith(_NEUTRALISED) else text
+    """Take away the apostrophe that an export put before a formula.
+
+    >>> [without_guard(guarded(text)) for text in ("=1+1", "'=1+1", "'tis", "+98 912 345 67 89")]
+    ['=1+1', "'=1+1", "'tis", '+98 912 345 67 89']
+    """
+    return text[1:] if text.startswith("'") and text.lstrip("'").startswith(_NEUTRALISED) else text
 
 
 def key_text(text: str) -> str:
     """Return a key as it is stored: invisible marks dropped, accents composed, so that one key has one spelling."""
     return text if text.isascii() else unicodedata.normalize("NFC", strip_marks(text)).strip()
+
+
+def join_tags(tags: Sequence[str], separator: str) -> str:
+    """Write tags into one cell; one that has a comma, a quote or white space at its ends is put in quotes.
+
+    >>> join_tags(["vip", "a, b"], ", ")
+    'vip, "a, b"'
+    """
+    return separator.join(_quoted(tag) if _QUOTABLE.search(tag) or tag != tag.strip() else tag for tag in tags)
+
+
+def _quoted(tag: str) -> str:
+    return '"' + tag.replace('"', '""') + '"'
+
+
+def split_tags(text: str, separator: str = ",") -> tuple[str, ...]:
+    """Read the tags of one cell, each once; what stands in quotes is one tag, as it is.
+
+    >>> split_tags('vip, "a, b",vip')
+    ('vip', 'a, b')
+    """
+    if '"' not in text:
+        return tuple(dict.fromkeys(tag.strip() for tag in text.split(separator) if tag.strip()))
+    part = re.escape(separator)
+    pattern = re.compile(rf'\s*"((?:[^"]|"")*)"\s*(?:{part}|\Z)|(.*?)(?:{part}|\Z)', re.DOTALL)
+    found: dict[str, None] = {}
+    at = 0
+    while at < len(text):
+        match = pattern.match(text, at)
+        assert match is not None, "the second form matches anything"
+        tag = match[2].strip() if match[1] is None else match[1].replace('""', '"')
+        if tag.strip():
+            found[tag] = None
+        at = match.end()
+    return tuple(found)
 
 
 def number_reader(decimal: str, thousands: str) -> Number:
@@ -61,7 +118,10 @@ def number_reader(decimal: str, thousands: str) -> Number:
         if not text.isascii():
             if "٫" in text or "٬" in text:
                 return _arabic(text)
-            clean = ascii_digits(strip_marks(text)).replace("\u2212", "-").replace("\xa0", " ").replace("\u202f", " ")
+            clean = ascii_digits(strip_marks(text))
+            if thousands != " ":
+                clean = _NO_BREAK.sub(lambda found: "".join(found[0].split()), clean)
+            clean = clean.translate(_BLANKS)
         match = declared.fullmatch(clean.strip())
         if match is None:
             raise _no_number(text, clean, decimal, thousands)
@@ -74,27 +134,107 @@ def number_reader(decimal: str, thousands: str) -> Number:
 def _arabic(text: str) -> Decimal:
     clean = ascii_digits(strip_marks(text)).replace("\u2212", "-").strip()
     if not re.fullmatch(r"[+-]?(?:[0-9]+|[0-9]{1,3}(?:,[0-9]{3})+)(?:\.[0-9]+)?", clean, re.ASCII):
-        raise BadCell("number", "is not a number")
+        raise BadCell("number", "is not a number; write it with digits, ٬ between thousands and ٫ before decimals")
     return Decimal(clean.replace(",", ""))
 
 
 def _no_number(text: str, clean: str, decimal: str, thousands: str) -> BadCell:
-    if _SCIENTIFIC.fullmatch(clean):
+    """Return the refusal of a text that is no number, with the way out that fits what it looks like."""
+    bare = clean.strip()
+    if _SCIENTIFIC.fullmatch(bare):
         return BadCell("number", "is in scientific notation: a spreadsheet cut it; export the column as text")
-    if "," in clean and not decimal and not thousands:
+    if "," in bare and not decimal and not thousands and not bare.strip("+-.,0123456789"):
         return BadCell(
             "separator",
             'the comma may part thousands or decimals; declare decimal = "," or thousands = "," in [file]',
         )
-    return BadCell("number", "is not a number")
+    if bare.casefold() in _UNKNOWN:
+        return BadCell("number", f"is not a number; {_null_if(bare)}")
+    means = next((way for looks, way in _WAYS if looks(bare)), "write it with digits")
+    if "separators" in means:
+        told = f"decimal = {decimal or '.'!r}" + (f", thousands = {thousands!r}" if thousands else "")
+        return BadCell("separator", f"does not fit the separators ({told}); {means}")
+    return BadCell("number", f"is not a number; {means}")
+
+
+_WAYS: Final[tuple[tuple[Callable[[str], bool], str], ...]] = (
+    (lambda text: text in _BROKEN, "a formula of the spreadsheet failed there: correct it"),
+    (lambda text: text.startswith("(") and text.endswith(")"), "if brackets mean less than zero, write a minus sign"),
+    (lambda text: text.endswith("-"), "if the minus sign at the end means less than zero, put it in front"),
+    (lambda text: text.endswith(("%", "٪")), "write the number that the field wants, without a percent sign"),
+    (
+        lambda text: bool(text) and not text.strip("+-.,' 0123456789"),
+        "correct it, or declare the separators decimal = and thousands = in [file]",
+    ),
+)
+
+
+def _null_if(text: str) -> str:
+    return f'if it means that nothing is known, say so in [file]: null_if = ["{text}"]'
+
+
+def of_currency(text: str, currency: str) -> str:
+    """Return the text of an amount without the sign or code of its currency, which must be this one.
+
+    Raises:
+        BadCell: it names another currency.
+    """
+    found = _CURRENCY.fullmatch(text) if len(text) <= _LONGEST_AMOUNT else None
+    if found is None or bool(found[1]) == bool(found[3]):
+        return text
+    sign = (found[1] or found[3]).upper()
+    known = _SIGNS.get(sign, (sign,))
+    if sign not in _SIGNS and not is_currency(sign):
+        return text
+    if currency not in known:
+        raise BadCell(
+            "currency",
+            f"is in {sign}, and the mapping says {currency}; correct it, or read the currency from a column: "
+            'currency = { column = "..." }',
+        )
+    return found[2]
+
+
+def is_currency(code: str) -> bool:
+    """Say whether amounts can be in it: a code of ISO 4217."""
+    try:
+        exponent(code)
+    except InvalidValue:
+        return False
+    return True
+
+
+_CURRENCY: Final = re.compile(r"([^\d+\-.,\s]{1,5})?\s*([+-]?[\d][\d.,'٫٬\s]*?)\s*([^\d+\-.,\s%٪)]{1,5})?")
+_SIGNS: Final = {
+    "€": ("EUR",),
+    "$": ("USD", "CAD", "AUD", "NZD", "MXN", "SGD", "HKD", "ARS", "CLP", "COP"),
+    "£": ("GBP", "EGP"),
+    "¥": ("JPY", "CNY"),
+    "₽": ("RUB",),
+    "֏": ("AMD",),
+    "﷼": ("IRR", "SAR", "YER", "OMR", "QAR"),
+    "₺": ("TRY",),
+    "₹": ("INR",),
+    "₴": ("UAH",),
+    "₾": ("GEL",),
+    "₸": ("KZT",),
+    "₪": ("ILS",),
+    "₩": ("KRW",),
+    "₫": ("VND",),
+    "ZŁ": ("PLN",),
+    "KČ": ("CZK",),
+    "KR": ("SEK", "NOK", "DKK", "ISK"),
+    "ریال": ("IRR",),
+    "تومان": (),  # ten rials: no currency of its own
+}
 
 
 def whole(value: Decimal) -> int:
     """Return a whole number that fits 64 bits."""
     if value != value.to_integral_value():
-        raise BadCell("type", "is not a whole number")
+        raise BadCell("type", "is not a whole number; round it, or map the column to a field of decimals")
     if abs(value) > _LIMIT:
-        raise BadCell("range", "is beyond 64 bits")
+        raise BadCell("range", "is beyond 64 bits; if it is a number nobody calculates with, map it to a field of text")
     return int(value)
 
 
@@ -103,7 +243,10 @@ def money_of(value: Decimal, currency: str) -> Money:
     try:
         return Money(value, currency)
     except InvalidValue as error:
-        raise BadCell("money", f"is no amount: {error.message}") from error
+        digits = exponent(currency)
+        if value.adjusted() + digits >= _DIGITS:
+            raise BadCell("range", "is beyond 64 bits; correct it") from error
+        raise BadCell("money", f"is finer than the {digits} decimals of {currency}; round it") from error
 
 
 def moment_reader(form: str, zone: ZoneInfo) -> Callable[[str], When]:
@@ -139,33 +282,50 @@ def day_reader(form: str, zone: ZoneInfo) -> Callable[[str], dt.date]:
 
 def _iso(text: str, zone: ZoneInfo) -> When:
     if not _ISO_DAY.match(text):
-        raise BadCell("date", 'is not written as 2026-11-30; declare the form, such as dates = "%d/%m/%Y", in [file]')
+        raise _no_date(text, 'is not written as 2026-11-30; declare the form, such as dates = "%d/%m/%Y", in [file]')
     try:
         if len(text) == 10:
             return _gregorian(dt.date.fromisoformat(text))
+        if _MIDNIGHT.fullmatch(text, 11):
+            return _placed(dt.datetime.fromisoformat(text[:10]) + dt.timedelta(days=1), zone)
         return _placed(dt.datetime.fromisoformat(text), zone)
-    except ValueError as error:
-        raise _no_day(text, error) from error
+    except (ValueError, OverflowError) as error:
+        raise _no_date(text, "is no day of the calendar, or no time of a day; correct it") from error
 
 
 def _formed(text: str, form: str, timed: bool, zone: ZoneInfo) -> When:
     try:
         found = dt.datetime.strptime(text, form)  # noqa: DTZ007 - placed in its zone below
     except ValueError as error:
-        raise BadCell("date", f"is not a date of the form {form}") from error
+        raise _no_date(text, f"is not a date of the form {form}; correct it, or the form in the mapping") from error
     return _placed(found, zone) if timed else _gregorian(found.date())
 
 
 def _gregorian(day: dt.date) -> dt.date:
     if day.year in _PERSIAN_YEARS:
-        raise BadCell("date", "looks like a Persian solar (Jalali) date; convert the column to Gregorian dates first")
+        raise BadCell("date", _JALALI)
+    if day.year < _PERSIAN_YEARS.start:
+        raise BadCell("date", f"is of the year {day.year}; correct it, or say that it means nothing: null_if in [file]")
     return day
 
 
-def _no_day(text: str, error: ValueError) -> BadCell:
-    if int(text[:4]) in _PERSIAN_YEARS:
-        return BadCell("date", "looks like a Persian solar (Jalali) date; convert the column to Gregorian dates first")
-    return BadCell("date", f"is no date ({error})")
+_JALALI: Final = "looks like a Persian solar (Jalali) date; convert the column to Gregorian dates first"
+
+
+def _no_date(text: str, otherwise: str) -> BadCell:
+    """Return the refusal of a text that is no date, with the way out that fits what it looks like."""
+    years = {int(year) for year in _YEAR.findall(text)}
+    if not years.isdisjoint(_PERSIAN_YEARS):
+        return BadCell("date", _JALALI)
+    if _SERIAL.fullmatch(text):
+        return BadCell(
+            "date", "looks like a spreadsheet's number of a day; format the column as dates and export again"
+        )
+    if text in _BROKEN:
+        return BadCell("date", "is a formula of the spreadsheet that failed: correct it")
+    if text.casefold() in _UNKNOWN:
+        return BadCell("date", f"is no date; {_null_if(text)}")
+    return BadCell("date", otherwise)
 
 
 def _placed(naive: dt.datetime, zone: ZoneInfo) -> dt.datetime:
@@ -174,8 +334,15 @@ def _placed(naive: dt.datetime, zone: ZoneInfo) -> dt.datetime:
         return naive
     aware = naive.replace(tzinfo=zone)
     if aware.astimezone(dt.UTC).astimezone(zone).replace(tzinfo=None) != naive:
-        raise BadCell("time_gap", f"never was in {zone.key}: the clocks were put forward over it")
+        message = f"never was in {zone.key}: the clocks were put forward over it; correct it, or declare its zone"
+        raise BadCell("time_gap", message)
     return aware
+
+
+def refuse_broken(text: str) -> None:
+    """Refuse a text that a spreadsheet shows where a formula failed; nobody is called #REF!."""
+    if text in _BROKEN:
+        raise BadCell("spreadsheet_error", "is a formula of the spreadsheet that failed; correct it, or empty the cell")
 
 
 def contact_key(kind: str, value: str) -> str:
@@ -189,17 +356,37 @@ def contact_key(kind: str, value: str) -> str:
     if kind in _PHONES:
         key = phone_key(value)
         if key is None:
-            if _SCIENTIFIC.fullmatch(value.strip()):
-                raise BadCell("phone", "is in scientific notation: a spreadsheet cut it; export the column as text")
-            raise BadCell("phone", "is not one phone number")
+            raise _no_phone(value)
         return key
     return email_key(value)
 
 
+def _no_phone(value: str) -> BadCell:
+    if _SCIENTIFIC.fullmatch(value.strip()):
+        return BadCell("phone", "is in scientific notation: a spreadsheet cut it; export the column as text")
+    if value.strip().casefold() in _UNKNOWN:
+        return BadCell("phone", f"is not one phone number; {_null_if(value.strip())}")
+    return BadCell(
+        "phone",
+        "is not one phone number; write one with its digits, an extension as x12; "
+        "a second one needs a column and a [[record]] of its own",
+    )
+
+
 def _email(value: str) -> str:
     if "\r" in value or "\n" in value:
-        raise BadCell("email", "has a line break in it")
-    name, _, host = value.strip().rpartition("@")
-    if not name or not host or any(c.isspace() or c in "<>,;" for c in value.strip()):
-        raise BadCell("email", "is not one plain e-mail address")
+        raise BadCell("email", "has a line break in it; write one address, as name@example.org")
+    plain = value.strip()
+    name, _, host = plain.rpartition("@")
+    if not name or not host or "@" in name or any(c.isspace() or c < " " or c in "<>,;\x7f" for c in plain):
+        inner = _ADDRESS.findall(plain)
+        way = "a second one needs a column and a [[record]] of its own"
+        if len(inner) < 2:
+            way = f"write only {inner[0]}" if plain.count("@") == len(inner) == 1 else "write one, as name@example.org"
+        if plain.casefold() in _UNKNOWN:
+            way = _null_if(plain)
+        raise BadCell("email", f"is not one plain e-mail address; {way}")
     return email_key(value)
+
+
+_ADDRESS: Final = re.compile(r"[^\s<>,;:@/\"]{1,64}@[^\s<>,;:@/\"]{1,255}")

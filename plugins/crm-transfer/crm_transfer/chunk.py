@@ -5,35 +5,30 @@ Apart from the run, which only decides which rows form a chunk and keeps count o
 
 from __future__ import annotations
 
+import datetime as dt
 import re
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, Final
 
 import attrs
 
 from crm_core import CRM, RecordService, Write
 from crm_core.records import ExternalId, Record
+from crm_core.values import format_id
 from crm_transfer.compiled import RecordReader, Reference
+from crm_transfer.conflicts import Arbiter, Claim
 from crm_transfer.errors import BadCell
 from crm_transfer.lookup import Lookup
 from crm_transfer.rowhash import is_same, with_digest
+from crm_transfer.rows import Row
 from crm_transfer.spill import Spill
 
 RANK: Final = ("unchanged", "updated", "created", "rejected")
 """What became of a row is the highest of what became of its records."""
 _LONGEST_KEY: Final = 400
+_SCIENTIFIC: Final = re.compile(r"[0-9]+[.,][0-9]+E\+[0-9]+", re.ASCII)
 _UNFIT: Final = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
-
-
-@attrs.define
-class Row:
-    """A row on its way: `error` refuses it, `status` says what became of its records, `waiting` which of them wait."""
-
-    number: int
-    cells: Sequence[str]
-    error: BadCell | None = None
-    status: dict[int, str] = attrs.field(factory=dict)
-    waiting: frozenset[int] = frozenset()
 
 
 @attrs.define
@@ -46,6 +41,7 @@ class _Entry:
     known: ExternalId | None = None
     values: dict[str, Any] | None = None
     wanted: list[tuple[Reference, str]] = attrs.field(factory=list)
+    changed: dt.datetime | None = None
 
 
 class Chunk:
@@ -62,6 +58,7 @@ class Chunk:
         rows: Sequence[Row],
         lookup: Lookup,
         spill: Spill,
+        arbiter: Arbiter,
         *,
         file: int,
         only: int | None = None,
@@ -73,12 +70,15 @@ class Chunk:
         self._rows = rows
         self._lookup = lookup
         self._spill = spill
+        self._arbiter = arbiter
         self._file = file
         self._only = only
         self._last = last
         self._entries: dict[int, list[_Entry]] = {}
         self._made: dict[tuple[str, str], dict[str, Record]] = {}
         self._same: dict[int, list[_Entry]] = {}
+        self._firm = 0
+        self._refused: set[tuple[str, str, str]] = set()
 
     def prepare(self) -> None:
         """Find keys and duplicates, what is known, values and references: all that needs no write lock."""
@@ -104,18 +104,42 @@ class Chunk:
             self._store(at, self._readers[at])
 
     def torn(self) -> list[Row]:
-        """Return the rows that were refused when some of their records had been written."""
+        """Return the rows that were refused when some of their records, or of others', had been written."""
         return [
             row
             for row in self._rows
-            if row.error is not None and not {"created", "updated"}.isdisjoint(row.status.values())
+            if row.error is not None and (row.follows or not {"created", "updated"}.isdisjoint(row.status.values()))
         ]
 
     def reset(self, *, refused: bool = False) -> None:
         """Forget what was found, to begin anew; rows refused so far stay so with `refused`."""
+        if refused:
+            self._forget_refused()
         self._entries, self._made, self._same = {}, {}, {}
         for row in self._rows:
             row.error, row.status, row.waiting = row.error if refused else None, {}, frozenset()
+            row.kept = []
+
+    def _forget_refused(self) -> None:
+        """Let other rows make what refused ones would have made; what followed from a refusal is looked at again."""
+        firm = sum(1 for row in self._rows if row.error is not None and not row.follows)
+        for row in self._rows:
+            if row.follows and firm > self._firm:  # without the rows refused meanwhile it may be right
+                row.error = None
+            row.follows = False
+        self._firm = firm
+        refused = [row for row in self._rows if row.error is not None]
+        for at, reader in enumerate(self._readers):
+            keys = [(row.number, reader.key(row.cells)) for row in refused]
+            self._refused |= {(reader.kind.name, reader.system, key) for _, key in keys}
+            if (reader.repeats or reader.per != "row") and self._only is None and keys:
+                self._spill.forget(f"{self._file}/{at}", keys)
+
+    def known(self, at: int) -> list[tuple[Row, ExternalId, bool]]:
+        """Return the rows whose record of one kind is there already, its entry, and whether the row is unchanged."""
+        entries = [(entry, False) for entry in self._entries.get(at, ())]
+        entries += [(entry, True) for entry in self._same.get(at, ())]
+        return [(entry.row, entry.known, same) for entry, same in entries if entry.known is not None]
 
     # Keys
 
@@ -124,25 +148,29 @@ class Chunk:
         if row.error is not None or (reader.applies is not None and not reader.applies(row.cells)):
             return None
         key = reader.key(row.cells)
-        if key and len(key) <= _LONGEST_KEY and (key.isprintable() or not _UNFIT.search(key)):
+        cut = "E+" in key and _SCIENTIFIC.fullmatch(key)
+        if key and not cut and len(key) <= _LONGEST_KEY and (key.isprintable() or not _UNFIT.search(key)):
             return key
         if not key:
-            message = f"is empty, so the {reader.kind.name} has no key"
+            message = f"is empty, so the {reader.kind.name} has no key; give it one"
+        elif cut:
+            message = "is in scientific notation: a spreadsheet cut it; export the column as text"
         else:
-            message = f"is no key: at most {_LONGEST_KEY} characters, and no control characters"
-        row.error = BadCell("key", message, column=reader.key_columns, value=key[:80])
+            message = f"is no key: at most {_LONGEST_KEY} characters, and no control characters; correct it"
+        row.error = BadCell("key", message, column=reader.key_columns, value=key)
         return None
 
     def _refuse_doubles(self, at: int, reader: RecordReader) -> None:
         for entry, first in self._doubles(at, self._entries[at]):
             if entry.row.error is None:
-                message = f"rows {first} and {entry.row.number} have the same key; only row {first} is taken"
+                told = f"rows {first} and {entry.row.number} have the same key; only row {first} is taken"
+                message = f"{told}: give the other one a key of its own, or leave it out"
                 entry.row.error = BadCell("duplicate", message, column=reader.key_columns, value=entry.key)
 
     def _take_first(self, at: int) -> None:
         """Of the good rows that make the same record, the first one counts; the others change nothing."""
         entries = self._entries[at]
-        doubles = self._doubles(at, sorted([*entries, *self._same.get(at, ())], key=lambda entry: entry.row.number))
+        doubles = self._doubles(at, sorted([*entries, *self._same.get(at, ())], key=lambda entry: entry.row.order))
         for entry, _ in doubles:
             entry.row.status[at] = "unchanged"
             entry.values = None
@@ -166,23 +194,23 @@ class Chunk:
             entry.digest = reader.digest(row.cells)
             entry.known = known.get(entry.key)
             if entry.known is not None:
-                if entry.known.state != "live":
-                    row.error = _gone(reader, entry.known)
-                    continue
-                if is_same(entry.known.row_hash, entry.digest):
+                if entry.known.state in ("live", "merged") and is_same(entry.known.row_hash, entry.digest):
                     row.status[at] = "unchanged"
                     same.append(entry)
                     continue
+                if entry.known.state != "live":
+                    row.error = _gone(self._crm, reader, entry.known)
+                    continue
             try:
-                entry.values = reader.values(row.cells)
+                entry.values, entry.changed = reader.values(row.cells), reader.changed(row.cells)
                 for reference in reader.references:
                     name = reference.read(row.cells)
                     if name:
                         entry.wanted.append((reference, name))
                     elif reference.required:
-                        message = f"is empty, and no {reader.kind.name} is without {reference.field}"
+                        message = f"is empty, and no {reader.kind.name} is without {reference.field}; fill it in"
                         raise BadCell("required", message, column=reference.column)
-                    else:
+                    elif not reference.lenient:
                         entry.values[reference.field] = None
             except BadCell as bad:
                 row.error = bad
@@ -222,14 +250,18 @@ class Chunk:
         if found is not None:
             return
         maker = makers.get((reference.target, reference.system, name)) if not reference.by else None
-        if maker is not None and maker < (entry.row.number, at) and maker[1] < at:
+        if maker is not None and maker < (entry.row.turn, at) and maker[1] < at:
             return
-        earlier = maker is not None and maker < (entry.row.number, at)
+        if reference.lenient:
+            return
+        earlier = maker is not None and maker < (entry.row.turn, at)
         held_up = any(self._readers[other].kind.name == reference.target for other in entry.row.waiting)
         if not self._last and (reference.later or earlier or held_up):
             entry.row.waiting |= {at}
         else:
-            entry.row.error = entry.row.error or _unknown(reference, name)
+            known = not reference.by and (reference.target, reference.system, name) in self._refused
+            refusal = _refused(reference, name) if known else self._lookup.unknown(reference, name)
+            entry.row.error = entry.row.error or refusal
 
     def _makers(self) -> dict[tuple[str, str, str], tuple[int, int]]:
         """Return which (row, record) of this chunk first makes each key."""
@@ -237,7 +269,7 @@ class Chunk:
         for at, entries in self._entries.items():
             reader = self._readers[at]
             for entry in entries:
-                place = (entry.row.number, at)
+                place = (entry.row.turn, at)
                 name = (reader.kind.name, reader.system, entry.key)
                 if entry.row.error is None and makers.get(name, place) >= place:
                     makers[name] = place
@@ -251,13 +283,14 @@ class Chunk:
         ids = [entry.known.record_id for entry in entries if entry.known is not None]
         service: RecordService[Record] = self._crm.records(reader.kind.name)
         before = {record.id: record for record in service.get_many(ids)} if ids else {}
+        self._settle_conflicts(reader, entries, before)
         writes: list[Write[Record]] = []
         for entry in entries:
             old = before.get(entry.known.record_id) if entry.known is not None else made.get(entry.key)
             assert entry.values is not None, "values were read"
             record = reader.build(entry.values, old)
             stored = entry.known.row_hash if entry.known is not None else None
-            digest = with_digest(stored, None if at in entry.row.waiting else entry.digest, reader.tag)
+            digest = with_digest(stored, None if at in entry.row.waiting else entry.digest or None, reader.tag)
             name = None if entry.known is None and old is not None else (reader.system, entry.key)
             writes.append(
                 Write(record=record, before=old, external=name, known=entry.known, row_hash=digest, handed_over=True)
@@ -269,13 +302,27 @@ class Chunk:
             row = entries[refusal.index].row
             column, cells = reader.sources.get(refusal.field, (refusal.field, ()))
             value = " ".join(row.cells[at] for at in cells) or str(getattr(refusal.error, "value", "") or "")
-            row.error = BadCell(refusal.rule, refusal.error.message, column=column, value=value[:80])
+            row.error = BadCell(refusal.rule, refusal.error.message, column=column, value=value)
         for entry, write, stored_record, changed in zip(entries, writes, outcome.records, outcome.changed, strict=True):
             if stored_record is not None:
                 made[entry.key] = stored_record
                 entry.row.status[at] = "created" if write.before is None else "updated" if changed else "unchanged"
         if reader.also:
             self._add_names(reader, entries, made)
+
+    def _settle_conflicts(self, reader: RecordReader, entries: Sequence[_Entry], before: Mapping[int, Record]) -> None:
+        """Take out of the values what the policies keep as it is."""
+        there: list[_Entry] = []
+        claims: list[Claim] = []
+        for entry in entries:
+            old = before.get(entry.known.record_id) if entry.known is not None else None
+            if old is None or entry.values is None:
+                continue
+            row, told = entry.row, partial(reader.told, entry.row.cells)
+            there.append(entry)
+            claims.append(Claim(row=row.number, values=entry.values, before=old, changed=entry.changed, told=told))
+        for at, kept in self._arbiter.settle(reader.kind, reader.policies, claims) if claims else ():
+            there[at].row.kept.append(kept)
 
     def _fill(self, at: int, entry: _Entry) -> bool:
         """Put the ids of the references in; say whether the record can be written now."""
@@ -287,13 +334,11 @@ class Chunk:
             if not isinstance(found, int):
                 record = self._made.get((reference.target, reference.system), {}).get(name)
                 found = record.id if record is not None else None
+            if found is None and reference.lenient and not reference.required:
+                entry.digest = ""  # asked again next time
+                continue
             if found is None and at not in row.waiting:
-                row.error = BadCell(
-                    "reference",
-                    f"the {reference.target} it belongs to was refused",
-                    column=reference.column,
-                    value=name,
-                )
+                row.error, row.follows = _refused(reference, name), True
                 return False
             if found is None and reference.required:
                 return False
@@ -312,12 +357,15 @@ class Chunk:
                 service.write_many([Write(record=r, before=r, external=(system, name)) for name, r in fresh.items()])
 
 
-def _gone(reader: RecordReader, known: ExternalId) -> BadCell:
+def _gone(crm: CRM, reader: RecordReader, known: ExternalId) -> BadCell:
     kind = reader.kind.name
+    others = crm.external_ids.of(kind, [known.record_id]).get(known.record_id, [])
+    survivor = next((f"{one.system}:{one.external}" for one in others if one.state == "live"), "")
     told = {
         "deleted": f"names a {kind} that was deleted; undo the delete, or leave the row out",
         "erased": f"names a {kind} that was erased at the person's request; leave the row out",
-        "merged": f"names a {kind} that was merged into another one; use the key of that one",
+        "merged": f"names a {kind} that was merged into {survivor or format_id(known.record_id)}, "
+        "and says something new; change that one, or leave the row out",
     }
     return BadCell(
         "gone",
@@ -327,10 +375,6 @@ def _gone(reader: RecordReader, known: ExternalId) -> BadCell:
     )
 
 
-def _unknown(reference: Reference, name: str) -> BadCell:
-    if reference.by:
-        message = f"is the {reference.by} of no {reference.target}"
-    else:
-        message = f"no {reference.target} is known as {reference.system}:{name}"
-        message += "" if reference.later else "; if it comes later, say later = true"
+def _refused(reference: Reference, name: str) -> BadCell:
+    message = f"the {reference.target} it belongs to was refused; correct that one"
     return BadCell("reference", message, column=reference.column, value=name)

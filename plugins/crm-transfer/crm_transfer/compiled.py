@@ -5,24 +5,32 @@ Apart from the run, because everything that can be decided once is decided here:
 
 from __future__ import annotations
 
+import datetime as dt
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Final
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from zoneinfo import ZoneInfo
 
 import attrs
 
 from crm_core.extend import Pipeline
 from crm_core.records import Record, RecordType, Registry
-from crm_transfer.cells import key_text, without_guard
+from crm_transfer.cells import is_currency, key_text, moment_reader, without_guard
+from crm_transfer.columns import Cells, Columns, Kind
+from crm_transfer.conditions import holds
 from crm_transfer.errors import BadCell, MappingError
 from crm_transfer.fields import Reading, field_reader
-from crm_transfer.mapping import Check, Condition, FieldMap, FileForm, Part, RecordMap, RowMapping
+from crm_transfer.mapping import Check, FieldMap, FileForm, Part, RecordMap, RowMapping
+from crm_transfer.nearest import did_you_mean
+from crm_transfer.operations import Computed, compiled
+from crm_transfer.policies import Conflict
+from crm_transfer.report import listed
 from crm_transfer.rowhash import digest_of
 from crm_transfer.rules import RULES
+from crm_transfer.staging import Grouping, Stage
+from crm_transfer.views import Views, zone_named
 
-Cells = Sequence[str]
 OWN: Final = "fields"
 _REMEMBERED: Final = 10_000
 _SHORT: Final = 40
@@ -50,6 +58,7 @@ class Reference:
     system: str
     by: str
     later: bool
+    lenient: bool
     required: bool
     column: str
 
@@ -59,11 +68,13 @@ class RecordReader:
     """One record of a row: which rows make it, under which key, with which values.
 
     `values` raises `BadCell`; `digest` marks what of the row (and of the mapping) the record was made from; `sources`
-    says of each field which columns it is read from, by name and by place.
+    says of each field which columns it is read from, by name and by place. `policies` says of each field who wins where
+    the record is there and says something else, `changed` when the source changed the row.
     """
 
     kind: RecordType
     system: str
+    per: str
     repeats: bool
     tag: str
     key_columns: str
@@ -74,6 +85,12 @@ class RecordReader:
     references: tuple[Reference, ...]
     also: tuple[tuple[str, Callable[[Cells], str]], ...]
     sources: Mapping[str, tuple[str, tuple[int, ...]]]
+    policies: Mapping[str, Conflict]
+    changed: Callable[[Cells], dt.datetime | None]
+
+    def told(self, cells: Cells, path: str) -> str:
+        """Return what a row says of a field, as it stands in its cells."""
+        return " ".join(cells[at] for at in self.sources[path][1])
 
     def build(self, values: dict[str, Any], before: Record | None) -> Record:
         """Return the record of these values: a new one, or the one from before with the mapped fields changed."""
@@ -104,35 +121,17 @@ class Compiled:
     checks: tuple[tuple[Check, Callable[[Cells], bool]], ...]
     corrections: Counter[Correction]
     unused: tuple[str, ...]
+    taken: Mapping[str, str]
+    stage: Stage | None = None
 
+    @property
+    def grouping(self) -> Grouping | None:
+        """How rows are brought together, None when each stands alone."""
+        return None if self.stage is None else self.stage.grouping
 
-class Columns:
-    """The columns of a file by name, remembering which were asked for."""
-
-    def __init__(self, names: Sequence[str], file: str) -> None:
-        """Take the names in the order of a row's cells."""
-        self._at = {name: index for index, name in enumerate(names)}
-        self._file = file
-        self.used: set[int] = set()
-
-    def index(self, name: str, place: str) -> int:
-        """Return where a row has this column.
-
-        Raises:
-            MappingError: the file has no such column.
-        """
-        found = self._at.get(name)
-        if found is None:
-            raise MappingError(
-                f"{place}: {self._file} has no column {name!r}",
-                hint=f"its columns: {', '.join(self._at)}; a file without a header line needs [file] columns = [...]",
-            )
-        self.used.add(found)
-        return found
-
-    def names(self, indexes: set[int]) -> tuple[str, ...]:
-        """Return the names of columns by index."""
-        return tuple(name for name, index in self._at.items() if index in indexes)
+    def told(self) -> list[str]:
+        """Return in words what became of rows before records were made of them."""
+        return [] if self.stage is None else self.stage.told()
 
 
 def compile_mapping(mapping: RowMapping, columns: Sequence[str], context: Context, file: str) -> Compiled:
@@ -142,25 +141,35 @@ def compile_mapping(mapping: RowMapping, columns: Sequence[str], context: Contex
         MappingError: a column, record type, field, reference or value of the mapping does not exist.
     """
     known = Columns(columns, file)
+    views = Views(mapping, known, context.zone)
     corrections: Counter[Correction] = Counter()
-    records = tuple(_record(each, mapping.form, known, context, corrections) for each in mapping.records)
-    checks = tuple((check, _holds(check.when, known)) for check in mapping.checks)
+    records = tuple(_record(each, mapping, views, context, corrections) for each in mapping.records)
+    checks = tuple((check, _checked(check, views)) for check in mapping.checks)
+    stage = views.stage()
     unused = known.names(set(range(len(columns))) - known.used)
     return Compiled(
         records=records,
         checks=checks,
         corrections=corrections,
         unused=tuple(name for name in unused if not name.startswith("error_")),
+        taken=known.taken,
+        stage=stage,
     )
 
 
+def _checked(check: Check, views: Views) -> Callable[[Cells], bool]:
+    meets = views.applies(check.when, check.per, views.of(check.per, check.place))
+    return meets or (lambda cells: True)
+
+
 def _record(
-    spec: RecordMap, form: FileForm, columns: Columns, context: Context, corrections: Counter[Correction]
+    spec: RecordMap, mapping: RowMapping, views: Views, context: Context, corrections: Counter[Correction]
 ) -> RecordReader:
-    kind = _kind(spec, context.registry)
-    mine = _Part(spec, form, columns, context, kind, corrections)
+    kind, form = _kind(spec, context.registry), mapping.form
+    mine = _Part(spec, form, views, context, kind, corrections)
     key_part = [part.column for part in spec.key if part.column]
-    key, applies = mine.joined(spec.key, spec.place), _holds(spec.when, mine) if spec.when else None
+    key = views.key(mine.joined(spec.key, spec.place), spec.per)
+    applies = views.applies(spec.when, spec.per, mine)
     also = tuple((system, mine.joined(parts, spec.place)) for system, parts in spec.also)
     references, values = mine.fields()
     missing = [
@@ -173,10 +182,14 @@ def _record(
             f"{spec.place}: {', '.join(missing)} must be mapped: no {kind.name} is without",
             hint="add it to [record.fields]",
         )
+    changed = _changed(spec, form, mine)
+    if spec.per == "group" and views.layout is not None:
+        mine.used.add(views.layout.lines)
     tag, digest = digest_of(spec, form, mine.used)
     return RecordReader(
         kind=kind,
         system=spec.system,
+        per=spec.per,
         repeats=spec.repeats,
         tag=tag,
         key_columns=" + ".join(key_part),
@@ -187,12 +200,35 @@ def _record(
         references=references,
         also=also,
         sources={field.path: _source(field, mine) for field in spec.fields},
+        policies={field.path: field.conflict for field in spec.fields},
+        changed=changed,
     )
 
 
+def _changed(spec: RecordMap, form: FileForm, columns: _Part) -> Callable[[Cells], dt.datetime | None]:
+    """Return the reader of the moment at which the source changed a row; a day counts from its midnight."""
+    name, form_of = spec.changed_at
+    if not name:
+        return lambda cells: None
+    at = columns.index(name, f"{spec.place}: changed_at")
+    zone = zone_named(form.zone, spec.place, columns.context.zone)
+    read = moment_reader(form_of or form.dates, zone)
+
+    def changed(cells: Cells) -> dt.datetime | None:
+        text = cells[at].strip()
+        if not text:
+            return None
+        try:
+            found = read(text)
+        except BadCell as bad:
+            raise bad.at(name, text) from None
+        return found if isinstance(found, dt.datetime) else dt.datetime.combine(found, dt.time(), zone)
+
+    return changed
+
+
 def _source(field: FieldMap, columns: Columns) -> tuple[str, tuple[int, ...]]:
-    named = [part.column for part in field.parts if part.column]
-    return " + ".join(named) or field.path, tuple(columns.index(name, field.place) for name in named)
+    return " + ".join(field.columns) or field.path, tuple(columns.index(name, field.place) for name in field.columns)
 
 
 def _kind(spec: RecordMap, registry: Registry) -> RecordType:
@@ -210,20 +246,24 @@ class _Part(Columns):
         self,
         spec: RecordMap,
         form: FileForm,
-        columns: Columns,
+        views: Views,
         context: Context,
         kind: RecordType,
         corrections: Counter[Correction],
     ) -> None:
-        self._all = columns
+        self._views = views
+        self._all = views.of(spec.per, spec.place)
         self.used = set()
         self.spec, self.form, self.context, self.kind = spec, form, context, kind
         self.corrections = corrections
 
     def index(self, name: str, place: str) -> int:
         found = self._all.index(name, place)
-        self.used.add(found)
+        self.used.add(self._all.digested(found))
         return found
+
+    def kind_of(self, index: int) -> Kind:
+        return self._all.kind_of(index)
 
     def joined(self, parts: Sequence[Part], place: str) -> Callable[[Cells], str]:
         """Return the reader of a key: its parts joined by a slash, empty when one of the columns is."""
@@ -249,8 +289,9 @@ class _Part(Columns):
                     f"{field.place}: {self.kind.name} has no field {field.path!r}",
                     hint=f"there are: {', '.join(self.kind.fields)}; a plan can declare a field of your own",
                 )
-            text = self.text(field)
-            column = next((part.column for part in field.parts if part.column), "")
+            made = self._value(field)
+            text = self.text(field, made)
+            column = " + ".join(field.columns) if field.value is not None else next(iter(field.columns), "")
             if declared.declaration.kind == "reference" and field.ref:
                 references.append(self._reference(field, text, column, required=declared.declaration.required))
                 continue
@@ -259,8 +300,9 @@ class _Part(Columns):
                     f"{field.place}: points at a {declared.declaration.references}, so it needs ref",
                     hint=f'{{ column = "{column}", ref = "{declared.declaration.references}" }}',
                 )
+            written, form = self._form(field, made)
             reading = Reading(
-                field=field, declared=declared, form=self.form, zone=self._zone(field), currency=self._currency(field)
+                field=written, declared=declared, form=form, zone=self._zone(field), currency=self._currency(field)
             )
             group, _, name = field.path.rpartition(".")
             read = self._remembering(field, field_reader(reading, text))
@@ -289,19 +331,34 @@ class _Part(Columns):
 
         return remembered
 
-    def text(self, field: FieldMap) -> Callable[[Cells], str]:
+    def _value(self, field: FieldMap) -> Computed | None:
+        """Return the expression of a field made ready, None where it has none."""
+        return None if field.value is None else compiled(field.value, self._views.scope(self))
+
+    def _form(self, field: FieldMap, made: Computed | None) -> tuple[FieldMap, FileForm]:
+        """Return how a field's text is written: computed numbers and times are not as the file writes them."""
+        kind = made.kind if made is not None else "text"
+        if made is None and len(field.parts) == 1 and field.parts[0].column:
+            kind = self.kind_of(self.index(field.parts[0].column, field.place))
+        if kind == "number":
+            return attrs.evolve(field, decimal=".", thousands=""), self.form
+        if kind == "moment":
+            return attrs.evolve(field, format=""), attrs.evolve(self.form, dates="")
+        return field, self.form
+
+    def text(self, field: FieldMap, made: Computed | None) -> Callable[[Cells], str]:
         """Return the reader of a field's text, before it is taken as a number or a date."""
-        base = self._base(field)
+        base = self._base(field) if made is None else made.read
         null_if = self.form.null_if | field.null_if
         fix, values, default = field.corrections, field.values, field.default
-        holds = _holds(field.when, self) if field.when else None
-        if not (null_if or fix or values or default or holds or field.unmapped != "keep"):
+        meets = holds(field.when, self, self._views.number) if field.when else None
+        if not (null_if or fix or values or default or meets or field.unmapped != "keep"):
             return base
-        counted, column = self.corrections, next((part.column for part in field.parts if part.column), "")
+        counted, column = self.corrections, next(iter(field.columns), "")
         unmapped, place = field.unmapped, field.place
 
         def read(cells: Cells) -> str:
-            if holds is not None and not holds(cells):
+            if meets is not None and not meets(cells):
                 return default
             text = base(cells)
             if text in null_if:
@@ -314,8 +371,9 @@ class _Part(Columns):
                 if mapped is not None:
                     text = mapped
                 elif unmapped == "reject":
-                    known = ", ".join(values)
-                    raise BadCell("value_map", f"is not in the value map ({known})", column=column, value=text)
+                    close = did_you_mean(text, tuple(values)) or "; add it there"
+                    message = f"is not in the value map ({listed(values)}){close}"
+                    raise BadCell("value_map", message, column=column, value=text)
                 elif unmapped == "empty":
                     text = ""
             return text or default
@@ -350,6 +408,11 @@ class _Part(Columns):
         wanted = self.kind.fields[field.path].declaration.references
         if target is None or target.name != wanted:
             raise MappingError(f"{field.place}: ref must be {wanted!r}, found {field.ref!r}")
+        if field.later and self._views.layout is not None:
+            raise MappingError(
+                f"{field.place}: later cannot be, since a group is written as a whole: nothing of it can wait",
+                hint="import what it points at before, from another file of a plan",
+            )
         if field.by and field.by not in target.fields:
             raise MappingError(f"{field.place}: by: a {target.name} has no {field.by}")
         return Reference(
@@ -359,22 +422,21 @@ class _Part(Columns):
             system=field.system,
             by=field.by,
             later=field.later,
+            lenient=field.lenient,
             required=required,
             column=column,
         )
 
     def _zone(self, field: FieldMap) -> ZoneInfo:
-        name = field.zone or self.form.zone
-        try:
-            return ZoneInfo(name) if name else self.context.zone
-        except (ZoneInfoNotFoundError, ValueError):
-            raise MappingError(f"{field.place}: {name!r} is no time zone", hint='such as "Asia/Tehran"') from None
+        return zone_named(field.zone or self.form.zone, field.place, self.context.zone)
 
     def _currency(self, field: FieldMap) -> Callable[[Cells], str]:
         if field.currency_column:
             at = self.index(field.currency_column, field.place)
             return lambda cells: cells[at].strip().upper()
         fixed = field.currency or self.form.currency or self.context.currency
+        if not is_currency(fixed):
+            raise MappingError(f"{field.place}: {fixed!r} is no currency", hint="such as EUR, USD or IRR, of ISO 4217")
         return lambda cells: fixed
 
 
@@ -404,7 +466,7 @@ def _values_reader(plain: Sequence[_Value], kind: str, context: Context) -> Call
                 if value is not None or one.nullable:
                     made[name] = value
                 elif one.required:
-                    raise BadCell("required", f"is empty, and no {kind} is without {name}")
+                    raise BadCell("required", f"is empty, and no {kind} is without {name}; fill it in")
             for one in grouped:
                 group = made.setdefault(one.group, {}) if one.group == OWN else _extension(made, one.group)
                 group[one.name] = one.read(cells)
@@ -424,22 +486,3 @@ def _values_reader(plain: Sequence[_Value], kind: str, context: Context) -> Call
 def _extension(made: dict[str, Any], name: str) -> dict[str, Any]:
     found: dict[str, Any] = made.setdefault("extensions", {}).setdefault(name, {})
     return found
-
-
-def _holds(wanted: Sequence[Condition], columns: Columns) -> Callable[[Cells], bool]:
-    tests = [_test(condition, columns) for condition in wanted]
-    if len(tests) == 1:
-        return tests[0]
-    return lambda cells: all(test(cells) for test in tests)
-
-
-def _test(condition: Condition, columns: Columns) -> Callable[[Cells], bool]:
-    at = columns.index(condition.column, condition.place)
-    if condition.given is not None:
-        given = condition.given
-        return lambda cells: bool(cells[at].strip()) is given
-    if condition.same_as:
-        other = columns.index(condition.same_as, condition.place)
-        return lambda cells: cells[at].strip() == cells[other].strip()
-    values, negated = frozenset(condition.values), condition.negated
-    return lambda cells: (cells[at].strip() in values) is not negated

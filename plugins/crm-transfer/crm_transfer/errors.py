@@ -10,7 +10,25 @@ class MappingError(UsageError):
 
 
 class FileFault(CrmError):
-    """A file cannot be imported at all: nothing was written."""
+    """A file cannot be imported at all: nothing was written.
+
+    `file`, `row` (the line a row starts on; None where no row is to blame), `column`, `value` and `rule` say where and
+    why, as the errors of rows do; `--json` prints them.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        hint: str = "",
+        file: str = "",
+        row: int | None = None,
+        column: str = "",
+        value: str = "",
+        rule: str = "file",
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.details = {"file": file, "row": row, "column": column, "value": value, "rule": rule}
 
 
 class BadCell(Exception):

@@ -1,28 +1,29 @@
-"""Writes records as delimited text or JSON lines: page by page, harmless to the spreadsheet that opens them."""
+"""Writes records to files: page by page, whole or not at all, harmless to the spreadsheet that opens them."""
 
 from __future__ import annotations
 
-import csv
 import json
+import os
+import re
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, Final, TextIO
 
 from crm_core import CRM, RecordService
 from crm_core.errors import CrmError, UsageError
-from crm_core.extend import Exporter
-from crm_core.records import ExternalId, Record, RecordType
-from crm_core.records.registry import Field
-from crm_core.values import format_id
-from crm_transfer.cells import is_formula
+from crm_core.extend import ExportColumn, Exporter
+from crm_core.records import Record
+from crm_transfer.cells import guarded, join_tags
+from crm_transfer.csvtext import csv_writer
+from crm_transfer.export_columns import Columns
 
 _PAGE: Final = 1_000
-_SYSTEM: Final = ("id", "external_id", "version")
+_GROUP: Final = re.compile(r"(?P<name>[\w-]+)\s*(?:\((?P<parameters>[^()]*)\))?\s*=(?P<label>.+)")
 
-Show = Callable[[Record], Any]
+Told = Callable[[int, int], None]
 
 
 def export_records(
@@ -32,7 +33,11 @@ def export_records(
     exporter: Exporter,
     path: Path | None = None,
     where: str | None = None,
+    segments: Sequence[str] = (),
     columns: Sequence[str] = (),
+    sort: str = "",
+    force: bool = False,
+    progress: Told | None = None,
 ) -> int:
     """Write records of a type and return how many.
 
@@ -42,63 +47,129 @@ def export_records(
         exporter: the format.
         path: the file, written whole or not at all; None for standard output.
         where: the filter; without it every record is written.
-        columns: fields by path, beside them `id`, `external_id` and `version`; without them all.
+        segments: groups of segments, such as `abc=A`: customers that are in all of them.
+        columns: fields by path, beside them `id`, `external_id`, `version`, and what a reference points at by name
+            (`owner`); without them all.
+        sort: the order, such as `-amount,name`; else the order in which records were made.
+        force: write over a file that is there.
+        progress: called with how many records are done and how many there are, page by page.
 
     Raises:
-        UsageError: there is no such type or field, or the filter is not understood.
+        UsageError: there is no such type, field or segment, the filter is not understood, or the file is there.
+        CrmError: the file cannot be written.
     """
     kind = crm.registry.named(type_name)
-    chosen = list(columns) or [*_SYSTEM, *kind.fields]
-    shown: list[tuple[str, Show]] = []
-    for name in chosen:
-        shown += _column(kind, name, nested=exporter.nested)
-    with_externals = "external_id" in chosen
-    service: RecordService[Record] = crm.records(kind.name)
-
-    def rows() -> Iterator[list[Any]]:
-        after: str | None = None
-        while True:
-            page = service.find(where, after=after, limit=_PAGE)
-            ids = [record.id for record in page]
-            known = crm.external_ids.of(kind.name, ids) if with_externals and ids else {}
-            for record in page:
-                yield [show(record) if show is not None else _external(known.get(record.id)) for _, show in shown]
-            if page.next is None:
-                return
-            after = page.next
-
-    names = [name for name, _ in shown]
+    if exporter.columns and kind.name not in exporter.columns:
+        raise UsageError(
+            f"the format {exporter.name} has no form for {kind.plural}",
+            hint=f"it is for {', '.join(exporter.columns)}; other formats: --format csv, jsonl or xlsx",
+        )
+    if path is None and exporter.binary:
+        raise UsageError(f"the format {exporter.name} is for files", hint=f"-o {kind.plural}{exporter.suffixes[0]}")
+    chosen = list(columns) or list(exporter.columns.get(kind.name, ()))
+    shown = Columns(crm, kind, chosen, exporter)
+    wanted = _in_segments(crm, kind.name, segments) if segments else None
+    rows = _rows(crm, shown, kind.name, where, sort, wanted, progress)
     if path is None:
-        return exporter.write(None, names, rows())
-    beside = path.with_name(f".{path.name}.part")
+        return exporter.write(None, shown.columns, rows)
+    return _write_whole(exporter, path, shown.columns, rows, force=force)
+
+
+def _rows(
+    crm: CRM,
+    columns: Columns,
+    kind: str,
+    where: str | None,
+    sort: str,
+    wanted: Collection[int] | None,
+    progress: Told | None,
+) -> Iterator[list[Any]]:
+    service: RecordService[Record] = crm.records(kind)
+    total = 0 if progress is None else service.count(where)
+    after: str | None = None
+    done = 0
+    while True:
+        page = service.find(where, sort=sort, after=after, limit=_PAGE)
+        yield from columns.of([record for record in page if wanted is None or record.id in wanted])
+        done += len(page)
+        if progress is not None:
+            progress(done, total)
+        if page.next is None:
+            return
+        after = page.next
+
+
+def _in_segments(crm: CRM, kind: str, segments: Sequence[str]) -> set[int]:
+    """Return the customers that are in all of these groups: `abc=A`, or with parameters `abc(currency=EUR)=A`."""
+    if kind != "customer":
+        raise UsageError(f"--segment is for customers, not for {kind}", hint="filter the others with --where")
+    wanted: set[int] | None = None
+    for group in segments:
+        match = _GROUP.fullmatch(group.strip())
+        if match is None:
+            raise UsageError(f"{group!r} is no group of a segment", hint="--segment abc=A")
+        name, label = match["name"], match["label"].strip().casefold()
+        given = [each.partition("=") for each in (match["parameters"] or "").split(",") if each.strip()]
+        parameters: dict[str, Any] = {key.strip(): value.strip() for key, _, value in given}
+        found = crm.segments.run(name, **parameters)
+        members = {each.id for each in found.members if each.label.casefold() == label}
+        known = [each.label for each in found.summary]
+        if label not in {each.casefold() for each in known}:
+            raise UsageError(
+                f"the segment {name} has no group {match['label']!r}", hint=f"its groups: {', '.join(known)}"
+            )
+        wanted = members if wanted is None else wanted & members
+    return wanted or set()
+
+
+def _write_whole(
+    exporter: Exporter, path: Path, columns: Sequence[ExportColumn], rows: Iterable[Sequence[Any]], *, force: bool
+) -> int:
+    """Write to a name of its own beside the file, and rename that once all of it is on the disk."""
+    target = Path(os.path.realpath(path))
+    if target.exists() and not target.is_file():
+        raise UsageError(f"{path} is no file", hint="name a file with -o, or leave -o out for standard output")
+    if target.exists() and not force:
+        raise UsageError(
+            f"{path} is there already, and is not written over", hint="name another file, or say --force to replace it"
+        )
+    beside = target.with_name(f".{target.name}.{os.getpid()}.part")
     try:
-        count = exporter.write(beside, names, rows())
-        beside.replace(path)
+        count = exporter.write(beside, columns, rows)
+        _sync(beside)
+        beside.replace(target)
     except OSError as error:
         raise CrmError(f"{path}: cannot be written: {error.strerror}", hint="name another file with -o") from error
     finally:
-        beside.unlink(missing_ok=True)
+        with suppress(OSError):
+            beside.unlink(missing_ok=True)
     return count
 
 
-def write_csv_export(path: Path | None, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> int:
+def _sync(path: Path) -> None:
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+
+
+def write_csv_export(path: Path | None, columns: Sequence[ExportColumn], rows: Iterable[Sequence[Any]]) -> int:
     """Write comma-separated UTF-8; a text that a spreadsheet would run as a formula gets an apostrophe in front."""
     count = 0
     with _target(path) as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(columns)
+        writer = csv_writer(file)
+        writer.writerow([column.name for column in columns])
         for row in rows:
-            writer.writerow([_csv_cell(value) for value in row])
+            writer.writerow([csv_cell(value) for value in row])
             count += 1
     return count
 
 
-def write_json_lines_export(path: Path | None, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> int:
+def write_json_lines_export(path: Path | None, columns: Sequence[ExportColumn], rows: Iterable[Sequence[Any]]) -> int:
     """Write one JSON object a line, of the form records have everywhere in JSON."""
     count = 0
+    names = [column.name for column in columns]
     with _target(path) as file:
         for row in rows:
-            file.write(json.dumps(_nested(columns, row), ensure_ascii=False, default=str) + "\n")
+            file.write(json.dumps(_nested(names, row), ensure_ascii=False, default=str) + "\n")
             count += 1
     return count
 
@@ -122,8 +193,13 @@ def exporter_for(crm: CRM, wanted: str | None, path: Path | None) -> Exporter:
         UsageError: no installed plugin writes such files.
     """
     known: dict[str, Exporter] = {found.item.name: found.item for found in crm.host.collect("register_exporters")}
-    if wanted is None and path is not None:
+    if wanted is None and path is not None and path.suffix:
         wanted = next((each.name for each in known.values() if path.suffix.lower() in each.suffixes), None)
+        if wanted is None and path.suffix.lower() != ".txt":
+            raise UsageError(
+                f"no installed plugin writes files that end in {path.suffix!r}",
+                hint=f"say --format one of: {', '.join(known)}",
+            )
     found = known.get(wanted or "csv")
     if found is None:
         raise UsageError(f"no installed plugin writes the format {wanted!r}", hint=f"formats: {', '.join(known)}")
@@ -139,65 +215,18 @@ def _target(path: Path | None) -> Iterator[TextIO]:
         yield file
 
 
-def _column(kind: RecordType, name: str, *, nested: bool) -> list[tuple[str, Any]]:
-    """Return the names and readers of a column; money takes two columns where values cannot be nested."""
-    if name == "id":
-        return [(name, lambda record: format_id(record.id))]
-    if name == "version":
-        return [(name, lambda record: record.version)]
-    if name == "external_id":
-        return [(name, None)]
-    try:
-        field = kind.field(name)
-    except UsageError as error:
-        raise UsageError(error.message, hint=f"{error.hint}, id, external_id, version") from error
-    if field.declaration.kind == "money" and not nested:
-        return [(field.path, _amount_of(field)), (f"{field.path}_currency", _currency_of(field))]
-    return [(field.path, _value_of(field))]
-
-
-def _value_of(field: Field) -> Show:
-    kind, show = field.declaration.kind, field.codec.show
-
-    def value(record: Record) -> Any:
-        found = field.of(record)
-        if kind == "decimal":
-            return found
-        return found if found is None or kind in ("integer", "boolean") else show(found)
-
-    return value
-
-
-def _amount_of(field: Field) -> Show:
-    def amount(record: Record) -> Decimal | None:
-        found = field.of(record)
-        return None if found is None else found.amount
-
-    return amount
-
-
-def _currency_of(field: Field) -> Show:
-    def currency(record: Record) -> str | None:
-        found = field.of(record)
-        return None if found is None else found.currency
-
-    return currency
-
-
-def _external(entries: Sequence[ExternalId] | None) -> str | None:
-    live = next((entry for entry in entries or () if entry.state == "live"), None)
-    return None if live is None else f"{live.system}:{live.external}"
-
-
-def _csv_cell(value: Any) -> Any:
+def csv_cell(value: Any) -> Any:
+    """Return a value as the cell of a CSV export."""
     if value is None:
         return ""
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, Decimal):
         return f"{value:f}"
-    text = ", ".join(value) if isinstance(value, list) else value
-    return f"'{text}" if isinstance(text, str) and is_formula(text) else text
+    if isinstance(value, (list, dict)):
+        nested = any(isinstance(each, dict) for each in value)
+        value = json.dumps(value, ensure_ascii=False) if nested or isinstance(value, dict) else join_tags(value, ", ")
+    return guarded(value) if isinstance(value, str) else value
 
 
 def _nested(columns: Sequence[str], row: Sequence[Any]) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from decimal import Decimal
+from decimal import MAX_PREC, Context, Decimal
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
@@ -11,13 +11,26 @@ import attrs
 
 from crm_core.errors import InvalidValue
 from crm_core.records.registry import Field
-from crm_transfer.cells import Number, day_reader, moment_reader, money_of, number_reader, whole
+from crm_transfer.cells import (
+    Number,
+    day_reader,
+    is_currency,
+    moment_reader,
+    money_of,
+    number_reader,
+    of_currency,
+    refuse_broken,
+    split_tags,
+    whole,
+)
 from crm_transfer.errors import BadCell
 from crm_transfer.mapping import FieldMap, FileForm
 
 Cells = Sequence[str]
 Text = Callable[[Cells], str]
 Value = Callable[[Cells], Any]
+_EXACT: Final = Context(prec=MAX_PREC)
+"""No digit is rounded away before it is seen; shifting the point takes no memory for the precision."""
 
 
 @attrs.frozen(kw_only=True)
@@ -59,7 +72,7 @@ def _text(reading: Reading, text: Text) -> Value:
             return None
         found = choices.get(value.casefold())
         if found is None:
-            raise BadCell("choices", f"is not one of: {', '.join(declared.choices)}")
+            raise BadCell("choices", f"is not one of: {', '.join(declared.choices)}; a value map can translate it")
         return found
 
     def plain(cells: Cells) -> str | None:
@@ -67,7 +80,9 @@ def _text(reading: Reading, text: Text) -> Value:
         if not value:
             return None
         if len(value) > limit:
-            raise BadCell("max_length", f"is {len(value):,} characters long; at most {limit:,} are allowed")
+            raise BadCell("max_length", f"is {len(value):,} characters long; at most {limit:,} are allowed; shorten it")
+        if value[0] == "#":
+            refuse_broken(value)
         if not value.isascii():
             _refuse_surrogates(value)
         return value
@@ -79,7 +94,7 @@ def _refuse_surrogates(value: str) -> None:
     try:
         value.encode()
     except UnicodeEncodeError as error:
-        raise BadCell("unicode", "has a lone surrogate, which is no character") from error
+        raise BadCell("unicode", "has a lone surrogate, which is no character; take it out") from error
 
 
 def _integer(reading: Reading, text: Text) -> Value:
@@ -94,16 +109,16 @@ def _integer(reading: Reading, text: Text) -> Value:
 
 def _decimal(reading: Reading, text: Text) -> Value:
     number, scale = reading.number, reading.declared.declaration.scale
-    unit = Decimal(10) ** scale
 
     def read(cells: Cells) -> Decimal | None:
         value = text(cells)
         if not value:
             return None
         found = number(value)
-        if found * unit != (found * unit).to_integral_value():
-            raise BadCell("scale", f"is finer than {scale} digits after the point")
-        whole(found * unit)
+        scaled = found.scaleb(scale, _EXACT)
+        if scaled != scaled.to_integral_value():
+            raise BadCell("scale", f"is finer than {scale} digits after the point; round it")
+        whole(scaled)
         return found
 
     return read
@@ -145,20 +160,36 @@ def _day(reading: Reading, text: Text) -> Value:
 
 
 def _money(reading: Reading, text: Text) -> Value:
-    number, currency = reading.number, reading.currency
+    number, currency, column = reading.number, reading.currency, reading.field.currency_column
+    known: set[str] = set()
 
     def read(cells: Cells) -> Any:
         value = text(cells)
-        return money_of(number(value), currency(cells)) if value else None
+        if not value:
+            return None
+        code = currency(cells)
+        if code not in known:
+            _refuse_currency(code, column)
+            known.add(code)
+        plain = value if value[0].isdecimal() and value[-1].isdecimal() else of_currency(value, code)
+        return money_of(number(plain), code)
 
     return read
+
+
+def _refuse_currency(code: str, column: str) -> None:
+    if not code:
+        raise BadCell("required", "is empty, so the amount has no currency; fill it in", column=column)
+    if not is_currency(code):
+        message = "is no currency; use a code of ISO 4217, such as EUR, USD or IRR"
+        raise BadCell("currency", message, column=column, value=code)
 
 
 def _tags(reading: Reading, text: Text) -> Value:
     separator = reading.field.separator
 
     def read(cells: Cells) -> tuple[str, ...]:
-        return tuple(dict.fromkeys(tag.strip() for tag in text(cells).split(separator) if tag.strip()))
+        return split_tags(text(cells), separator)
 
     return read
 

@@ -13,17 +13,23 @@ class TransferPlugin:
 
     @hookimpl
     def register_importers(self) -> Iterable[Importer]:
-        """Read delimited text and JSON lines."""
+        """Read delimited text, JSON lines, spreadsheets and contacts."""
+        from crm_transfer.formats.contactcsv import GOOGLE_CONTACTS, OUTLOOK_CONTACTS
+        from crm_transfer.formats.vcard import VCARD
+        from crm_transfer.formats.xlsx import XLSX
         from crm_transfer.reading import CSV, JSON_LINES
 
-        return [CSV, JSON_LINES]
+        return [CSV, JSON_LINES, XLSX, VCARD, GOOGLE_CONTACTS, OUTLOOK_CONTACTS]
 
     @hookimpl
     def register_exporters(self) -> Iterable[Exporter]:
-        """Write delimited text and JSON lines."""
+        """Write delimited text, JSON lines, spreadsheets, Parquet and vCards."""
         from crm_transfer.exporting import CSV_EXPORT, JSON_LINES_EXPORT
+        from crm_transfer.formats.parquet import PARQUET_EXPORT
+        from crm_transfer.formats.vcardwriting import VCARD4_EXPORT, VCARD_EXPORT
+        from crm_transfer.formats.xlsxwriting import XLSX_EXPORT
 
-        return [CSV_EXPORT, JSON_LINES_EXPORT]
+        return [CSV_EXPORT, JSON_LINES_EXPORT, XLSX_EXPORT, PARQUET_EXPORT, VCARD_EXPORT, VCARD4_EXPORT]
 
     @hookimpl
     def register_commands(self) -> Iterable[Command]:

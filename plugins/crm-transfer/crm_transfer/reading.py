@@ -5,30 +5,22 @@ Apart from the mapping, because a file is refused for its form before anything a
 
 from __future__ import annotations
 
-import codecs
 import csv
-import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final, TextIO
+from typing import Any, Final
 
 from crm_core.extend import BadRow, Importer, Source, SourceRow
-from crm_transfer.errors import FileFault, MappingError
+from crm_transfer.cells import join_tags
+from crm_transfer.csvtext import csv_writer
+from crm_transfer.errors import FileFault
+from crm_transfer.form import Form, examine, open_text
+from crm_transfer.layout import Layout, find_layout, from_line
+from crm_transfer.report import shown
 
-DELIMITERS: Final = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
-_BLOCK: Final = 1 << 20
-_BOMS: Final = (
-    (codecs.BOM_UTF8, "utf-8-sig", "UTF-8 with a byte order mark"),
-    (codecs.BOM_UTF16_LE, "utf-16", "UTF-16 with a byte order mark"),
-    (codecs.BOM_UTF16_BE, "utf-16", "UTF-16 with a byte order mark"),
-)
-_DISGUISES: Final = (
-    (b"PK\x03\x04", "an Excel or ZIP file"),
-    (b"\xd0\xcf\x11\xe0", "an old Excel file"),
-    (b"%PDF", "a PDF"),
-    (b"\x1f\x8b", "a compressed file"),
-)
+_LINE: Final = "error_line"
+"""The member under which a reject file keeps a line that is no object: there it can be put right."""
 
 
 def open_csv(path: Path, options: Mapping[str, Any]) -> Source:
@@ -37,20 +29,16 @@ def open_csv(path: Path, options: Mapping[str, Any]) -> Source:
     Raises:
         FileFault: the file as a whole cannot be read as such; nothing of it may be imported.
     """
-    form = _examine(path, options)
-    with _open(path, form.encoding) as lines:
-        first = next(iter(lines), "")
-    delimiter, how = _delimiter(first, options)
-    declared = tuple(options.get("columns", ()))
-    total = _check_structure(path, form.encoding, delimiter, has_header=not declared)
-    columns = declared or _header(path, form.encoding, delimiter)
+    form = examine(path, options)
+    _refuse_others(path, form)
+    layout = find_layout(path, form, options)
     return Source(
-        columns=columns,
-        guesses={"encoding": form.found, "delimiter": f"{DELIMITERS.get(delimiter, delimiter)} ({how})"},
-        rows=_csv_rows(path, form, delimiter, columns, has_header=not declared),
-        total=total,
+        columns=layout.columns,
+        guesses={"encoding": form.found, **layout.guesses, **form.remarks},
+        rows=_csv_rows(path, form, layout),
+        total=layout.total,
         digest=form.digest,
-        options={**options, "encoding": form.encoding, "delimiter": delimiter},
+        options={**options, "encoding": form.encoding, "delimiter": layout.delimiter},
     )
 
 
@@ -60,29 +48,52 @@ def open_json_lines(path: Path, options: Mapping[str, Any]) -> Source:
     Raises:
         FileFault: the file as a whole cannot be read as such.
     """
-    form = _examine(path, options)
+    form = examine(path, options)
     names: dict[str, None] = {}
-    total = 0
-    for _, line in _numbered(path, form.encoding):
+    total, torn = 0, False
+    for _, line in _numbered(path, form):
         total += 1
         cells = _flat_object(line)
+        torn = torn or isinstance(cells, str)
         if isinstance(cells, dict):
             names.update(dict.fromkeys(cells))
-    columns = tuple(names)
+    if not names:
+        raise _no_objects(path, torn=torn)
+    columns = tuple(names) + ((_LINE,) if torn and _LINE not in names else ())
     return Source(
         columns=columns,
-        guesses={"encoding": form.found},
-        rows=_json_rows(path, form.encoding, columns),
+        guesses={"encoding": form.found, **form.remarks},
+        rows=_json_rows(path, form, columns),
         total=total,
         digest=form.digest,
         options={**options, "encoding": form.encoding},
     )
 
 
+def _no_objects(path: Path, *, torn: bool) -> FileFault:
+    if not torn:
+        return FileFault(
+            f"{path.name} is empty: no line has anything in it",
+            hint="export it again, or leave it out of the plan",
+            file=path.name,
+            rule="empty",
+        )
+    return FileFault(
+        f"{path.name}: no line is a JSON object with a member",
+        hint="write one object a line; delimited text is named .csv, or say which it is: [file] format",
+        file=path.name,
+        rule="json",
+    )
+
+
 def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Sequence[str]], options: Mapping[str, Any]) -> None:
-    """Write rows as delimited text of the same encoding and delimiter, verbatim."""
-    with path.open("w", encoding=options.get("encoding", "utf-8"), newline="") as file:
-        writer = csv.writer(file, delimiter=options.get("delimiter", ","), lineterminator="\n")
+    """Write rows as delimited text of the same encoding and delimiter, verbatim.
+
+    A character that the encoding lacks can only be one of a message, and is written as its number.
+    """
+    encoding = options.get("encoding", "utf-8")
+    with path.open("w", encoding=encoding, errors="backslashreplace", newline="") as file:
+        writer = csv_writer(file, options.get("delimiter", ","))
         writer.writerow(columns)
         writer.writerows(rows)
 
@@ -90,10 +101,13 @@ def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Sequence[str]],
 def write_json_lines(
     path: Path, columns: Sequence[str], rows: Iterable[Sequence[str]], options: Mapping[str, Any]
 ) -> None:
-    """Write rows as JSON lines, empty cells left out."""
-    with path.open("w", encoding=options.get("encoding", "utf-8")) as file:
-        for row in rows:
-            cells = {name: cell for name, cell in zip(columns, row, strict=True) if cell}
+    """Write rows as JSON lines; a lone surrogate is escaped, as JSON may.
+
+    The first row has every column, so that the file has them when it is read again; the others leave empty cells out.
+    """
+    with path.open("w", encoding=options.get("encoding", "utf-8"), errors="backslashreplace") as file:
+        for at, row in enumerate(rows):
+            cells = {name: cell for name, cell in zip(columns, row, strict=True) if cell or not at}
             file.write(json.dumps(cells, ensure_ascii=False) + "\n")
 
 
@@ -113,252 +127,138 @@ JSON_LINES: Final = Importer(
 )
 
 
-class _Form:
-    """What the bytes of a file say: encoding, how it was found, digest, and whether a NUL is anywhere in it."""
+class _Absent(str):
+    """The empty cell of a member that a JSON object does not have; one that is null has a plain empty cell."""
 
-    __slots__ = ("digest", "encoding", "found", "has_nul")
-
-    def __init__(self, encoding: str, found: str, digest: str, has_nul: bool) -> None:
-        self.encoding = encoding
-        self.found = found
-        self.digest = digest
-        self.has_nul = has_nul
+    __slots__ = ()
 
 
-def _examine(path: Path, options: Mapping[str, Any]) -> _Form:
-    try:
-        with path.open("rb") as file:
-            head = file.read(4096)
-            encoding, found = _encoding(path, head, options.get("encoding"))
-            file.seek(0)
-            return _decode_all(path, file, encoding, found)
-    except OSError as error:
-        raise FileFault(
-            f"{path}: cannot be read: {error.strerror}", hint="check the path and its permissions"
-        ) from error
+ABSENT: Final[str] = _Absent()
 
 
-def _encoding(path: Path, head: bytes, declared: str | None) -> tuple[str, str]:
-    if not head:
-        raise FileFault(
-            f"{path.name} is empty: not even a header line", hint="export it again, or leave it out of the plan"
-        )
-    for magic, what in _DISGUISES:
-        if head.startswith(magic):
+def _refuse_others(path: Path, form: Form) -> None:
+    """Refuse what is text, but of a form that has no delimiters: it would be taken for one strange column."""
+    with open_text(path, form) as lines:
+        beginning = lines.read(200).lstrip("\ufeff \t\r\n")
+    others = ((("{", "[{"), "JSON", ".jsonl", "jsonl"), (("BEGIN:VCARD",), "a vCard", ".vcf", "vcard"))
+    for marks, what, suffix, name in others:
+        if beginning.upper().startswith(marks):
             raise FileFault(
-                f"{path.name} is {what}, not text", hint="open it in a spreadsheet and save it as CSV (UTF-8)"
+                f"{path.name} is {what}, not delimited text",
+                hint=f'name it {path.stem}{suffix}, or say which it is: [file] format = "{name}"',
+                file=path.name,
+                rule="not_text",
             )
-    if head.lstrip()[:9].lower().startswith((b"<!doctype", b"<html", b"<table", b"<?xml")):
-        raise FileFault(f"{path.name} is a web page, not text with columns", hint="export it again as CSV")
-    if declared:
-        try:
-            name = codecs.lookup(declared).name
-        except LookupError:
-            raise MappingError(
-                f"[file] encoding: {declared!r} is no encoding", hint='such as "utf-8" or "windows-1256"'
-            ) from None
-        bom = name == "utf-8" and head.startswith(codecs.BOM_UTF8)
-        return ("utf-8-sig" if bom else name), f"{declared} (declared)"
-    for mark, encoding, found in _BOMS:
-        if head.startswith(mark):
-            return encoding, found
-    if head.count(0) > len(head) // 5:
-        raise FileFault(
-            f"{path.name} looks like UTF-16 without a byte order mark",
-            hint='declare it in the mapping: [file] encoding = "utf-16-le" (or "utf-16-be")',
-        )
-    return "utf-8", "UTF-8"
 
 
-def _decode_all(path: Path, file: Any, encoding: str, found: str) -> _Form:
-    """Decode every byte once: an invalid one refuses the file before anything is written."""
-    decoder = codecs.getincrementaldecoder(encoding)("strict")
-    digest = hashlib.sha256()
-    has_nul = False
-    while block := file.read(_BLOCK):
-        digest.update(block)
-        try:
-            text = decoder.decode(block)
-        except UnicodeDecodeError:
-            raise _undecodable(path, encoding) from None
-        has_nul = has_nul or "\0" in text
-    try:
-        decoder.decode(b"", final=True)
-    except UnicodeDecodeError:
-        raise _undecodable(path, encoding) from None
-    return _Form(encoding, found, digest.hexdigest(), has_nul)
-
-
-def _undecodable(path: Path, encoding: str) -> FileFault:
-    """Say in which line, and after how many delimiters, the first byte stands that the encoding does not know."""
-    hint = (
-        'declare it in the mapping: [file] encoding = "windows-1252" (western), "windows-1256" (Persian, Arabic), '
-        '"windows-1251" (Cyrillic) ...; with --suggest: --encoding windows-1252'
-    )
-    line_number, column, byte = 0, 0, "?"
-    with path.open(encoding=encoding, errors="surrogateescape", newline="") as lines:
-        for number, line in enumerate(lines, 1):
-            at = next((i for i, c in enumerate(line) if "\udc80" <= c <= "\udcff"), -1)
-            if at >= 0:
-                line_number, byte = number, f"0x{ord(line[at]) - 0xDC00:02X}"
-                before = line[:at]
-                column = 1 + max(before.count(delimiter) for delimiter in DELIMITERS)
-                break
-    where = f"row {line_number}, column {column}" if line_number else "its end"
-    return FileFault(f"{path.name}: {where}: the byte {byte} is not {encoding.upper()}", hint=hint)
-
-
-def _open(path: Path, encoding: str) -> TextIO:
-    return path.open(encoding=encoding, newline="")
-
-
-def _delimiter(first: str, options: Mapping[str, Any]) -> tuple[str, str]:
-    declared = options.get("delimiter")
-    if declared:
-        delimiter = {"tab": "\t", "\\t": "\t"}.get(declared, declared)
-        if len(delimiter) != 1 or delimiter in '"\r\n':
-            raise MappingError(f"[file] delimiter: {declared!r} is not one character", hint='such as ";" or "tab"')
-        return delimiter, "declared"
-    outside = "".join(first.split('"')[::2])
-    counts = {delimiter: outside.count(delimiter) for delimiter in DELIMITERS}
-    best = max(counts, key=lambda delimiter: counts[delimiter])
-    return (best, "guessed") if counts[best] else (",", "one column only")
-
-
-def _header(path: Path, encoding: str, delimiter: str) -> tuple[str, ...]:
-    with _open(path, encoding) as lines:
-        cells = next(csv.reader(lines, delimiter=delimiter, strict=True), [])
-    columns = tuple(" ".join(cell.split()) or f"column {at}" for at, cell in enumerate(cells, 1))
-    twice = sorted({name for name in columns if columns.count(name) > 1})
-    if twice:
-        places = ", ".join(str(at) for at, name in enumerate(columns, 1) if name == twice[0])
-        raise FileFault(
-            f"{path.name}: the header has {twice[0]!r} more than once (columns {places})",
-            hint="rename one of them: which one is meant could not be told apart",
-        )
-    return columns
-
-
-def _check_structure(path: Path, encoding: str, delimiter: str, *, has_header: bool) -> int:
-    """Parse the whole file once and count its rows; a quote that is never closed refuses the file."""
-    rows = 0
-    with _open(path, encoding) as lines:
-        reader = csv.reader(lines, delimiter=delimiter, strict=True)
-        while True:
-            start = reader.line_num + 1
-            try:
-                for row in reader:
-                    if row:
-                        rows += 1
-                    start = reader.line_num + 1
-                break
-            except csv.Error as error:
-                if "unexpected end of data" in str(error):
-                    line = _opening_line(path, encoding, start)
-                    raise FileFault(
-                        f"{path.name}: the quote that opens in line {line} is never closed",
-                        hint='close it, or double a quote that belongs to the text ("")',
-                    ) from None
-                if "field limit" in str(error):
-                    raise FileFault(
-                        f"{path.name}: a cell of line {start} has more than {csv.field_size_limit():,} characters",
-                        hint="a quote that is never closed? otherwise shorten the cell",
-                    ) from None
-                rows += 1
-    return max(rows - has_header, 0)
-
-
-def _opening_line(path: Path, encoding: str, start: int) -> int:
-    """Walk the record that starts in line `start` to find the line of its last opening quote."""
-    opened, quoted = start, False
-    with _open(path, encoding) as lines:
-        for number, line in enumerate(lines, 1):
-            if number < start:
-                continue
-            for character in line:
-                if character == '"':
-                    quoted = not quoted
-                    opened = number if quoted else opened
-    return opened
-
-
-def _csv_rows(
-    path: Path, form: _Form, delimiter: str, columns: Sequence[str], *, has_header: bool
-) -> Iterator[SourceRow | BadRow]:
-    width = len(columns)
-    last = [""]
+def _csv_rows(path: Path, form: Form, layout: Layout) -> Iterator[SourceRow | BadRow]:
+    columns, first = layout.columns, layout.first
+    width, header = len(columns), list(layout.header)
+    text: list[str] = []
 
     def remembered(lines: Iterable[str]) -> Iterator[str]:
         for line in lines:
-            last[0] = line
+            text.append(line)
             yield line
 
-    with _open(path, form.encoding) as lines:
-        reader = csv.reader(remembered(lines), delimiter=delimiter, strict=True)
-        if has_header:
-            next(reader, None)
-        number = reader.line_num + 1
+    with open_text(path, form) as lines:
+        reader = csv.reader(
+            remembered(from_line(lines, first, form)),
+            delimiter=layout.delimiter,
+            strict=True,
+            skipinitialspace=layout.spaced,
+        )
+        if layout.has_header:
+            next((cells for cells in reader if cells), None)
         while True:
+            number = first + reader.line_num
+            text.clear()
             try:
                 for cells in reader:
-                    if len(cells) == width and not (form.has_nul and _nul_in(cells)):
+                    if len(cells) == width and any(cells) and cells != header and not (form.has_nul and _nul_in(cells)):
                         yield SourceRow(number, cells)
-                    elif cells:
-                        yield _misfit(number, cells, columns, delimiter)
-                    number = reader.line_num + 1
+                    elif any(cells):
+                        yield _misfit(number, cells, layout, cut=not text[-1].endswith(("\r", "\n")))
+                    number = first + reader.line_num
+                    text.clear()
                 return
-            except csv.Error as error:
-                text = last[0].rstrip("\r\n")
-                yield BadRow(
-                    number,
-                    _padded(text.split(delimiter), width, delimiter),
-                    "quotes",
-                    f"a quote stands inside a cell ({error}); quote the whole cell and double the quotes in it",
-                    value=text[:80],
-                )
-                number = reader.line_num + 1
+            except csv.Error:
+                yield _unparsed(number, text, width, layout.delimiter)
+
+
+def _unparsed(number: int, lines: Sequence[str], width: int, delimiter: str) -> BadRow:
+    """Return a row whose quotes make no sense, all of its lines kept."""
+    text = "".join(lines).rstrip("\r\n")
+    where = (
+        "a quote" if len(lines) == 1 else f"in lines {number} to {number + len(lines) - 1}, which are one row, a quote"
+    )
+    return BadRow(
+        number,
+        _padded(text.split(delimiter), width, delimiter),
+        "quotes",
+        f"{where} stands inside a cell; quote the whole cell and double the quotes in it",
+        value=shown(text),
+    )
 
 
 def _nul_in(cells: Sequence[str]) -> bool:
     return any("\0" in cell for cell in cells)
 
 
-def _misfit(number: int, cells: list[str], columns: Sequence[str], delimiter: str) -> BadRow:
-    width = len(columns)
+def _misfit(number: int, cells: list[str], layout: Layout, *, cut: bool) -> BadRow:
+    """Return a row that does not fit its header; `cut` says that the file ends in it."""
+    width, delimiter = len(layout.columns), layout.delimiter
+    if cells == list(layout.header):
+        message = "the row is the header line again; were files put together? delete it"
+        return BadRow(number, cells, "header", message, value=shown(delimiter.join(cells)))
     if len(cells) == width:
-        at = next(index for index, cell in enumerate(cells) if "\0" in cell)
-        message = "the cell has a NUL character, which no database keeps"
-        return BadRow(number, [cell.replace("\0", "") for cell in cells], "nul", message, columns[at], cells[at][:80])
-    few = "fewer" if len(cells) < width else "more"
-    message = f"the row has {len(cells)} cells, {few} than the {width} of the header"
-    return BadRow(number, _padded(cells, width, delimiter), "columns", message, value=delimiter.join(cells)[:80])
+        return _with_nul(number, cells, layout.columns)
+    count = "1 cell" if len(cells) == 1 else f"{len(cells)} cells"
+    few, way = (
+        ("fewer", "fill it up")
+        if len(cells) < width
+        else ("more", f"quote a cell that has the delimiter ({delimiter!r}) in it")
+    )
+    if cut and len(cells) < width:
+        way = "the file ends in it: was it cut off? export it again, or fill the row up"
+    message = f"the row has {count}, {few} than the {width} of the header; {way}"
+    return BadRow(number, _padded(cells, width, delimiter), "columns", message, value=shown(delimiter.join(cells)))
+
+
+def _with_nul(number: int, cells: list[str], columns: Sequence[str]) -> BadRow:
+    at = next(index for index, cell in enumerate(cells) if "\0" in cell)
+    message = "the cell has a NUL character, which no database keeps; the reject file has the row without it"
+    bare = [cell.replace("\0", "") for cell in cells]
+    return BadRow(number, bare, "nul", message, columns[at], shown(cells[at]))
 
 
 def _padded(cells: list[str], width: int, delimiter: str) -> list[str]:
-    """Fit cells to the header so that a rejected row can be written back: what is too much joins the last cell."""
+    """Fit cells to the header so that a rejected row can be written back: what is too much joins the last cell.
+
+    A NUL is left out: hardly a program that could correct the row would open the file.
+    """
     if len(cells) > width:
-        return [*cells[: width - 1], delimiter.join(cells[width - 1 :])]
-    return cells + [""] * (width - len(cells))
+        cells = [*cells[: width - 1], delimiter.join(cells[width - 1 :])]
+    return [cell.replace("\0", "") for cell in cells] + [""] * (width - len(cells))
 
 
-def _numbered(path: Path, encoding: str) -> Iterator[tuple[int, str]]:
-    with _open(path, encoding) as lines:
+def _numbered(path: Path, form: Form) -> Iterator[tuple[int, str]]:
+    with open_text(path, form) as lines:
         for number, line in enumerate(lines, 1):
             if line.strip():
                 yield number, line
 
 
-def _json_rows(path: Path, encoding: str, columns: Sequence[str]) -> Iterator[SourceRow | BadRow]:
-    first = columns[:1]
-    for number, line in _numbered(path, encoding):
+def _json_rows(path: Path, form: Form, columns: Sequence[str]) -> Iterator[SourceRow | BadRow]:
+    for number, line in _numbered(path, form):
         found = _flat_object(line)
         if isinstance(found, str):
-            saved = [line.strip(), *[""] * (len(columns) - 1)] if first else []
-            yield BadRow(number, saved, "json", found, value=line.strip()[:80])
+            saved = [line.strip() if name == _LINE else "" for name in columns]
+            yield BadRow(number, saved, "json", found, value=shown(line.strip()))
             continue
-        cells = [found.get(name, "") for name in columns]
+        cells = [found.get(name, ABSENT) for name in columns]
         if _nul_in(cells):
-            yield _misfit(number, cells, columns, ",")
+            yield _with_nul(number, cells, columns)
         else:
             yield SourceRow(number, cells)
 
@@ -366,13 +266,15 @@ def _json_rows(path: Path, encoding: str, columns: Sequence[str]) -> Iterator[So
 def _flat_object(line: str) -> dict[str, str] | str:
     """Return the cells of one JSON object by column, or in words why the line is none."""
     try:
-        found = json.loads(line, parse_float=str, parse_int=str, object_pairs_hook=_no_doubles)
+        found = json.loads(line.strip().lstrip("\ufeff"), parse_float=str, parse_int=str, object_pairs_hook=_no_doubles)
+    except json.JSONDecodeError as error:
+        return f"the line is no JSON object: {error.msg} at character {error.pos + 1}; correct it"
     except ValueError as error:
-        return f"the line is no JSON object ({error})"
+        return f"the line is no JSON object: {error}; correct it"
     except RecursionError:
-        return "the line is nested too deeply"
+        return "the line is nested too deeply; flatten it"
     if not isinstance(found, dict):
-        return "the line is JSON but no object"
+        return 'the line is JSON but no object; write {"column": "cell", ...}'
     cells: dict[str, str] = {}
     _flatten(found, "", cells)
     return cells
@@ -390,7 +292,7 @@ def _flatten(value: Mapping[str, Any], prefix: str, cells: dict[str, str]) -> No
         if isinstance(inner, dict):
             _flatten(inner, f"{prefix}{name}.", cells)
         elif isinstance(inner, list):
-            cells[prefix + name] = ",".join(_plain(each) for each in inner)
+            cells[prefix + name] = join_tags([_plain(each) for each in inner], ",")
         else:
             cells[prefix + name] = _plain(inner)
 

@@ -2,14 +2,45 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 import attrs
 
 from crm_core.values import format_id
+from crm_transfer.conflicts import Kept
+from crm_transfer.diff import Diff
 
 SHOWN: Final = 1_000
 """How many rejected rows a report names; the reject file has them all."""
+
+
+ERROR_COLUMNS: Final = ("error_row", "error_column", "error_rule", "error_message")
+"""What a reject file says of each row, in columns after the file's own."""
+_LONGEST: Final = 80
+_LISTED: Final = 50
+
+
+def shown(text: str) -> str:
+    """Return a cell as a report shows it: the beginning of a long one, and how long it is; lone surrogates escaped.
+
+    >>> shown("x" * 100)[75:]
+    'xxxxx... (100 characters)'
+    """
+    cut = text if len(text) <= _LONGEST else f"{text[:_LONGEST]}... ({len(text):,} characters)"
+    return cut.encode("utf-8", "backslashreplace").decode()
+
+
+def listed(names: Iterable[str]) -> str:
+    """Return names in one line: the first of many, and how many more there are.
+
+    >>> listed(str(number) for number in range(60))[-18:]
+    '48, 49 and 10 more'
+    """
+    every = list(names)
+    left = len(every) - _LISTED
+    return ", ".join(every[:_LISTED]) + (f" and {left:,} more" if left > 0 else "")
 
 
 @attrs.define
@@ -55,18 +86,34 @@ class RowError:
     def __str__(self) -> str:
         column = f", column {self.column!r}" if self.column else ""
         value = f": {self.value!r}" if self.value else ":"
-        return f"{self.file}, row {self.row}{column}{value} {self.message}"
+        return f"{self.file}, row {self.row}{column}{value} {self.message} [{self.rule}]"
 
 
 @attrs.define(kw_only=True)
 class FileReport:
-    """What became of one file: its counts, per record type as well, notes in words, where its rejected rows went."""
+    """What became of one file: its counts, per record type as well, notes in words, where its rejected rows went.
+
+    `kept` names the first fields that a policy kept as they are in the CRM, `kept_fields` counts all by (type, field).
+    `diff` is there for an edited export: what it changes, field by field.
+    `skipped` counts, by rule, the rows that the mapping leaves out; among the counts they are unchanged ones.
+    """
 
     file: str
     counts: Counts = attrs.field(factory=Counts)
     types: dict[str, Counts] = attrs.field(factory=dict)
+    skipped: dict[str, int] = attrs.field(factory=dict)
     notes: list[str] = attrs.field(factory=list)
     rejects_file: str | None = None
+    kept: list[Kept] = attrs.field(factory=list)
+    kept_fields: Counter[tuple[str, str]] = attrs.field(factory=Counter)
+    diff: Diff | None = None
+
+    def keep(self, kept: Sequence[Kept]) -> None:
+        """Count fields that a policy kept as they are, and remember the first ones."""
+        for one in kept:
+            self.kept_fields[one.type, one.field] += 1
+            if len(self.kept) < SHOWN:
+                self.kept.append(attrs.evolve(one, file=self.file))
 
     def of_type(self, name: str) -> Counts:
         """Return the counts of a record type."""
@@ -78,8 +125,11 @@ class FileReport:
             "file": self.file,
             **self.counts.to_json(),
             "types": {name: counts.to_json() for name, counts in self.types.items()},
+            "skipped": self.skipped,
             "notes": self.notes,
             "rejects_file": self.rejects_file,
+            "kept": sum(self.kept_fields.values()),
+            **(self.diff.to_json() if self.diff else {}),
         }
 
 
@@ -106,6 +156,20 @@ class ImportReport:
         return {name: _sum([file.types[name] for file in self.files if name in file.types]) for name in names}
 
     @property
+    def kept_fields(self) -> Counter[tuple[str, str]]:
+        """How many fields of all files a policy kept as they are in the CRM, by (type, field)."""
+        return sum((file.kept_fields for file in self.files), Counter())
+
+    @property
+    def skipped(self) -> dict[str, int]:
+        """The rows that mappings leave out, by rule; they are among the unchanged ones."""
+        total: dict[str, int] = {}
+        for file in self.files:
+            for name, count in file.skipped.items():
+                total[name] = total.get(name, 0) + count
+        return total
+
+    @property
     def left_out(self) -> int:
         """How many rejected rows `errors` does not name."""
         return max(0, self.counts.rejected - len({(error.file, error.row) for error in self.errors}))
@@ -118,9 +182,12 @@ class ImportReport:
             "dry_run": self.dry_run,
             **self.counts.to_json(),
             "types": {name: counts.to_json() for name, counts in self.types.items()},
+            "skipped": self.skipped,
             "rejects_file": first,
             "errors": [attrs.asdict(error) for error in self.errors],
             "errors_left_out": self.left_out,
+            "kept": [kept.to_json() for file in self.files for kept in file.kept][:SHOWN],
+            "kept_fields": [{"type": t, "field": f, "count": n} for (t, f), n in sorted(self.kept_fields.items())],
             "notes": self.notes,
             "files": [file.to_json() for file in self.files],
         }

@@ -12,6 +12,7 @@ from crm_core.errors import NotFound
 from crm_core.extend import Pipeline, Stage
 from crm_transfer.cells import contact_key
 from crm_transfer.errors import BadCell
+from crm_transfer.report import listed
 
 Rule = Callable[[dict[str, Any], Mapping[str, Pipeline], Pipeline], None]
 
@@ -48,7 +49,7 @@ def _pipeline(name: str | None, pipelines: Mapping[str, Pipeline], default: Pipe
     found = pipelines.get(name)
     if found is None:
         raise BadCell(
-            "pipeline", f"there is no such pipeline; there are: {', '.join(pipelines)}", column="pipeline", value=name
+            "pipeline", f"there is no such pipeline; there are: {listed(pipelines)}", column="pipeline", value=name
         )
     return found
 

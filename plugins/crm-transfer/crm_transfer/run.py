@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import gc
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 from time import perf_counter
 from typing import Any, Final
@@ -15,21 +14,26 @@ import attrs
 from crm_core import CRM
 from crm_core.errors import ConflictError, DuplicateKey, StorageConflict, UsageError
 from crm_core.extend import BadRow, Importer, Source
-from crm_transfer.chunk import RANK, Chunk, Row
-from crm_transfer.compiled import Compiled, Context, compile_mapping
-from crm_transfer.errors import BadCell, FileFault, MappingError
+from crm_core.values import few_collections
+from crm_transfer.chunk import RANK, Chunk
+from crm_transfer.compiled import Compiled, Context, RecordReader, compile_mapping
+from crm_transfer.conflicts import Arbiter
+from crm_transfer.errors import BadCell, FileFault
+from crm_transfer.formats.typed import forms_of
+from crm_transfer.leftover import refuse_leftovers
 from crm_transfer.lookup import Lookup
 from crm_transfer.mapping import RowMapping
-from crm_transfer.report import SHOWN, FileReport, ImportReport, RowError
+from crm_transfer.opening import importer_for, open_source
+from crm_transfer.rejects import write_rejects
+from crm_transfer.report import SHOWN, FileReport, ImportReport, RowError, listed, shown
+from crm_transfer.rows import Row
 from crm_transfer.spill import Rejected, Spill, Waiting
+from crm_transfer.staging import Grouping
 
 _SMALLEST, _LARGEST, _FIRST = 500, 2_000, 1_000
 _LOCK_SECONDS: Final = 0.03
 """How long the writes of one chunk should hold the lock, before the sync of its commit: others wait about that long."""
 _ATTEMPTS: Final = 3
-_RARELY: Final = 100_000
-"""New objects between two searches for cycles of garbage: several chunks."""
-ERROR_COLUMNS: Final = ("error_row", "error_column", "error_rule", "error_message")
 
 Progress = Callable[[int, int, str], None]
 
@@ -56,8 +60,8 @@ def open_job(crm: CRM, path: Path, mapping: RowMapping) -> Job:
         FileFault: the file cannot be imported.
         MappingError: the mapping does not fit the file or this CRM.
     """
-    importer = importer_for(crm, path, mapping.form.format)
-    source = importer.open(path, mapping.form.options)
+    importer = importer_for(crm, path, mapping.form.format, mapped=True)
+    source = open_source(importer, path, {**mapping.form.options, "forms": forms_of(mapping)})
     context = Context(
         registry=crm.registry,
         zone=crm.zone,
@@ -69,42 +73,31 @@ def open_job(crm: CRM, path: Path, mapping: RowMapping) -> Job:
     return Job(path=path, mapping=mapping, importer=importer, source=source, compiled=compiled)
 
 
-def importer_for(crm: CRM, path: Path, wanted: str = "") -> Importer:
-    """Return the importer of a format, or of the ending of a file's name.
-
-    Raises:
-        MappingError: no installed plugin reads such files.
-    """
-    known: dict[str, Importer] = {found.item.name: found.item for found in crm.host.collect("register_importers")}
-    if not path.is_file():
-        raise FileFault(
-            f"{path}: there is no such file", hint="check the path; --data names the folder of a plan's files"
-        )
-    chosen = (
-        known.get(wanted) if wanted else next((i for i in known.values() if path.suffix.lower() in i.suffixes), None)
-    )
-    if chosen is None:
-        what = f"format {wanted!r}" if wanted else f"file {path.name}"
-        raise MappingError(
-            f"no installed plugin reads the {what}", hint=f"say [file] format = one of: {', '.join(known)}"
-        )
-    return chosen
-
-
 class Run:
-    """One import of one or several files; reject files go to the folder `rejects`, without one beside each file."""
+    """One import of one or several files; reject files go to the folder `rejects`, without one beside each file.
+
+    `whole` says that all of it is in one transaction, of which no part can be taken back alone.
+    """
 
     def __init__(
-        self, crm: CRM, *, dry_run: bool = False, progress: Progress | None = None, rejects: Path | None = None
+        self,
+        crm: CRM,
+        *,
+        dry_run: bool = False,
+        whole: bool = False,
+        progress: Progress | None = None,
+        rejects: Path | None = None,
     ) -> None:
         """Take the CRM to import into."""
         self._crm = crm
         self._dry_run = dry_run
+        self._whole = whole
         self._progress = progress
         self._rejects = rejects
         self._lookup = Lookup(crm)
+        self._arbiter = Arbiter(crm)
         self._size = _FIRST
-        self._done = 0
+        self._done = self._total = 0
         self._linked: Counter[tuple[int, int]] = Counter()
         self._checked: Counter[tuple[int, int]] = Counter()
         self._recounted: dict[tuple[int, int], str] = {}
@@ -124,7 +117,7 @@ class Run:
         """
         started = perf_counter()
         report = ImportReport(dry_run=self._dry_run, files=[FileReport(file=job.path.name) for job in jobs])
-        with Spill() as spill, _few_collections():
+        with Spill() as spill, few_collections():
             with self._operation(label, detail, resume) as operation:
                 report.operation = None if self._dry_run else operation.id
                 self._work(jobs, report, spill)
@@ -148,12 +141,27 @@ class Run:
             for rows in self._chunks(job):
                 self._rows(at, job, rows, report.files[at], spill)
                 self._tell(len(rows), jobs, job)
+            self._skipped(jobs, job, report.files[at])
         self._finish_waiting(jobs, report, spill)
 
+    def _skipped(self, jobs: Sequence[Job], job: Job, report: FileReport) -> None:
+        """Count the rows that rules left out: they change nothing, and have a figure of their own."""
+        stage = job.compiled.stage
+        if stage is not None and stage.skipped:
+            report.skipped = dict(stage.skipped)
+            report.counts.add("unchanged", stage.skipped.total())
+            self._tell(stage.skipped.total(), jobs, job)
+
     def _chunks(self, job: Job) -> Iterator[list[Row | BadRow]]:
+        stage = job.compiled.stage
+        if stage is not None:
+            yield from stage.chunks(job.source.rows, lambda: self._size, lambda rows: self._tell_sorting(rows, job))
+            return
         rows: list[Row | BadRow] = []
         for found in job.source.rows:
-            rows.append(found if isinstance(found, BadRow) else Row(found.number, found.cells))
+            rows.append(
+                found if isinstance(found, BadRow) else Row(found.number, list(found.cells), found.number, found.number)
+            )
             if len(rows) >= self._size:
                 yield rows
                 rows = []
@@ -163,30 +171,46 @@ class Run:
     def _tell(self, rows: int, jobs: Sequence[Job], job: Job) -> None:
         self._done += rows
         if self._progress is not None:
-            self._progress(self._done, sum(each.source.total for each in jobs), job.path.name)
+            self._total = sum(each.source.total for each in jobs)
+            self._progress(self._done, self._total, job.path.name)
+
+    def _tell_sorting(self, rows: int, job: Job) -> None:
+        if self._progress is not None:
+            total = job.source.total
+            told = f"{job.path.name}: sorted {rows:,} of {total:,} rows"
+            self._progress(self._done, max(self._total, total), told)
 
     def _rows(self, at: int, job: Job, rows: Sequence[Row | BadRow], report: FileReport, spill: Spill) -> None:
         good = [row for row in rows if isinstance(row, Row)]
         for number, (_, holds) in enumerate(job.compiled.checks):
             self._checked[at, number] += sum(1 for row in good if holds(row.cells))
-        self._write(Chunk(self._crm, job.compiled.records, good, self._lookup, spill, file=at), good)
+        fit = [row for row in good if row.error is None]
+        grouping = job.compiled.grouping
+        readers = job.compiled.records
+        last = grouping is not None
+        chunk = Chunk(self._crm, readers, fit, self._lookup, spill, self._arbiter, file=at, last=last)
+        self._write(chunk, fit, readers, grouping)
         self._settle(at, job, good, report, spill)
         bad = [row for row in rows if isinstance(row, BadRow)]
         spill.reject([Rejected(at, b.number, b.column, b.value, b.rule, b.message, tuple(b.cells)) for b in bad])
         report.counts.add("rejected", len(bad))
 
-    def _write(self, chunk: Chunk, rows: Sequence[Row]) -> None:
+    def _write(
+        self, chunk: Chunk, rows: Sequence[Row], readers: Sequence[RecordReader], grouping: Grouping | None = None
+    ) -> None:
         """Write a chunk in one transaction; when somebody else changed a record meanwhile, do the whole chunk again.
 
         It is done again as well without the rows that were refused halfway: of a rejected row nothing is written.
         """
         attempt = 1
         while True:
-            chunk.prepare()
+            self._prepare(chunk, rows, readers, grouping)
             try:
                 with self._crm.transaction():
                     started = perf_counter()
                     chunk.write()
+                    if grouping is not None:
+                        grouping.settle(rows)
                     self._leave_out_torn(chunk)
                     seconds = perf_counter() - started
                 break
@@ -199,13 +223,28 @@ class Run:
                 attempt += 1
                 self._lookup.forget()
                 chunk.reset()
+                if grouping is not None:
+                    grouping.anew(rows)
         self._adapt(len(rows), seconds)
+
+    def _prepare(
+        self, chunk: Chunk, rows: Sequence[Row], readers: Sequence[RecordReader], grouping: Grouping | None
+    ) -> None:
+        """Prepare a chunk, again as long as refused rows take others of their group with them."""
+        chunk.prepare()
+        while grouping is not None:
+            if not grouping.spec.keeps_missing:
+                refuse_leftovers(self._crm, readers, chunk)
+            if not grouping.settle(rows):
+                return
+            chunk.reset(refused=True)
+            chunk.prepare()
 
     def _leave_out_torn(self, chunk: Chunk) -> None:
         torn = chunk.torn()
-        if torn and not self._dry_run:
+        if torn and not self._whole:
             raise _Torn
-        for row in torn:  # a dry run takes everything back in the end; only its counts must be those of the real one
+        for row in torn:  # it is all taken back in the end; only the counts must be those of a real run
             row.status.clear()
 
     def _adapt(self, rows: int, seconds: float) -> None:
@@ -233,6 +272,7 @@ class Run:
                 continue
             for made in row.status.items():
                 records[made] += 1
+            report.keep(row.kept)
             total = _highest(row.status.values())
             totals[total] += 1
             for number in sorted(row.waiting) if row.waiting else ():
@@ -258,9 +298,10 @@ class Run:
 
     def _waited(self, chunk: Sequence[Waiting], job: Job, report: FileReport, spill: Spill, *, last: bool) -> None:
         at, number = chunk[0].file, chunk[0].record
-        rows = [Row(one.row, one.cells) for one in chunk]
+        rows = [Row(one.row, list(one.cells), one.row, one.row) for one in chunk]
         readers = job.compiled.records
-        self._write(Chunk(self._crm, readers, rows, self._lookup, spill, file=at, only=number, last=last), rows)
+        chunked = Chunk(self._crm, readers, rows, self._lookup, spill, self._arbiter, file=at, only=number, last=last)
+        self._write(chunked, rows, readers)
         again: list[Waiting] = []
         rejected: list[Rejected] = []
         of_type = report.of_type(readers[number].kind.name)
@@ -274,6 +315,7 @@ class Run:
             elif number in row.waiting:
                 again.append(one)
             else:
+                report.keep(row.kept)
                 self._linked[at, number] += 1
                 if not one.written:
                     of_type.add(row.status.get(number, "unchanged"))
@@ -304,15 +346,23 @@ class Run:
                     break
                 report.errors.append(error)
             if told.counts.rejected and not self._dry_run:
-                told.rejects_file = str(self._write_rejects(at, job, spill))
+                try:
+                    told.rejects_file = str(
+                        write_rejects(job.path, job.importer, job.source, spill.rejected, at, self._rejects)
+                    )
+                except FileFault as fault:  # the rows are in: what became of them must still be told
+                    told.notes.append(f"{fault.message}; {fault.hint}")
 
     def _notes(self, at: int, job: Job) -> list[str]:
         notes = [", ".join(f"{topic}: {found}" for topic, found in job.source.guesses.items())]
         if not job.source.total:
             notes.append("the file has zero rows: only a header line")
-        if job.compiled.unused:
-            notes.append(f"columns that the mapping does not use: {', '.join(job.compiled.unused)}")
+        unused = [name for name in job.compiled.unused if name not in job.source.own]
+        if unused:
+            notes.append(f"columns that the mapping does not use: {listed(unused)}")
+        notes += [f"the column {there!r} is taken for {named!r}" for named, there in job.compiled.taken.items()]
         notes += _corrections(job)
+        notes += job.compiled.told()
         for number, (check, _) in enumerate(job.compiled.checks):
             count = self._checked[at, number]
             if count:
@@ -324,43 +374,11 @@ class Run:
                 notes.append(f"{count:,} {reader.kind.plural} name {targets} that comes later: linked at the end")
         return notes
 
-    def _write_rejects(self, at: int, job: Job, spill: Spill) -> Path:
-        """Write the rejected rows, with what is wrong with each, so that they can be corrected and imported again."""
-        suffix = ".jsonl" if job.importer.name == "jsonl" else job.path.suffix
-        name = f"{job.path.stem}.rejects{suffix}"
-        columns = [c for c in job.source.columns if c not in ERROR_COLUMNS]
-        kept = [i for i, c in enumerate(job.source.columns) if c not in ERROR_COLUMNS]
-        folders = [self._rejects] if self._rejects else [job.path.parent, Path.cwd()]
-        for folder in folders:
-            rows = ([*(r.cells[i] for i in kept), str(r.row), r.column, r.rule, r.message] for r in spill.rejected(at))
-            try:
-                job.importer.write(folder / name, [*columns, *ERROR_COLUMNS], rows, job.source.options)
-            except OSError as error:
-                problem = error
-                continue
-            return folder / name
-        raise FileFault(
-            f"the reject file {name} cannot be written: {problem.strerror}",
-            hint="say where it may go with --rejects DIR",
-        ) from problem
-
 
 def _highest(statuses: Collection[str]) -> str:
     if len(statuses) == 1:
         return next(iter(statuses))
     return max(statuses, key=RANK.index, default="unchanged")
-
-
-@contextmanager
-def _few_collections() -> Iterator[None]:
-    """Look for cycles of garbage rarely: rows make none, and the search took a fifth of an import's time."""
-    before = gc.get_threshold()
-    if 0 < before[0] < _RARELY:
-        gc.set_threshold(_RARELY, *before[1:])
-    try:
-        yield
-    finally:
-        gc.set_threshold(*before)
 
 
 def _corrections(job: Job) -> list[str]:
@@ -381,4 +399,4 @@ def _corrections(job: Job) -> list[str]:
 
 def _rejected(at: int, row: Row) -> Rejected:
     error = row.error or BadCell("", "")
-    return Rejected(at, row.number, error.column, error.value[:200], error.rule, error.message, tuple(row.cells))
+    return Rejected(at, row.number, error.column, shown(error.value), error.rule, error.message, tuple(row.cells))

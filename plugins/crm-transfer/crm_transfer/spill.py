@@ -14,6 +14,8 @@ from types import TracebackType
 
 import attrs
 
+from crm_core.errors import CrmError, StorageFull
+
 
 @attrs.frozen
 class Waiting:
@@ -43,13 +45,31 @@ class Rejected:
     cells: tuple[str, ...]
 
 
+def _full(folder: str, error: sqlite3.OperationalError) -> CrmError:
+    place = Path(folder).parent
+    if error.sqlite_errorname != "SQLITE_FULL" and not error.sqlite_errorname.startswith("SQLITE_IOERR"):
+        return CrmError(f"{place}: the temporary file of the import cannot be used: {error}")
+    return StorageFull(
+        f"{place}: there is no room left for the temporary file of the import",
+        hint="free some space there, or name another folder in TMPDIR",
+    )
+
+
 class Spill:
-    """The temporary file of one run."""
+    """The temporary file of one run; when its disk is full the run ends with words, as when the database's is."""
 
     def __init__(self) -> None:
         """Open an empty file that is gone when it is closed, or when the process dies."""
         self._folder = tempfile.TemporaryDirectory(prefix="crm-import-")
-        self._db = sqlite3.connect(Path(self._folder.name) / "rows.db", isolation_level=None)
+        try:
+            self._db = sqlite3.connect(Path(self._folder.name) / "rows.db", isolation_level=None)
+            self._prepare()
+        except sqlite3.OperationalError as problem:
+            self._folder.cleanup()
+            raise _full(self._folder.name, problem) from problem
+        self._round = 0
+
+    def _prepare(self) -> None:
         for statement in (
             "PRAGMA journal_mode = OFF",
             "PRAGMA synchronous = OFF",
@@ -62,7 +82,6 @@ class Spill:
         ):
             self._db.execute(statement)
         self._db.execute("BEGIN")  # never committed: nobody reads the file after this run
-        self._round = 0
 
     def __enter__(self) -> Spill:
         return self
@@ -72,6 +91,8 @@ class Spill:
     ) -> None:
         self._db.close()
         self._folder.cleanup()
+        if isinstance(error, sqlite3.OperationalError):  # the storage's own errors are the kernel's by now
+            raise _full(self._folder.name, error) from error
 
     def first_rows(self, scope: str, keys: Sequence[tuple[int, str]]) -> dict[int, int]:
         """Remember (row, key) pairs of a scope; return, by row, the earlier row that had the same key."""
@@ -86,6 +107,12 @@ class Spill:
         )
         first = dict(stored.fetchall())
         return {row: first[key] for row, key in keys if first[key] != row}
+
+    def forget(self, scope: str, keys: Sequence[tuple[int, str]]) -> None:
+        """Forget (row, key) pairs of a scope: those rows made nothing."""
+        self._db.executemany(
+            "DELETE FROM seen WHERE scope = ? AND key = ? AND row = ?", [(scope, key, row) for row, key in keys]
+        )
 
     def wait(self, waiting: Sequence[Waiting]) -> None:
         """Put records off to the next round."""

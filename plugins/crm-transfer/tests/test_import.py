@@ -147,7 +147,7 @@ def test_rejected_rows_say_why_and_can_be_imported_again(crm: CRM, tmp_path: Pat
 def test_duplicates_inside_a_file_are_named_in_pairs(crm: CRM, tmp_path: Path) -> None:
     report = bring(crm, write(tmp_path / "p.csv", [ADA, SARA, ["1", "Again", "", "", ""]]))
     assert (2, 0, 0, 1) == counts(report)
-    assert "rows 2 and 4 have the same key; only row 2 is taken" == report.errors[0].message
+    assert report.errors[0].message.startswith("rows 2 and 4 have the same key; only row 2 is taken: ")
 
 
 def test_duplicates_are_named_across_chunks_and_equal_cells_read_alike(
@@ -176,6 +176,51 @@ def test_a_row_of_a_deleted_record_says_so(crm: CRM, tmp_path: Path) -> None:
     report = bring(crm, path)
     assert ((0, 0, 0, 1), "gone") == (counts(report), report.errors[0].rule)
     assert "was deleted" in report.errors[0].message
+
+
+def test_a_row_of_a_merged_record_is_unchanged_or_names_the_survivor(crm: CRM, tmp_path: Path) -> None:
+    path = write(tmp_path / "p.csv", [ADA, SARA])
+    bring(crm, path)
+    ada, sara = (crm.resolve("customer", f"t:{number}") for number in ("1", "2"))
+    crm.customers.merge(ada, sara)
+    assert (0, 0, 2, 0) == counts(bring(crm, path))
+    changed = write(tmp_path / "p.csv", [ADA, [*SARA[:2], "شیراز", *SARA[3:]]])
+    report = bring(crm, changed)
+    assert ((0, 0, 1, 1), "gone") == (counts(report), report.errors[0].rule)
+    assert "was merged into t:1" in report.errors[0].message
+    crm.ledger.undo(next(one.id for one in crm.ledger.operations() if one.kind == "merge"))
+    assert (0, 1, 1, 0) == counts(bring(crm, changed))
+
+
+def test_a_row_that_points_at_a_merged_record_reaches_the_survivor(crm: CRM, tmp_path: Path) -> None:
+    bring(crm, write(tmp_path / "p.csv", [ADA, SARA]))
+    ada, sara = (crm.resolve("customer", f"t:{number}") for number in ("1", "2"))
+    crm.customers.merge(ada, sara)
+    mapping = """
+[file]
+system = "t"
+[[record]]
+type = "deal"
+key = "no"
+[record.fields]
+title = "title"
+customer_id = { column = "who", ref = "customer" }
+"""
+    report = bring(crm, write(tmp_path / "d.csv", [["D1", "Licence", "2"]], ["no", "title", "who"]), mapping)
+    assert (1, 0, 0, 0) == counts(report)
+    assert [ada] == [deal.customer_id for deal in crm.deals.find()]
+
+
+def test_a_row_of_an_erased_person_is_refused_whatever_it_says(crm: CRM, tmp_path: Path) -> None:
+    path = write(tmp_path / "p.csv", [ADA, SARA])
+    bring(crm, path)
+    crm.privacy.erase(crm.resolve("customer", "t:1"))
+    for rows in ([ADA, SARA], [[*ADA[:2], "Paris", *ADA[3:]], SARA]):
+        report = bring(crm, write(path, rows))
+        assert ((0, 0, 1, 1), "gone") == (counts(report), report.errors[0].rule)
+        assert "was erased" in report.errors[0].message
+    assert 0 == crm.contact_points.count()
+    assert [None, "سارا"] == [one.name for one in crm.customers.find()]
 
 
 class NoBob:
@@ -481,3 +526,34 @@ def test_of_a_row_refused_halfway_nothing_is_written(tmp_path: Path) -> None:
         assert (3, "paid", "-5", "not_negative") == (error.row, error.column, error.value, error.rule)
         assert {"Ada", "Cy"} == {customer.name for customer in crm.customers.iterate()}
         assert 2 == crm.sales.count()
+
+
+OWNED = """
+[file]
+system = "t"
+[[record]]
+type = "customer"
+key = "no"
+[record.fields]
+owner_id = { column = "owner", ref = "user", by = "name", map = { "Boss" = "Sara Kazemi" } }
+kind = { column = "kind", map = { P = "person", Org = "organisation" }, unmapped = "reject" }
+"""
+
+
+def test_names_that_match_nobody_get_the_nearest_with_their_ids(crm: CRM, tmp_path: Path) -> None:
+    from crm_core import User
+    from crm_core.values import format_id
+
+    sara = crm.users.add(User(name="Sara Kazemi"))
+    twins = [crm.users.add(User(name="Twin"), external=("hr", f"{n}")) for n in range(2)]
+    rows = [["1", "Sara Kasemi", "P"], ["2", "kazemi sara", "P"], ["3", "Twin", "P"], ["4", "Zebedee", "P"]]
+    path = write(tmp_path / "o.csv", [*rows, ["5", "Boss", "Orgg"], ["6", "Boss", "Org"]], ["no", "owner", "kind"])
+    report = bring(crm, path, OWNED)
+    assert (1, 0, 0, 5) == counts(report)
+    told = [error.message for error in report.errors]
+    meant = f"is the name of no user; did you mean 'Sara Kazemi' ({format_id(sara.id)})?"
+    assert [meant, meant] == told[:2]
+    assert f"is the name of several users: {format_id(twins[0].id)} (hr:0), {format_id(twins[1].id)} (hr:1)" in told[2]
+    assert "is the name of no user; correct it, or add that user first" == told[3]
+    assert "is not in the value map (P, Org); did you mean 'Org'?" == told[4]
+    assert sara.id == next(crm.customers.iterate()).owner_id

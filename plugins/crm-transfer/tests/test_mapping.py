@@ -21,7 +21,7 @@ RECORD = '[[record]]\ntype = "customer"\nkey = "no"\n'
         (RECORD + '[record.fields]\nname = { column = "n", nul_if = "x" }', "'nul_if' is not known"),
         (RECORD + "[record.fields]\nname = 3", "name must be a column's name or a table, found 3"),
         (RECORD + '[record.fields]\nname = { template = "x" }', "template names no column"),
-        (RECORD + 'when = { column = "x" }', "needs a column and one of: is, not, given, same_as"),
+        (RECORD + 'when = { column = "x" }', "needs a column and one of: is, not, like, not_like, given, same_as"),
         ('[file]\ndecimal = ","\nthousands = ","\n' + RECORD, "thousands is the same as decimal"),
         ("[file\n", "is not TOML"),
     ],

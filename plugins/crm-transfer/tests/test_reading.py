@@ -1,8 +1,12 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from crm_core.extend import BadRow, Source, SourceRow
 from crm_transfer.errors import FileFault
@@ -42,7 +46,7 @@ def test_a_declared_encoding_is_used(tmp_path: Path) -> None:
 
 
 def test_one_invalid_byte_refuses_the_file_with_row_and_column(tmp_path: Path) -> None:
-    with pytest.raises(FileFault, match="row 3, column 2: the byte 0xC7 is not UTF-8") as caught:
+    with pytest.raises(FileFault, match=r"row 3, column 2 \('b'\): the byte 0xC7 is not UTF-8") as caught:
         open_csv(write(tmp_path, b"a,b\n1,2\n1,\xc7\xe1\n"), {})
     assert "windows-1256" in caught.value.hint
 
@@ -131,8 +135,8 @@ def test_json_lines_become_columns(tmp_path: Path) -> None:
     path = write(tmp_path, '{"a": 1.10, "b": {"c": true}}\n{"a": null, "d": ["x", "y"]}\n[1]\n')
     source = open_json_lines(path, {})
     rows = list(source.rows)
-    assert ("a", "b.c", "d") == source.columns
-    assert [["1.10", "true", ""], ["", "", "x,y"]] == [rows[0].cells, rows[1].cells]
+    assert ("a", "b.c", "d", "error_line") == source.columns
+    assert [["1.10", "true", "", ""], ["", "", "x,y", ""]] == [rows[0].cells, rows[1].cells]
     assert "json" == rows[2].rule  # type: ignore[union-attr]
 
 
@@ -141,3 +145,49 @@ def test_what_is_written_back_reads_the_same(tmp_path: Path) -> None:
     path = tmp_path / "again.csv"
     write_csv(path, ["a", "b"], rows, {"delimiter": ";", "encoding": "utf-16"})
     assert rows == cells(open_csv(path, {}))
+
+
+CSV_LIKE = st.text(st.sampled_from('a1,;\t|"\r\n \0\ufeff\u200eسé\x1a=-'), max_size=60).map(str.encode)
+JSON_LIKE = st.text(st.sampled_from('{}[]":,a1\n\\u \ufeff'), max_size=60).map(str.encode)
+
+
+@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(content=st.one_of(st.binary(max_size=60), CSV_LIKE, CSV_LIKE.map(lambda text: b"a,b\n" + text)))
+def test_whatever_the_bytes_a_file_is_refused_or_its_rows_are_those_counted(content: bytes, tmp_path: Path) -> None:
+    check_rows(open_csv, write(tmp_path, content))
+
+
+@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(content=st.one_of(st.binary(max_size=60), JSON_LIKE, JSON_LIKE.map(lambda text: b'{"a": "1"}\n' + text)))
+def test_whatever_the_bytes_json_lines_are_refused_or_their_rows_are_those_counted(
+    content: bytes, tmp_path: Path
+) -> None:
+    check_rows(open_json_lines, write(tmp_path, content))
+
+
+def bare(row: SourceRow | BadRow) -> list[str]:
+    """Return the cells without byte order marks, which are dropped where they begin a line."""
+    return [cell.replace("\ufeff", "") for cell in row.cells]
+
+
+def check_rows(opened: Callable[[Path, dict[str, Any]], Source], path: Path) -> None:
+    """Check that the file is refused in words, or read row for row into cells of the columns, and can be rewritten."""
+    refused = None
+    try:
+        source = opened(path, {})
+    except FileFault as fault:
+        refused = fault
+    if refused is not None:
+        assert "" not in (refused.message, refused.hint)
+        assert {"file", "row", "column", "value", "rule"} == refused.details.keys()
+        return
+    rows = list(source.rows)
+    assert source.total == len(rows)
+    assert {len(source.columns)} >= {len(row.cells) for row in rows}
+    assert sorted(row.number for row in rows) == [row.number for row in rows]
+    if opened is open_csv and rows:
+        again = path.with_name("again.csv")
+        names = [f"column {at}" for at in range(len(source.columns))]
+        write_csv(again, names, [row.cells for row in rows], source.options)
+        found = open_csv(again, {**source.options, "columns": names})
+        assert [bare(row) for row in rows if any(bare(row))] == [bare(row) for row in found.rows if any(bare(row))]

@@ -80,7 +80,9 @@ class PostgresqlSession(ServerSession):
                 return [self.connection.execute(*waiting[0]).rowcount]
             for start in range(0, len(waiting), _STEPS):
                 with self.connection.pipeline():
-                    cursors = [self.connection.execute(*step) for step in waiting[start : start + _STEPS]]
+                    # Not prepared: of a pipeline that the server breaks off, psycopg remembers what was never prepared.
+                    steps = waiting[start : start + _STEPS]
+                    cursors = [self.connection.execute(*step, prepare=False) for step in steps]
                 counts += [cursor.rowcount for cursor in cursors]
         except self.errors as error:
             raise self.failure(error, table) from error

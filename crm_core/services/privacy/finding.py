@@ -1,0 +1,176 @@
+"""Which records are about a person, those there are and those that were deleted: found by what references say.
+
+A record is about a person when a reference to customers names them; where it names no customer at all, when it points
+at a record that is. So a line of a sale is about who bought, and a call to somebody else on the same deal is not.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
+from typing import Any, Final, cast
+
+from crm_core.ledger.session import Session
+from crm_core.ledger.tables import IMAGES
+from crm_core.query.ast import And, Compare, Expression, In, SortKey
+from crm_core.records import RecordType
+from crm_core.records.registry import Field
+from crm_core.records.schema import Primitive, Row
+from crm_core.services.references import MERGED
+from crm_core.values import parse_id
+
+PERSON: Final = "customer"
+NAMES: Final = "external_id"
+_BATCH: Final = 1_000
+
+
+class Found:
+    """What is about one person: ids by record type, present and deleted, and the images that hold personal values."""
+
+    def __init__(self, session: Session, person: int) -> None:
+        self.person = person
+        self._session = session
+        self._storage = session.storage
+        self._types = session.registry.types
+        self.present: dict[str, set[int]] = {}
+        self.deleted: dict[str, set[int]] = {}
+        self._search()
+        self._search_deleted()
+
+    def rows(self, type_name: str) -> Iterator[list[Row]]:
+        """Yield the present rows of a type, in batches."""
+        ids = sorted(self.present.get(type_name, ()))
+        for at in range(0, len(ids), _BATCH):
+            yield self._storage.get_many(self._types[type_name].plural, ids[at : at + _BATCH])
+
+    def names(self) -> Iterator[list[Row]]:
+        """Yield the external ids of the records, but for those that only lead on from merged ones."""
+        kind = self._types[NAMES]
+        system = kind.table.column_names.index("system")
+        for name, ids in self.present.items():
+            for where in _pieces("record_id", ids | self.deleted.get(name, set())):
+                rows = self._storage.find(kind.plural, And((Compare("record_type", "=", name), where)))
+                yield [row for row in rows if row[system] != MERGED]
+
+    def images(self) -> Iterator[list[Row]]:
+        """Yield the images of the records that hold personal values, in batches."""
+        for name in {**self.present, **self.deleted, NAMES: set()}:
+            kind = self._types[name]
+            columns = personal_columns(kind)
+            ids = self.present.get(name, set()) | self.deleted.get(name, set())
+            if name == NAMES:
+                ids = ids | {cast(int, row[0]) for rows in self.names() for row in rows}
+            for where in _pieces("record_id", ids) if columns else ():
+                for rows in _paged(self._session, And((Compare("table_name", "=", kind.plural), where))):
+                    yield [row for row in rows if _holds(row, columns)]
+
+    @cached_property
+    def persons(self) -> set[int]:
+        """The person's own id, and those of customers who were merged into them."""
+        kind = self._types[NAMES]
+        wanted = {"record_type": PERSON, "system": MERGED, "record_id": self.person}
+        where = And(tuple(Compare(column, "=", cast(Any, value)) for column, value in wanted.items()))
+        return {
+            self.person,
+            *(parse_id(str(row[0])) for row in self._storage.find(kind.plural, where, columns=["external"])),
+        }
+
+    # Records that are there
+
+    def _search(self) -> None:
+        self.present[PERSON] = {self.person}
+        waiting = [(PERSON, {self.person})]
+        while waiting:
+            name, ids = waiting.pop()
+            for other, field in self._session.registry.references_to(name):
+                if other.name == PERSON:  # who points at the person is another person
+                    continue
+                for where in _pieces(field.column, ids):
+                    fresh = {
+                        cast(int, row[0])
+                        for row in self._storage.find(other.plural, where)
+                        if self._is_about(other, _cells(other, row))
+                    } - self.present.get(other.name, set())
+                    if fresh:
+                        self.present.setdefault(other.name, set()).update(fresh)
+                        waiting.append((other.name, fresh))
+
+    def _is_about(self, kind: RecordType, cells: Mapping[str, Primitive]) -> bool:
+        named = {cells.get(column) for column in self._naming(kind)} - {None}
+        return not named or bool(named & self.persons)
+
+    def _naming(self, kind: RecordType) -> list[str]:
+        return [field.column for field in kind.fields.values() if field.declaration.references == PERSON]
+
+    # Records that were deleted
+
+    def _search_deleted(self) -> None:
+        """Go through the images of deleted records until none is found that points at one that is known."""
+        self.deleted[PERSON] = self.persons - {self.person}
+        pointing = self._pointing()
+        grown = {PERSON, *self.present}
+        while grown:
+            before, grown = grown, set[str]()
+            for kind, fields in pointing:
+                if kind.name == NAMES or before & {field.declaration.references for field in fields}:
+                    grown |= self._search_images(kind, fields)
+
+    def _pointing(self) -> list[tuple[RecordType, list[Field]]]:
+        kinds = [kind for kind in self._types.values() if kind.name != PERSON]
+        pointing = [(k, [f for f in k.fields.values() if f.declaration.references]) for k in kinds]
+        return [(kind, fields) for kind, fields in pointing if fields or kind.name == NAMES]
+
+    def _search_images(self, kind: RecordType, fields: Sequence[Field]) -> set[str]:
+        found = self.deleted.setdefault(kind.name, set())
+        count = len(found)
+        where = And((Compare("table_name", "=", kind.plural), Compare("action", "=", "deleted")))
+        for rows in _paged(self._session, where):
+            for row in rows:
+                cells = json.loads(str(row[5])) or {}
+                if row[3] not in found and self._points_here(kind, fields, cells):
+                    found.add(cast(int, row[3]))
+        return {kind.name} if len(found) > count else set()
+
+    def _points_here(self, kind: RecordType, fields: Sequence[Field], cells: Mapping[str, Primitive]) -> bool:
+        if kind.name == NAMES:
+            return self._knows(str(cells.get("record_type")), cells.get("record_id"))
+        points = any(self._knows(field.declaration.references, cells.get(field.column)) for field in fields)
+        return points and self._is_about(kind, cells)
+
+    def _knows(self, name: str, record_id: Primitive) -> bool:
+        return record_id in self.present.get(name, ()) or record_id in self.deleted.get(name, ())
+
+
+def personal_columns(kind: RecordType) -> frozenset[str]:
+    """Return the columns of a type's personal fields, with those that go with them."""
+    return frozenset(c.name for f in kind.fields.values() if f.declaration.personal for c in f.codec.columns)
+
+
+def _cells(kind: RecordType, row: Row) -> dict[str, Primitive]:
+    return dict(zip(kind.table.column_names, row, strict=False))
+
+
+def _holds(image: Row, columns: frozenset[str]) -> bool:
+    """Whether an image says anything of these columns."""
+    content = json.loads(str(image[5])) or {}
+    return any(content[column] not in (None, [None, None]) for column in columns & content.keys())
+
+
+def _pieces(column: str, ids: set[int]) -> Iterator[Expression]:
+    ordered = sorted(ids)
+    for at in range(0, len(ordered), _BATCH):
+        yield In(column, tuple(ordered[at : at + _BATCH]))
+
+
+def _paged(session: Session, where: Expression) -> Iterator[list[Row]]:
+    last = 0
+    while True:
+        rows = session.storage.find(
+            IMAGES.name, And((where, Compare("id", ">", last))), sort=[SortKey("id")], limit=_BATCH
+        )
+        if rows:
+            yield rows
+        if len(rows) < _BATCH:
+            return
+        last = cast(int, rows[-1][0])

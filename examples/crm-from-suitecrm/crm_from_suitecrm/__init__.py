@@ -1,0 +1,5 @@
+"""Imports the contacts that SuiteCRM exports."""
+
+from __future__ import annotations
+
+__version__ = "0.1.0"

@@ -1,0 +1,153 @@
+"""How a typed cell of a spreadsheet becomes text: in the form in which the mapping then reads that column.
+
+A number cell has no decimal comma and a date cell no order of day and month. Where the mapping declares one for the
+texts of the column, the cell is written so; a rejected row can then be written back as text, and reads the same.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable, Mapping
+from decimal import Decimal, InvalidOperation
+from typing import Any, Final
+
+import attrs
+
+from crm_transfer.errors import BadCell
+from crm_transfer.formats.workbook import Style
+from crm_transfer.mapping import RowMapping
+
+_DIGITS: Final = 15
+"""How many digits a spreadsheet keeps and shows: what follows them in a fraction is noise of its arithmetic."""
+_DAY: Final = 86_400_000_000
+_LAST: Final = 2_958_466
+_CACHED: Final = 20_000
+
+
+@attrs.frozen
+class Form:
+    """How the mapping reads a column: its decimal separator, and the form of its dates; empty where it says nothing."""
+
+    decimal: str = ""
+    dates: str = ""
+
+
+def forms_of(mapping: RowMapping) -> dict[str, Form]:
+    """Return the form of each column for which a field declares one, and under the empty name that of the file."""
+    file = Form(mapping.form.decimal, mapping.form.dates)
+    forms = {"": file}
+    for record in mapping.records:
+        for field in record.fields:
+            if field.decimal is not None or field.format:
+                decimal = file.decimal if field.decimal is None else field.decimal
+                for part in field.parts:
+                    if part.column:
+                        forms[part.column] = Form(decimal, field.format or file.dates)
+    return forms
+
+
+def number_writer(form: Form) -> Callable[[str], str]:
+    """Return a function from the text of a number in XML to plain digits: 123.0 is 123, 1E-3 is 0.001."""
+
+    def write(text: str) -> str:
+        if text.isdecimal() and text.isascii():
+            return text
+        try:
+            number = Decimal(text)
+        except InvalidOperation:
+            return text
+        if not number.is_finite() or abs(number.adjusted()) > 400:
+            return text
+        if number == number.to_integral_value():
+            return f"{number:.0f}" if number else "0"
+        if len(number.as_tuple().digits) > _DIGITS:
+            number = Decimal(f"{number:.{_DIGITS - 1}e}").normalize()
+        plain = f"{number:f}"
+        return plain.replace(".", form.decimal) if form.decimal not in ("", ".") else plain
+
+    return _remembering(write)
+
+
+def time_writer(style: Style, form: Form, *, epoch_1904: bool) -> Callable[[str], str]:
+    """Return a function from a serial number to a day, a moment, a time of day or a length of time, as text.
+
+    A moment has no zone: it is read in that of the mapping or the workspace.
+    """
+
+    def write(text: str) -> str:
+        try:
+            serial = float(text)
+        except ValueError:
+            return text
+        if style == "elapsed":
+            return _clock(_micros(serial))
+        if style == "time" and 0 <= serial < 1:
+            return _clock(_micros(serial))
+        moment = _moment(serial, epoch_1904=epoch_1904)
+        whole = style == "date" and moment.time() == dt.time()
+        if form.dates:
+            return moment.strftime(form.dates) if whole or _is_timed(form.dates) else _unfitting(moment, form.dates)
+        return moment.date().isoformat() if whole else moment.isoformat(sep=" ")
+
+    return _remembering(write)
+
+
+def _is_timed(form: str) -> bool:
+    return any(code in form for code in ("%H", "%I", "%X", "%c"))
+
+
+def _unfitting(moment: dt.datetime, form: str) -> str:
+    """Write a moment in the form of a day where it is a midnight; else as it is, which that form then refuses."""
+    return moment.strftime(form) if moment.time() == dt.time() else moment.isoformat(sep=" ")
+
+
+def _moment(serial: float, *, epoch_1904: bool) -> dt.datetime:
+    """Return the moment of a serial number (ECMA-376 part 1, 18.17.4), whose 29 February 1900 never was."""
+    if not 0 <= serial < _LAST:
+        raise BadCell("date", "is no day that a spreadsheet knows")
+    if epoch_1904:
+        start = dt.datetime(1904, 1, 1)  # noqa: DTZ001 - a cell has no zone
+    elif serial >= 61:
+        start = dt.datetime(1899, 12, 30)  # noqa: DTZ001
+    elif serial >= 60:
+        raise BadCell("date", "is 29 February 1900, a day that only spreadsheets know")
+    else:
+        start = dt.datetime(1899, 12, 31)  # noqa: DTZ001
+    try:
+        return start + dt.timedelta(microseconds=_micros(serial))
+    except OverflowError:
+        raise BadCell("date", "is no day that a spreadsheet knows") from None
+
+
+def _micros(serial: float) -> int:
+    """Return microseconds; one off a whole second is noise of the fraction."""
+    found = round(serial * _DAY)
+    off = (found + 1) % 1_000_000
+    return found + 1 - off if off <= 2 else found
+
+
+def _clock(micros: int) -> str:
+    sign, micros = ("-", -micros) if micros < 0 else ("", micros)
+    seconds, rest = divmod(micros, 1_000_000)
+    fraction = f".{rest:06}" if rest else ""
+    return f"{sign}{seconds // 3600:02}:{seconds // 60 % 60:02}:{seconds % 60:02}{fraction}"
+
+
+def _remembering(write: Callable[[str], str]) -> Callable[[str], str]:
+    known: dict[str, str] = {}
+
+    def remembered(text: str) -> str:
+        found = known.get(text)
+        if found is None:
+            found = write(text)
+            if len(known) < _CACHED:
+                known[text] = found
+        return found
+
+    return remembered
+
+
+def forms_in(options: Mapping[str, Any]) -> Mapping[str, Form]:
+    """Return the forms among the options of a file: none when nobody asked for a mapping yet."""
+    found: Mapping[str, Form] = options.get("forms", {})
+    return found

@@ -1,0 +1,369 @@
+"""Reads sheets of XLSX files row by row, in constant memory however large they are.
+
+Not by a library: those that were tried hold the whole sheet (python-calamine 0.9: 420 MB for 500,000 rows of ten cells)
+or take the digits of long numbers (openpyxl, calamine: floats), and none can stop while a bomb unpacks.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import marshal
+import tempfile
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import attrs
+
+from crm_core.extend import BadRow, Importer, Source, SourceRow
+from crm_transfer.errors import BadCell, FileFault
+from crm_transfer.formats.typed import Form, forms_in, number_writer, time_writer
+from crm_transfer.formats.workbook import LARGEST, Sheet, Strings, Style, Workbook, parser_of, reading, unescaped
+
+_COLUMNS: Final = 16_384
+_BATCH: Final = 200
+"""Rows that are written to the temporary file together."""
+_CELL: Final = 131_072
+"""The longest text of a cell, as in delimited text; a spreadsheet itself allows 32,767 characters."""
+
+Cell = tuple[int, str, str, str]
+"""Column from 0, type, style and text of a cell as the part of the sheet has them."""
+
+
+@attrs.frozen(kw_only=True)
+class _Layout:
+    """What a walk through a sheet found: the columns with their places, and how many rows there are."""
+
+    columns: tuple[str, ...]
+    places: tuple[int, ...]
+    total: int
+
+
+def open_xlsx(path: Path, options: Mapping[str, Any]) -> Source:
+    """Open a sheet of a spreadsheet.
+
+    The sheet is parsed once, to its end, so that a fault shows before anybody takes a row of it; its cells wait in a
+    temporary file.
+
+    Options: `sheet` (its name; the first one that is shown when left out), `header` (the row of the column names; the
+    first row that is not empty when left out), `columns` (names, for a sheet without a header line).
+
+    Raises:
+        FileFault: the file as a whole cannot be read; nothing of it may be imported.
+    """
+    with Workbook(path) as book, book.strings() as strings:
+        sheet, how = book.sheet(str(options.get("sheet", "")))
+        styles, cells = book.styles(), Kept()
+        layout = _look_through(book, sheet, strings, options, cells)
+        rows = _rows(cells, layout, styles, forms_in(options), epoch_1904=book.epoch_1904)
+    return Source(
+        columns=layout.columns,
+        guesses={"sheet": how},
+        rows=rows,
+        total=layout.total,
+        digest=_digest(path),
+        options={**options, "sheet": sheet.name},
+    )
+
+
+def write_xlsx(path: Path, columns: Sequence[str], rows: Iterable[Sequence[str]], options: Mapping[str, Any]) -> None:
+    """Write rows to a sheet of the same name, every cell as text, verbatim."""
+    from crm_transfer.formats.xlsxwriting import write_sheet
+
+    write_sheet(path, columns, rows, title=str(options.get("sheet") or "Rows"))
+
+
+XLSX: Final = Importer(
+    name="xlsx",
+    suffixes=(".xlsx", ".xlsm"),
+    open=open_xlsx,
+    write=write_xlsx,
+    help="A sheet of a spreadsheet (Excel 2007 and later).",
+)
+
+
+def _look_through(book: Workbook, sheet: Sheet, strings: Strings, options: Mapping[str, Any], kept: Kept) -> _Layout:
+    declared = tuple(options.get("columns", ()))
+    wanted = int(options.get("header") or 0)
+    has_header, names = bool(declared), dict(enumerate(declared))
+    filled: set[int] = set()
+    for number, found in _sheet_rows(book, sheet):
+        cells = [_given(book.path, cell, strings) for cell in found]
+        given = [cell for cell in cells if cell[3].strip()]
+        if not given or number < wanted:
+            continue
+        if not has_header:
+            if wanted and number > wanted:
+                raise FileFault(
+                    f"{book.path.name}: row {wanted} of {sheet.name!r} is empty, so it is no header",
+                    hint="say which row has the names of the columns: [file] header = ...",
+                    file=book.path.name,
+                    rule="empty",
+                )
+            has_header = True
+            names = {cell[0]: " ".join(_written(cell).split()) for cell in given}
+            continue
+        kept.add(number, cells)
+        filled.update(cell[0] for cell in given)
+    if not names:
+        raise FileFault(
+            f"{book.path.name}: the sheet {sheet.name!r} is empty: not even a header line",
+            hint="name another one with --sheet, or leave the file out of the plan",
+            file=book.path.name,
+            rule="empty",
+        )
+    places = tuple(sorted(names.keys() | filled))
+    columns = tuple(names.get(at) or f"column {letters(at)}" for at in places)
+    _refuse_doubles(book.path, columns, places)
+    return _Layout(columns=columns, places=places, total=kept.count)
+
+
+def _refuse_doubles(path: Path, columns: Sequence[str], places: Sequence[int]) -> None:
+    twice = sorted({name for name in columns if columns.count(name) > 1})
+    if twice:
+        found = ", ".join(letters(at) for at, name in zip(places, columns, strict=True) if name == twice[0])
+        raise FileFault(
+            f"{path.name}: the header has {twice[0]!r} more than once (columns {found})",
+            hint="rename one of them: which one is meant could not be told apart",
+            file=path.name,
+            rule="columns",
+        )
+
+
+def _given(path: Path, cell: Cell, strings: Strings) -> Cell:
+    """Return a cell with its own text, where it shares one with others or has escapes in it."""
+    at, kind, style, text = cell
+    if kind == "s":
+        try:
+            return at, kind, style, strings[text]
+        except (IndexError, ValueError):
+            raise FileFault(
+                f"{path.name} is damaged: a cell names the shared text {text!r}, which is not there",
+                hint="open it in a spreadsheet and save it again",
+                file=path.name,
+                rule="damaged",
+            ) from None
+    return (at, kind, style, unescaped(text)) if "_x" in text else cell
+
+
+def _written(cell: Cell) -> str:
+    """Return the text of a cell of the header."""
+    _, kind, _, text = cell
+    return number_writer(Form())(text) if kind in ("", "n") else text
+
+
+def _rows(
+    kept: Kept, layout: _Layout, styles: Mapping[str, Style], forms: Mapping[str, Form], *, epoch_1904: bool
+) -> Iterator[SourceRow | BadRow]:
+    columns, at = layout.columns, {place: index for index, place in enumerate(layout.places)}
+    file = forms.get("", Form())
+    writers = [_Writers(forms.get(name, file), styles, epoch_1904=epoch_1904) for name in columns]
+    for number, cells in kept.rows():
+        texts, wrong = [""] * len(columns), None
+        for place, kind, style, text in cells:
+            index = at.get(place)
+            if index is None:  # white space in a column without a name
+                continue
+            try:
+                found = writers[index].text(kind, style, text)
+            except BadCell as bad:
+                found, wrong = text, wrong or bad.at(columns[index], text)
+            if "\0" in found:
+                found, wrong = found.replace("\0", ""), wrong or _nul(columns[index], found)
+            texts[index] = found
+        if wrong is not None:
+            yield BadRow(number, texts, wrong.rule, wrong.message, wrong.column, wrong.value[:80])
+        else:
+            yield SourceRow(number, texts)
+
+
+class Kept:
+    """The cells of a sheet in a temporary file, row by row; it goes when they were read or nobody will."""
+
+    def __init__(self) -> None:
+        """Begin an empty one."""
+        self._file = tempfile.TemporaryFile(prefix="crm-import-")  # noqa: SIM115 - closed by `__del__`
+        self._waiting: list[tuple[int, list[Cell]]] = []
+        self.count = 0
+
+    def __del__(self) -> None:
+        """Drop the file."""
+        self._file.close()
+
+    def add(self, number: int, cells: list[Cell]) -> None:
+        """Keep a row."""
+        self._waiting.append((number, cells))
+        self.count += 1
+        if len(self._waiting) >= _BATCH:
+            self._put()
+
+    def rows(self) -> Iterator[tuple[int, list[Cell]]]:
+        """Yield the rows that were kept."""
+        self._put()
+        self._file.seek(0)
+        while size := self._file.read(8):
+            yield from marshal.loads(self._file.read(int.from_bytes(size)))
+        self._file.close()
+
+    def _put(self) -> None:
+        content = marshal.dumps(self._waiting)
+        self._file.write(len(content).to_bytes(8) + content)
+        self._waiting.clear()
+
+
+class _Writers:
+    """Writes the typed cells of one column."""
+
+    def __init__(self, form: Form, styles: Mapping[str, Style], *, epoch_1904: bool) -> None:
+        self._number = number_writer(form)
+        kinds: dict[Style, Callable[[str], str]] = {
+            kind: time_writer(kind, form, epoch_1904=epoch_1904) for kind in set(styles.values())
+        }
+        self._times = {style: kinds[kind] for style, kind in styles.items()}
+
+    def text(self, kind: str, style: str, text: str) -> str:
+        """Return the text of a cell."""
+        if kind in ("", "n"):
+            return self._times.get(style, self._number)(text) if text else ""
+        if kind == "b":
+            return "true" if text in ("1", "true") else "false"
+        if kind == "e":
+            raise BadCell(
+                "cell_error", "is an error of the spreadsheet, not a value; correct its formula, or clear the cell"
+            )
+        if kind == "d":
+            return text.replace("T", " ").removesuffix(" 00:00:00")
+        return text
+
+
+def _nul(column: str, text: str) -> BadCell:
+    return BadCell("nul", "the cell has a NUL character, which no database keeps", column=column, value=text)
+
+
+def _sheet_rows(book: Workbook, sheet: Sheet) -> Iterator[tuple[int, list[Cell]]]:
+    """Yield the rows of a sheet with their numbers, as the spreadsheet shows them; empty ones are left out."""
+    walk = _Walk(book.path)
+    parser = parser_of(walk.start, walk.end, walk.text)
+    with reading(book.path, sheet.part):
+        for block in book.blocks(sheet.part, limit=LARGEST):
+            parser.Parse(block)
+            if walk.rows:
+                yield from walk.rows
+                walk.rows.clear()
+        parser.Parse(b"", True)
+        yield from walk.rows
+
+
+class _Walk:
+    """Takes the events of a parser and collects whole rows: a million cells pass through these three methods."""
+
+    __slots__ = (
+        "_cell", "_cells", "_column", "_kind", "_last", "_letters", "_names", "_path", "_pieces", "_reading", "_row",
+        "_style", "rows",
+    )  # fmt: skip
+
+    def __init__(self, path: Path) -> None:
+        self.rows: list[tuple[int, list[Cell]]] = []
+        self._path = path
+        self._names = _Names()
+        self._letters = _Letters()
+        self._cells: list[Cell] = []
+        self._row = 0
+        self._last = -1
+        self._column, self._kind, self._style = 0, "", ""
+        self._pieces: list[str] = []
+        self._reading = self._cell = False
+
+    def start(self, name: str, attributes: Mapping[str, str]) -> None:
+        """Begin an element."""
+        name = self._names[name]
+        if name == "c":
+            get = attributes.get
+            place = get("r")
+            self._last = self._column = self._last + 1 if place is None else self._letters[place.rstrip("0123456789")]
+            self._kind, self._style = get("t", ""), get("s", "0")
+            self._cell = True
+        elif name == "v" or name == "t":
+            self._reading = self._cell
+        elif name == "row":
+            row = int(attributes.get("r") or self._row + 1)
+            if row <= self._row:
+                raise ValueError(f"row {row} comes after row {self._row}")
+            self._row, self._last = row, -1
+        elif name == "rPh":
+            self._cell = False
+
+    def end(self, name: str) -> None:
+        """End an element."""
+        name = self._names[name]
+        if name == "c":
+            if self._pieces:
+                text = "".join(self._pieces)
+                if len(text) > _CELL:
+                    raise self._fault(f"has more than {_CELL:,} characters")
+                if len(self._cells) >= _COLUMNS:
+                    raise ValueError(f"row {self._row} has more cells than a sheet has columns")
+                self._cells.append((self._column, self._kind, self._style, text))
+                self._pieces = []
+            self._cell = False
+        elif name == "v" or name == "t":
+            self._reading = False
+        elif name == "row":
+            if self._cells:
+                self.rows.append((self._row, self._cells))
+                self._cells = []
+        elif name == "rPh":
+            self._cell = True
+
+    def text(self, piece: str) -> None:
+        """Take some text."""
+        if self._reading:
+            self._pieces.append(piece)
+            if len(self._pieces) > 64 and sum(map(len, self._pieces)) > _CELL:
+                raise self._fault(f"has more than {_CELL:,} characters")
+
+    def _fault(self, what: str) -> FileFault:
+        place = f"{letters(self._column)}{self._row}"
+        return FileFault(
+            f"{self._path.name}: the cell {place} {what}", hint="shorten it", file=self._path.name, rule="file"
+        )
+
+
+class _Names(defaultdict[str, str]):
+    """The names of elements without their namespace prefix."""
+
+    def __missing__(self, name: str) -> str:
+        found = self[name] = name.rpartition(":")[2]
+        return found
+
+
+class _Letters(dict[str, int]):
+    """The columns by their letters: A is 0."""
+
+    def __missing__(self, text: str) -> int:
+        found = 0
+        for letter in text:
+            found = found * 26 + ord(letter) - 64
+        if not 0 < found <= _COLUMNS:
+            raise ValueError(f"{text!r} is no column of a sheet")
+        self[text] = found - 1
+        return found - 1
+
+
+def letters(at: int) -> str:
+    """Return the letters of a column.
+
+    >>> letters(0), letters(25), letters(26), letters(16383)
+    ('A', 'Z', 'AA', 'XFD')
+    """
+    text, at = "", at + 1
+    while at:
+        at, rest = divmod(at - 1, 26)
+        text = chr(65 + rest) + text
+    return text
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

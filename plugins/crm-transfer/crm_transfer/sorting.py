@@ -1,0 +1,144 @@
+"""Brings the rows of a file that share a key together, in constant memory, by a merge sort on disk.
+
+Runs of rows are sorted in memory and written to a temporary folder, then merged. What lies on disk is at most twice
+the rows, for a moment, and is gone when the sort is closed.
+"""
+
+from __future__ import annotations
+
+import heapq
+import marshal
+import tempfile
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from operator import itemgetter
+from pathlib import Path
+from types import TracebackType
+from typing import Any, BinaryIO, Final
+
+from crm_transfer.errors import FileFault
+
+Keyed = tuple[str, int, Any]
+"""What is sorted: a key, the number of the row, and what belongs to it (plain values: texts, numbers, tuples)."""
+_RUN: Final = 20_000
+_CHARACTERS: Final = 8_000_000
+"""Rows, and characters of text, that are sorted in memory at once."""
+_FAN_IN: Final = 32
+_BLOCK: Final = 256
+"""Runs merged at once, and rows read from each at a time: together they bound the memory of a merge."""
+_SIZE: Final = 8
+
+
+class Sorter:
+    """The temporary folder of one sort; use it as a context."""
+
+    def __init__(self) -> None:
+        """Make the folder."""
+        self._folder = tempfile.TemporaryDirectory(prefix="crm-import-sort-")
+        self._made = 0
+        self.largest = 0
+
+    def __enter__(self) -> Sorter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._folder.cleanup()
+
+    @property
+    def size(self) -> int:
+        """Bytes that lie in the folder now."""
+        return sum(path.stat().st_size for path in Path(self._folder.name).iterdir())
+
+    def sorted(self, rows: Iterable[Keyed]) -> Iterator[Keyed]:
+        """Yield the rows by key, those of one key by number.
+
+        Raises:
+            FileFault: the temporary folder has no room; nothing was imported yet.
+        """
+        try:
+            runs = [self._write(run) for run in self._runs(rows)]
+            while len(runs) > _FAN_IN:
+                first, runs = runs[:_FAN_IN], runs[_FAN_IN:]
+                runs.append(self._write(_merged([_read(path) for path in first])))
+                for path in first:
+                    path.unlink()
+        except OSError as error:
+            raise FileFault(
+                f"the rows cannot be sorted in {self._folder.name}: {error.strerror}",
+                hint="make room there (about twice the size of the file), or set TMPDIR to a folder that has it",
+            ) from error
+        self.largest = max(self.largest, self.size)
+        return _merged([_read(path) for path in runs])
+
+    def store(self) -> Store:
+        """Return a place to put things away until the sorted rows are through."""
+        self._made += 1
+        return Store(Path(self._folder.name) / f"{self._made}.kept")
+
+    def _runs(self, rows: Iterable[Keyed]) -> Iterator[list[Keyed]]:
+        run: list[Keyed] = []
+        characters = 0
+        for row in rows:
+            run.append(row)
+            characters += sum(map(len, row[2][0]))
+            if len(run) >= _RUN or characters >= _CHARACTERS:
+                run.sort(key=_ORDER)
+                yield run
+                run, characters = [], 0
+        if run:
+            run.sort(key=_ORDER)
+            yield run
+
+    def _write(self, rows: Iterable[Any]) -> Path:
+        self._made += 1
+        path = Path(self._folder.name) / f"{self._made}.run"
+        source = iter(rows)
+        with path.open("wb") as file:
+            while block := list(islice(source, _BLOCK)):
+                _dump(block, file)
+        return path
+
+
+class Store:
+    """Things of plain values, written away one after the other and read again in that order."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._waiting: list[Any] = []
+
+    def append(self, thing: Any) -> None:
+        """Put one away."""
+        self._waiting.append(thing)
+        if len(self._waiting) >= _BLOCK:
+            self._flush()
+
+    def __iter__(self) -> Iterator[Any]:
+        self._flush()
+        return _read(self._path)
+
+    def _flush(self) -> None:
+        with self._path.open("ab") as file:
+            _dump(self._waiting, file)
+        self._waiting = []
+
+
+_ORDER: Final = itemgetter(0, 1)
+
+
+def _merged(runs: list[Iterator[Keyed]]) -> Iterator[Keyed]:
+    return runs[0] if len(runs) == 1 else heapq.merge(*runs, key=_ORDER)
+
+
+def _read(path: Path) -> Iterator[Any]:
+    with path.open("rb") as file:
+        while size := file.read(_SIZE):
+            yield from marshal.loads(file.read(int.from_bytes(size, "big")))
+
+
+def _dump(block: list[Any], file: BinaryIO) -> None:
+    """Write a block behind its size: reading it from a file in small steps would take ten times as long."""
+    content = marshal.dumps(block)
+    file.write(len(content).to_bytes(_SIZE, "big"))
+    file.write(content)
