@@ -17,6 +17,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 _databases: set[str] = set()
+_wanted: set[str] = set()
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
@@ -31,6 +32,7 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 def pytest_runtest_setup(item: pytest.Item) -> None:
     for mark in item.iter_markers("database"):
         item.user_properties.append(("database", mark.args[0]))
+        _wanted.add(mark.args[0])
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
@@ -46,3 +48,6 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     terminalreporter.write_line(f"Databases that tests ran against: {', '.join(sorted(_databases)) or 'none'}")
+    for name in sorted(_wanted - _databases):
+        variable = f"CRM_TEST_{name.upper()}_URL"
+        terminalreporter.write_line(f"NOT RUN: {name} (no server: name one by {variable})")

@@ -41,6 +41,7 @@ from crm_core.values import Clock, SystemClock
 if TYPE_CHECKING:
     from sqlalchemy import CompoundSelect, Select
 
+    from crm_core.ledger.provenance import Provenance
     from crm_core.ledger.undo import Undo
     from crm_core.query.tables import Tables
     from crm_core.services.metrics import MetricService
@@ -378,13 +379,20 @@ class CRM:
         )
         self._assemble_services()
         delivery = Delivery(self.storage, self.registry, self.host, work, self.session.history, SystemClock(), self)
-        self.ledger = Ledger(work, self.session.history, self._undo, delivery, self.storage, self._chain)
+        self.ledger = Ledger(
+            work, self.session.history, self._undo, delivery, self.storage, self._chain, self._provenance
+        )
 
     def _undo(self) -> Undo:
         from crm_core.ledger.undo import Undo  # what few commands need
 
         normalise = {name: service._normalised for name, service in self._services.items()}
         return Undo(self.storage, self.registry, self._work, self.session.history, normalise)
+
+    def _provenance(self) -> Provenance:
+        from crm_core.ledger.provenance import Provenance  # what only an import needs
+
+        return Provenance(self.storage, self.registry, self.session.history)
 
     def _assemble_services(self) -> None:
         session, types = self.session, self.registry.types

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime
 from functools import cached_property
@@ -14,11 +14,13 @@ from crm_core.ledger.chain import Chain
 from crm_core.ledger.delivery import Delivery, DeliveryReport
 from crm_core.ledger.history import History, OperationEntry, RowChange
 from crm_core.ledger.work import Operation, UnitOfWork
+from crm_core.records import Record
 from crm_core.values import format_id, parse_id, to_micros
 
 if TYPE_CHECKING:
     from crm_core.ledger.audit import Audit, ChainReport
     from crm_core.ledger.compaction import CompactReport
+    from crm_core.ledger.provenance import FieldChange, Provenance
     from crm_core.ledger.undo import Undo, UndoReport
 
 
@@ -33,17 +35,23 @@ class Ledger:
         delivery: Delivery,
         storage: Storage,
         chain: Chain,
+        provenance: Callable[[], Provenance],
     ) -> None:
         self._work = work
         self._make_undo = undo
         self._storage = storage
         self._chain = chain
+        self._make_provenance = provenance
         self.history = history
         self.delivery = delivery
 
     @cached_property
     def _undo(self) -> Undo:
         return self._make_undo()
+
+    @cached_property
+    def _provenance(self) -> Provenance:
+        return self._make_provenance()
 
     def operations(self, *, limit: int = 50, before: int | None = None) -> list[OperationEntry]:
         """Return operations, newest first; `before` is the id of the last one of the page before."""
@@ -85,6 +93,14 @@ class Ledger:
         """Yield, in batches, what an operation changed, oldest first."""
         for entry in self.history.transactions(operation_id):
             yield from self.history.changes(entry)
+
+    def last_changes(self, type_name: str, record_ids: Sequence[int]) -> dict[int, dict[str, FieldChange]]:
+        """Return, by record and field, the change that made the field what it is; see `Provenance.last_changes`."""
+        return self._provenance.last_changes(type_name, record_ids)
+
+    def as_read(self, type_name: str, versions: Mapping[int, int]) -> dict[int, Record]:
+        """Return records as they were at these versions, by id; see `Provenance.as_read`."""
+        return self._provenance.as_read(type_name, versions)
 
     def undo(self, operation_id: int, *, dry_run: bool = False, with_consequences: bool = False) -> UndoReport:
         """Take an operation back field by field; see `crm_core.ledger.undo.Undo.run`."""

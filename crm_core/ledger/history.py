@@ -12,7 +12,7 @@ from crm_core.errors import InvalidValue, NotFound
 from crm_core.events import Action
 from crm_core.extend import Storage
 from crm_core.ledger.process import may_be_alive
-from crm_core.ledger.tables import HEAD, IMAGES, OPERATIONS, TRANSACTIONS
+from crm_core.ledger.tables import HEAD, IMAGES, OPERATIONS, TRANSACTIONS, VERSION
 from crm_core.ledger.work import Operation
 from crm_core.query.ast import And, Compare, In, IsNull, Remainder, SortKey
 from crm_core.records.schema import Primitive, Row
@@ -67,8 +67,9 @@ class TransactionEntry:
 class RowChange:
     """What a transaction did to one row.
 
-    `row` holds an inserted one whole, `cells` (old, new) of what an update or delete changed. An `emptied` one has no
-    cells any more: what was there before has been erased, or given up when the ledger was compacted.
+    `row` holds an inserted one whole, `cells` (old, new) of what an update or delete changed. `versions` are those of
+    the row before and after an update; None where the ledger does not say. An `emptied` one has no cells any more: what
+    was there before has been erased, or given up when the ledger was compacted.
     """
 
     table: str
@@ -76,6 +77,7 @@ class RowChange:
     action: Action
     row: Row = ()
     cells: Mapping[str, tuple[Primitive, Primitive]] = attrs.field(factory=dict)
+    versions: tuple[int, int] | None = None
     emptied: bool = False
 
 
@@ -181,6 +183,16 @@ class History:
         where = And((Compare("table_name", "=", table), In("record_id", tuple(ids))))
         return [image for batch in self._images(where) for image in batch]
 
+    def transactions_of(self, transaction_ids: Sequence[int]) -> dict[int, TransactionEntry]:
+        """Return the transactions of these ids that the ledger knows, by id."""
+        rows = self._storage.get_many(TRANSACTIONS.name, list(dict.fromkeys(transaction_ids)))
+        return {entry.id: entry for entry in map(_transaction, rows)}
+
+    def operations_of(self, operation_ids: Sequence[int]) -> dict[int, OperationEntry]:
+        """Return the operations of these ids that the ledger knows, by id."""
+        rows = self._storage.get_many(OPERATIONS.name, list(dict.fromkeys(operation_ids)))
+        return {entry.id: entry for entry in map(_operation, rows)}
+
     def positions(self, transaction_ids: Sequence[int]) -> dict[int, int]:
         """Return the position of each transaction."""
         rows = self._storage.get_many(TRANSACTIONS.name, list(transaction_ids))
@@ -254,10 +266,13 @@ _ACTIONS: Final[Mapping[str, Action]] = {
 def _image(row: Row) -> RowChange:
     _, _, table, record_id, action, content, *_ = row
     loaded = json.loads(str(content))
+    versions = tuple(loaded.pop(VERSION)) if action == "updated" and VERSION in (loaded or ()) else None
     cells = (
         {k: (v, None) for k, v in (loaded or {}).items()}
         if action == "deleted"
         else {k: tuple(v) for k, v in (loaded or {}).items()}
     )
     made = _ACTIONS[str(action)]
-    return RowChange(table=str(table), id=int(record_id or 0), action=made, cells=cells, emptied=loaded is None)
+    return RowChange(
+        table=str(table), id=int(record_id or 0), action=made, cells=cells, versions=versions, emptied=loaded is None
+    )

@@ -32,7 +32,9 @@ class Reversal:
         history: History,
         normalise: Mapping[str, Normalise],
         transactions: Sequence[TransactionEntry],
+        whole: frozenset[int] = frozenset(),
     ) -> None:
+        """Take the transactions; those in `whole` (merges) go back with the customers they took away, or not at all."""
         self._storage = storage
         self._registry = registry
         self._work = work
@@ -44,6 +46,8 @@ class Reversal:
         self._edited: set[tuple[str, int, str]] = set()
         self._seen: dict[tuple[str, int], Row | None] = {}
         self._returning: set[tuple[str, int]] = set()
+        self._freeing: set[tuple[str, int]] = set()
+        self._whole = whole
         self._reversed: dict[tuple[str, int], None] = {}
         self.staying = Staying(storage, registry, history, self._transactions)
 
@@ -60,7 +64,12 @@ class Reversal:
         """Take one transaction back, changes before the inserts they built on; without `tx` only the report is made."""
         batches = list(known_changes(self._history, entry, self._types))
         self._returning = {(one.table, one.id) for batch in batches for one in batch if one.action == "deleted"}
-        for batch in reversed(batches):
+        inserted = [batch for batch in batches if all(one.action == "created" for one in batch)]
+        changed = [one for batch in batches if batch not in inserted for one in batch]
+        if self._refuse_what_cannot_return(changed) and entry.id in self._whole:
+            return
+        self._take_back(changed, tx)
+        for batch in reversed(inserted):
             self._take_back(batch, tx)
 
     def _take_back(self, batch: Sequence[RowChange], tx: Transaction | None) -> None:
@@ -81,6 +90,25 @@ class Reversal:
             self._restore(self._types[table], late[table], tx)
         for table in reversed(tables):  # parts were put back after what they are parts of
             self._remove(self._types[table], [one for one in mine[table] if one.action == "created"], tx)
+
+    def _refuse_what_cannot_return(self, changes: Sequence[RowChange]) -> bool:
+        """Find out before anything is restored which deleted records stay away: nothing may be made to point at them.
+
+        A value held by a record that goes back too may be free by then. Returns whether a customer stays away.
+        """
+        away = False
+        self._freeing = {(one.table, one.id) for one in changes if one.action == "updated"}
+        for change in changes if self._freeing else ():
+            if change.action == "deleted" and (change.table, change.id) not in self.staying:
+                kind = self._types[change.table]
+                image = {"id": change.id, **{name: old for name, (old, _) in change.cells.items()}}
+                row = tuple(image.get(name) for name in self._work.columns(kind.table))
+                obstacle = _EMPTIED if change.emptied else self._obstacle(kind, row)
+                if obstacle and self._current(kind, [change.id])[change.id] is None:
+                    self.staying.refuse(kind, row, obstacle)
+                    away = away or kind.name == "customer"
+        self._freeing = set()
+        return away
 
     # Records that were created
 
@@ -126,12 +154,26 @@ class Reversal:
         if later:
             self._edited |= {(kind.plural, change.id, path) for path in later}
             self.staying.keep(kind, row, [path for path in dict.fromkeys(field.values()) if path in later])
-        back = {c: old for c, (old, _) in change.cells.items() if c in now and field[c] not in later}
+        nowhere = [field[c] for c, (old, _) in change.cells.items() if self._points_nowhere(kind, field[c], old, now)]
+        if nowhere:
+            self.staying.refuse(kind, row, f"its former {', '.join(nowhere)} is gone")
+            if kind.name == "external_id":
+                return None
+        left = {*later, *nowhere}
+        back = {c: old for c, (old, _) in change.cells.items() if c in now and field[c] not in left}
         if not back:
             return None
         wanted = self._normalised(kind, row, {**now, **back})
         changes = {name: cell for name, cell in wanted.items() if cell != now[name]}
         return Edit(row, changes, derived) if changes else None
+
+    def _points_nowhere(self, kind: RecordType, path: str, value: Primitive, cells: Mapping[str, Primitive]) -> bool:
+        """Whether a value that would go back into a field points at a record that is not there any more."""
+        field = kind.fields.get(path)
+        target = None if field is None else self._registry.types.get(field.declaration.references)
+        if kind.name == "external_id" and path == "record_id":
+            target = self._registry.types.get(str(cells["record_type"]))
+        return target is not None and value is not None and not self._is_there(target, cast(int, value))
 
     def _normalised(self, kind: RecordType, row: Row, wanted: dict[str, Primitive]) -> dict[str, Primitive]:
         """Compute again what follows from the restored cells; where the rules refuse them, the row stays as it is."""
@@ -202,7 +244,8 @@ class Reversal:
         where = And(tuple(Compare(column, "=", cast(Any, value)) for column, value in values.items()))
         holders = self._storage.find(kind.plural, where, limit=2, columns=["id"])
         # In a dry run a holder may be one that would have gone by now.
-        return any((kind.plural, holder[0]) not in self._seen for holder in holders)
+        passing = self._freeing | self._seen.keys()
+        return any((kind.plural, holder[0]) not in passing for holder in holders)
 
     # What is now
 

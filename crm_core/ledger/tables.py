@@ -15,6 +15,8 @@ def _text(name: str, *, nullable: bool = False) -> Column:
     return Column(name, "text", nullable)
 
 
+VERSION: Final = "version"
+"""What an image of a change calls the versions (before, after) of the row; no cell that changed has this name."""
 HEAD: Final = Table("ledger_head", (_int("id"), _int("position")))
 OPERATIONS: Final = Table(
     "ledger_operations",

@@ -15,7 +15,7 @@ from crm_core.ledger.staying import UndoItem
 from crm_core.ledger.tables import OPERATIONS
 from crm_core.ledger.work import UnitOfWork
 from crm_core.records import Registry
-from crm_core.values import format_id
+from crm_core.values import format_id, parse_id
 
 
 @attrs.frozen(kw_only=True)
@@ -62,7 +62,9 @@ class Undo:
         consequences = self._consequences(entry)
         together = [one for one in consequences if one.state in ("done", "incomplete")] if with_consequences else []
         transactions = [tx for one in (entry, *together) for tx in self._history.transactions(one.id)]
-        reversal = Reversal(self._storage, self._registry, self._work, self._history, self._normalise, transactions)
+        reversal = Reversal(
+            self._storage, self._registry, self._work, self._history, self._normalise, transactions, _merges(entry)
+        )
         reversal.staying.examine()
         if dry_run:
             for step in reversal.steps():
@@ -110,6 +112,11 @@ class Undo:
         except BaseException:
             self._storage.rollback()
             raise
+
+
+def _merges(entry: OperationEntry) -> frozenset[int]:
+    """Return the transactions of an operation in which customers were merged."""
+    return frozenset(parse_id(tx) for _, _, tx in entry.detail.get("merged", ()) if entry.kind == "merge")
 
 
 def _require_undoable(entry: OperationEntry) -> None:

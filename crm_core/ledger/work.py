@@ -22,7 +22,7 @@ from crm_core.events import Origin, OriginKind
 from crm_core.extend import Storage, Update
 from crm_core.ledger.chain import Chain, image_digest, new_salts
 from crm_core.ledger.process import this_process
-from crm_core.ledger.tables import IMAGES, OPERATIONS, TRANSACTIONS
+from crm_core.ledger.tables import IMAGES, OPERATIONS, TRANSACTIONS, VERSION
 from crm_core.records.schema import Primitive, Row, Table
 from crm_core.values import Clock, format_id, new_id, new_ids, to_micros
 
@@ -82,11 +82,13 @@ class Edit:
     """A change of one stored row: the whole row as it was read, and the cells that become different.
 
     `derived` names the cells that follow from others: they are written, but a change of them alone leaves no image.
+    `noted` are changes kept elsewhere, as (old, new): the tags of a record, say. They stand in the image alone.
     """
 
     before: Row
     changes: Mapping[str, Primitive]
     derived: frozenset[str] = frozenset()
+    noted: Mapping[str, tuple[Any, Any]] = attrs.field(factory=dict)
 
 
 class Transaction:
@@ -163,10 +165,13 @@ class Transaction:
         stale = self._storage.update_if_version(table.name, updates)
         names = self._columns(table)
         for edit in edits:
-            if edit.before[0] in stale or all(name in edit.derived for name in edit.changes):
+            if edit.before[0] in stale or (not edit.noted and all(name in edit.derived for name in edit.changes)):
                 continue
             old = dict(zip(names, edit.before, strict=False))
-            self._image(table.name, _int(edit.before[0]), {k: [old[k], v] for k, v in edit.changes.items()})
+            cells = {k: [old[k], v] for k, v in edit.changes.items()}
+            cells |= {k: list(pair) for k, pair in edit.noted.items()}
+            version = _int(edit.before[1])
+            self._image(table.name, _int(edit.before[0]), {**cells, VERSION: [version, version + 1]})
         return stale
 
     def delete(self, table: Table, rows: Sequence[Row]) -> None:
@@ -248,7 +253,7 @@ class Transaction:
             )
         ]
 
-    def _image(self, table: str, record_id: int, content: dict[str, list[Primitive]]) -> None:
+    def _image(self, table: str, record_id: int, content: dict[str, list[Any]]) -> None:
         """Keep one image per record: a second change of it in this transaction extends the first."""
         place = self._touched.get((table, record_id))
         if place is not None:

@@ -358,9 +358,10 @@ class ChunkWriter(Generic[R]):
             return None
         cells = zip(self._at, one.before_row, one.row, strict=True)
         changes = {name: new for name, old, new in list(cells)[4:] if old != new}
-        if not changes and self._tags_of(one.write.before) == self._tags_of(one.record):
+        old, new = self._tags_of(one.write.before), self._tags_of(one.record)
+        if not changes and old == new:
             return None
-        return Edit(one.before_row, changes, self._derived)
+        return Edit(one.before_row, changes, self._derived, {} if old == new else {"tags": (old, new)})
 
     def _tags_of(self, record: R | None) -> tuple[str, ...]:
         found: tuple[str, ...] = () if self._tags is None else getattr(record, "tags", ())

@@ -344,6 +344,27 @@ class StorageContract(ABC):
                     future.result()
         assert [thing(1, version=101, size=100)] == storage.find("things")
 
+    def test_a_lock_keeps_others_from_deciding_by_what_is_about_to_change(self, storage: Storage) -> None:
+        fill(storage, [thing(1, size=10)])
+        together = Barrier(4, timeout=60)
+
+        def take(amount: int) -> bool:
+            together.wait()
+            storage.begin()
+            storage.lock("things", [1])
+            ((version, size),) = storage.find("things", columns=["version", "size"])
+            assert isinstance(version, int)
+            assert isinstance(size, int)
+            if size >= amount:
+                assert [] == storage.update_if_version("things", [Update(1, version, {"size": size - amount})])
+            storage.commit()
+            return size >= amount
+
+        with ThreadPoolExecutor(4) as threads:
+            taken = list(threads.map(take, [4, 4, 4, 4]))
+        assert 2 == taken.count(True)
+        assert [(2,)] == storage.find("things", columns=["size"])
+
     def test_ledger_positions_are_dense_and_in_the_order_of_commits(self, storage: Storage) -> None:
         def append(id_: int) -> int:
             return write(storage, lambda: storage.append_ledger(["id", "notes"], (id_, "n")))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from crm_core.values.calendar import UNITS, Calendar, GregorianCalendar, Unit
 from crm_core.values.clock import Clock, FixedClock, SystemClock, from_micros, local_midnight, to_micros
+from crm_core.values.garbage import few_collections
 from crm_core.values.ids import ending_mask, format_id, id_time, new_id, new_ids, parse_id
 from crm_core.values.keys import ascii_digits, email_key, phone_key, strip_marks, text_key
 from crm_core.values.money import Money, exponent, money_text
@@ -29,6 +30,7 @@ __all__ = [
     "email_key",
     "ending_mask",
     "exponent",
+    "few_collections",
     "format_id",
     "from_micros",
     "id_time",

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from crm_core import CRM, Customer, Deal, Money, Participant, Record, Sale, hookimpl
-from crm_core.errors import ConflictError, CrmError, NotFound, UsageError, Vetoed
+from crm_core.errors import ConflictError, CrmError, NotFound, UndoRefused, UsageError, Vetoed
 from crm_core.events import CustomersChanging, CustomersMerged, DealsChanging, Veto
 from crm_core.records import (
     Consent,
@@ -293,6 +293,51 @@ def test_undo_keeps_later_edits_of_people_and_names_them(crm: CRM) -> None:
     owners = [crm.deals.get(deal.id).customer_id for deal in (*deals, new)]
     assert [firm.id, gone.id, keep.id] == owners
     assert ("UK", "GB") == (crm.customers.get(keep.id).country, crm.customers.get(gone.id).country)
+
+
+def test_what_cannot_come_back_is_named_and_nothing_is_made_to_point_at_it(crm: CRM) -> None:
+    keep, gone = two(crm)
+    gone = crm.customers.edit(gone.with_ext(Club(number="17")))
+    deal = crm.deals.add(Deal(title="D", customer_id=gone.id))
+    report = crm.customers.merge(keep, gone)
+    now = crm.customers.get(keep.id)
+    crm.customers.edit(now.with_ext(Club(number="18")))
+    crm.customers.add(Customer(name="Eve").with_ext(Club(number="17")))
+    before = content(crm)
+    undo = crm.ledger.undo(int(report.operation_id or 0), dry_run=True)
+    (item,) = undo.refused
+    assert ("customer", gone.id, "key taken: club__number '17'") == (item.type, item.id, item.reason)
+    assert {} == dict(undo.reversed)
+    with pytest.raises(CrmError, match="key taken"):
+        crm.ledger.undo(int(report.operation_id or 0))
+    assert before == content(crm)
+    assert keep.id == crm.deals.get(deal.id).customer_id
+    assert keep.id == crm.resolve("customer", format_id(gone.id))
+
+
+def test_a_merge_whose_images_were_given_up_stays_as_it_is(crm: CRM) -> None:
+    keep = crm.customers.add(Customer(name="Ada"), email="ada@example.org")
+    gone = crm.customers.add(Customer(name="Ada L."))
+    point = crm.contact_points.add(
+        ContactPoint(customer_id=gone.id, kind="email", value="ADA@example.org"), external=("erp", "p1")
+    )
+    consent = crm.records(Consent).add(Consent(contact_point_id=point.id, purpose="news", status="granted", at=NOON))
+    report = crm.customers.merge(keep, gone)
+    crm.ledger.compact(datetime.now(UTC))
+    with pytest.raises(UndoRefused, match="no longer in the ledger"):
+        crm.ledger.undo(int(report.operation_id or 0))
+    assert [keep.id] == [one.customer_id for one in crm.contact_points.find()]
+    assert point.id != crm.records(Consent).get(consent.id).contact_point_id
+
+
+def test_a_merge_of_thousands_of_records_goes_back_too(crm: CRM) -> None:
+    keep, gone = two(crm)
+    gone = crm.customers.edit(gone.with_ext(Club(number="17")))
+    crm.interactions.add_many(Interaction(customer_id=gone.id, body=f"{n}", occurred_at=NOON) for n in range(2_300))
+    before = content(crm)
+    assert {"interaction": 2_300} == dict(crm.customers.merge(keep, gone).moved)
+    assert "17" == crm.customers.get(keep.id).ext(Club).number
+    undone_exactly(crm, before)
 
 
 @pytest.mark.parametrize("at", ["customer", "deal"])

@@ -394,6 +394,17 @@ def test_an_erasure_is_for_good_and_what_it_took_from_the_ledger_is_named(crm: C
     assert "lost" == crm.deals.move(deal.id, "lost").status
 
 
+def test_a_merge_of_who_was_erased_since_does_not_come_apart(crm: CRM) -> None:
+    ada, deal, _ = a_customer(crm)
+    keep = crm.customers.add(Customer(name="Ada Lovelace"))
+    merged = crm.customers.merge(keep, ada)
+    crm.privacy.erase(keep.id)
+    with pytest.raises(UndoRefused, match="it was erased"):
+        crm.ledger.undo(int(merged.operation_id or 0))
+    assert keep.id == crm.deals.get(deal.id).customer_id
+    assert [] == holding(crm, "Ada")
+
+
 def test_the_receipt_is_kept_with_the_operation_and_proves_itself(crm: CRM) -> None:
     ada, _, _ = a_customer(crm)
     done = crm.privacy.erase(ada.id)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, datetime
 from decimal import Decimal
 from fractions import Fraction
+from functools import partial
 from typing import Any
 
 from sqlalchemy import select
@@ -15,7 +16,7 @@ from crm_core.extend.segment import Division, Segment
 from crm_core.query.bind import close_matches
 from crm_core.query.question import Question, bounds_of, moment_of
 from crm_core.services.segments.results import Member, SegmentResult, SummaryRow
-from crm_core.values import Bounds, Period, exponent, format_id
+from crm_core.values import Bounds, Period, exponent, few_collections, format_id
 
 _ALL_TIME = Bounds(None, None, "all time")
 _CHUNK = 500
@@ -80,7 +81,7 @@ class SegmentService:
         now = moment_of(self._crm, as_of)
         bounds = bounds_of(self._crm, period, now, until_now=as_of is not None)
         question = SegmentQuestion(self._crm, segment, values, bounds or _ALL_TIME, now, as_of is not None)
-        with self._crm.snapshot():
+        with self._crm.snapshot(), few_collections():
             division = segment.assign(question)
             members = _members(question, division)
         shown = {name: _plain(value) for name, value in values.items()}
@@ -121,20 +122,20 @@ def _as_text(value: Any) -> str:
 
 
 def _members(question: Question, division: Division) -> tuple[Member, ...]:
-    names = _names(question, [one.customer_id for one in division.assignments])
+    """Name who was assigned; made in C from end to end, because there may be millions."""
+    if not division.assignments:
+        return ()
+    ids, labels, scores = zip(*division.assignments, strict=True)
+    names = _names(question, ids)
     unit = _unit(division)
-    return tuple(
-        Member(
-            customer,
-            names.get(customer) or format_id(customer),
-            label,
-            None if score is None else score / unit if score % unit else score // unit,
-        )
-        for customer, label, score in division.assignments
-    )
+    shown: Iterable[int | float | None] = scores
+    if unit != 1:
+        shown = [None if score is None else score / unit if score % unit else score // unit for score in scores]
+    named = [names.get(one) or format_id(one) for one in ids]
+    return tuple(map(partial(tuple.__new__, Member), zip(ids, named, labels, shown, strict=True)))
 
 
-def _names(question: Question, ids: list[int]) -> dict[int, str]:
+def _names(question: Question, ids: Sequence[int]) -> dict[int, str]:
     customers = question.tables.customers
     statement = select(customers.c.id, customers.c.name)
     if len(ids) <= _CHUNK:

@@ -216,14 +216,22 @@ class SqlStorage(Storage, Generic[S]):
 
     def next_position(self, session: S) -> int:
         """Move the head, which keeps other writers from doing so until the commit, and return where it is."""
-        upsert = f"INSERT INTO {LEDGER_HEAD} (id, position) VALUES (1, 1) ON CONFLICT (id) DO UPDATE SET position ="
+        return self.position_of(session, self.upsert_of_head(), ())
+
+    def upsert_of_head(self) -> str:
+        """Return the statement that moves the head and returns its position."""
+        insert = f"INSERT INTO {LEDGER_HEAD} (id, position) VALUES (1, 1) ON CONFLICT (id)"
+        return f"{insert} DO UPDATE SET position = {LEDGER_HEAD}.position + 1 RETURNING position"
+
+    def position_of(self, session: S, statement: str, parameters: Parameters) -> int:
+        """Run a statement that writes and returns a position."""
         try:
-            rows = session.read(f"{upsert} {LEDGER_HEAD}.position + 1 RETURNING position")
+            ((position,),) = session.read(statement, parameters)
         except CrmError:
             session.failed = True
             raise
-        assert isinstance(rows[0][0], int)
-        return rows[0][0]
+        assert isinstance(position, int)
+        return position
 
     # -- reads -------------------------------------------------------------------------------------------------------
 

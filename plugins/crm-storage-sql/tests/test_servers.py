@@ -315,27 +315,6 @@ def test_what_gave_way_is_done_again_by_the_service(url: str) -> None:
         assert {("Kassel", "Hessen")} == {(one.city, one.region) for one in crm.customers.find()}
 
 
-def test_a_lock_keeps_others_from_deciding_by_what_is_about_to_change(storage: ServerStorage[Any]) -> None:
-    fill(storage, thing(1, size=10))
-
-    def take(amount: int) -> bool:
-        storage.begin()
-        storage.lock("things", [1])
-        ((version, size),) = storage.find("things", columns=["version", "size"])
-        assert isinstance(version, int)
-        assert isinstance(size, int)
-        time.sleep(0.05)
-        if size >= amount:
-            assert [] == storage.update_if_version("things", [Update(1, version, {"size": size - amount})])
-        storage.commit()
-        return size >= amount
-
-    with ThreadPoolExecutor(4) as threads:
-        taken = list(threads.map(take, [4, 4, 4, 4]))
-    assert 2 == taken.count(True)
-    assert [(2,)] == storage.find("things", columns=["size"])
-
-
 def test_who_waits_too_long_for_a_row_is_told_what_to_do(storage: ServerStorage[Any], database: str) -> None:
     impatient = OPENERS[database](database_url(storage), {"timeout": 1})
     upgrade(impatient, MANIFEST)

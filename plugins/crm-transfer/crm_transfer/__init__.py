@@ -12,7 +12,8 @@ if TYPE_CHECKING:
     from crm_transfer.mapping import RowMapping, load_mapping, parse_mapping
     from crm_transfer.plan import Plan, load_plan
     from crm_transfer.report import ImportReport
-    from crm_transfer.suggest import suggest_mapping
+    from crm_transfer.suggest import Suggestion, suggest, suggest_mapping
+    from crm_transfer.update import update_file
 
 __version__ = "0.1.0"
 
@@ -30,7 +31,10 @@ _PLACES = {
     "load_plan": "plan",
     "parse_mapping": "mapping",
     "resume_import": "importing",
+    "Suggestion": "suggest",
+    "suggest": "suggest",
     "suggest_mapping": "suggest",
+    "update_file": "update",
 }
 
 __all__ = [
@@ -39,6 +43,7 @@ __all__ = [
     "MappingError",
     "Plan",
     "RowMapping",
+    "Suggestion",
     "export_records",
     "exporter_for",
     "import_file",
@@ -47,7 +52,9 @@ __all__ = [
     "load_plan",
     "parse_mapping",
     "resume_import",
+    "suggest",
     "suggest_mapping",
+    "update_file",
 ]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import re
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from decimal import Decimal
 from typing import Final
 from zoneinfo import ZoneInfo
@@ -36,6 +36,7 @@ _DIGITS: Final = 18
 _CACHED: Final = 20_000
 _NEUTRALISED: Final = tuple("=+-@\t\r\n＝＋－＠")
 """What a spreadsheet takes for the start of a formula, fullwidth forms and white space that it drops included."""
+_QUOTABLE: Final = re.compile(r'[,;"\r\n]')
 _PHONES: Final = frozenset({"phone", "whatsapp", "viber"})
 
 Number = Callable[[str], Decimal]
@@ -62,6 +63,41 @@ def without_guard(text: str) -> str:
 def key_text(text: str) -> str:
     """Return a key as it is stored: invisible marks dropped, accents composed, so that one key has one spelling."""
     return text if text.isascii() else unicodedata.normalize("NFC", strip_marks(text)).strip()
+
+
+def join_tags(tags: Sequence[str], separator: str) -> str:
+    """Write tags into one cell; one that has a comma, a quote or white space at its ends is put in quotes.
+
+    >>> join_tags(["vip", "a, b"], ", ")
+    'vip, "a, b"'
+    """
+    return separator.join(_quoted(tag) if _QUOTABLE.search(tag) or tag != tag.strip() else tag for tag in tags)
+
+
+def _quoted(tag: str) -> str:
+    return '"' + tag.replace('"', '""') + '"'
+
+
+def split_tags(text: str, separator: str = ",") -> tuple[str, ...]:
+    """Read the tags of one cell, each once; what stands in quotes is one tag, as it is.
+
+    >>> split_tags('vip, "a, b",vip')
+    ('vip', 'a, b')
+    """
+    if '"' not in text:
+        return tuple(dict.fromkeys(tag.strip() for tag in text.split(separator) if tag.strip()))
+    part = re.escape(separator)
+    pattern = re.compile(rf'\s*"((?:[^"]|"")*)"\s*(?:{part}|\Z)|(.*?)(?:{part}|\Z)', re.DOTALL)
+    found: dict[str, None] = {}
+    at = 0
+    while at < len(text):
+        match = pattern.match(text, at)
+        assert match is not None, "the second form matches anything"
+        tag = match[2].strip() if match[1] is None else match[1].replace('""', '"')
+        if tag.strip():
+            found[tag] = None
+        at = match.end()
+    return tuple(found)
 
 
 def number_reader(decimal: str, thousands: str) -> Number:

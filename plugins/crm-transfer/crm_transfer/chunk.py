@@ -5,8 +5,10 @@ Apart from the run, which only decides which rows form a chunk and keeps count o
 
 from __future__ import annotations
 
+import datetime as dt
 import re
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, Final
 
 import attrs
@@ -15,6 +17,7 @@ from crm_core import CRM, RecordService, Write
 from crm_core.records import ExternalId, Record
 from crm_core.values import format_id
 from crm_transfer.compiled import RecordReader, Reference
+from crm_transfer.conflicts import Arbiter, Claim
 from crm_transfer.errors import BadCell
 from crm_transfer.lookup import Lookup
 from crm_transfer.rowhash import is_same, with_digest
@@ -38,6 +41,7 @@ class _Entry:
     known: ExternalId | None = None
     values: dict[str, Any] | None = None
     wanted: list[tuple[Reference, str]] = attrs.field(factory=list)
+    changed: dt.datetime | None = None
 
 
 class Chunk:
@@ -54,6 +58,7 @@ class Chunk:
         rows: Sequence[Row],
         lookup: Lookup,
         spill: Spill,
+        arbiter: Arbiter,
         *,
         file: int,
         only: int | None = None,
@@ -65,6 +70,7 @@ class Chunk:
         self._rows = rows
         self._lookup = lookup
         self._spill = spill
+        self._arbiter = arbiter
         self._file = file
         self._only = only
         self._last = last
@@ -112,6 +118,7 @@ class Chunk:
         self._entries, self._made, self._same = {}, {}, {}
         for row in self._rows:
             row.error, row.status, row.waiting = row.error if refused else None, {}, frozenset()
+            row.kept = []
 
     def _forget_refused(self) -> None:
         """Let other rows make what refused ones would have made; what followed from a refusal is looked at again."""
@@ -195,7 +202,7 @@ class Chunk:
                     row.error = _gone(self._crm, reader, entry.known)
                     continue
             try:
-                entry.values = reader.values(row.cells)
+                entry.values, entry.changed = reader.values(row.cells), reader.changed(row.cells)
                 for reference in reader.references:
                     name = reference.read(row.cells)
                     if name:
@@ -253,7 +260,8 @@ class Chunk:
             entry.row.waiting |= {at}
         else:
             known = not reference.by and (reference.target, reference.system, name) in self._refused
-            entry.row.error = entry.row.error or (_refused if known else _unknown)(reference, name)
+            refusal = _refused(reference, name) if known else self._lookup.unknown(reference, name)
+            entry.row.error = entry.row.error or refusal
 
     def _makers(self) -> dict[tuple[str, str, str], tuple[int, int]]:
         """Return which (row, record) of this chunk first makes each key."""
@@ -275,6 +283,7 @@ class Chunk:
         ids = [entry.known.record_id for entry in entries if entry.known is not None]
         service: RecordService[Record] = self._crm.records(reader.kind.name)
         before = {record.id: record for record in service.get_many(ids)} if ids else {}
+        self._settle_conflicts(reader, entries, before)
         writes: list[Write[Record]] = []
         for entry in entries:
             old = before.get(entry.known.record_id) if entry.known is not None else made.get(entry.key)
@@ -300,6 +309,20 @@ class Chunk:
                 entry.row.status[at] = "created" if write.before is None else "updated" if changed else "unchanged"
         if reader.also:
             self._add_names(reader, entries, made)
+
+    def _settle_conflicts(self, reader: RecordReader, entries: Sequence[_Entry], before: Mapping[int, Record]) -> None:
+        """Take out of the values what the policies keep as it is."""
+        there: list[_Entry] = []
+        claims: list[Claim] = []
+        for entry in entries:
+            old = before.get(entry.known.record_id) if entry.known is not None else None
+            if old is None or entry.values is None:
+                continue
+            row, told = entry.row, partial(reader.told, entry.row.cells)
+            there.append(entry)
+            claims.append(Claim(row=row.number, values=entry.values, before=old, changed=entry.changed, told=told))
+        for at, kept in self._arbiter.settle(reader.kind, reader.policies, claims) if claims else ():
+            there[at].row.kept.append(kept)
 
     def _fill(self, at: int, entry: _Entry) -> bool:
         """Put the ids of the references in; say whether the record can be written now."""
@@ -354,13 +377,4 @@ def _gone(crm: CRM, reader: RecordReader, known: ExternalId) -> BadCell:
 
 def _refused(reference: Reference, name: str) -> BadCell:
     message = f"the {reference.target} it belongs to was refused; correct that one"
-    return BadCell("reference", message, column=reference.column, value=name)
-
-
-def _unknown(reference: Reference, name: str) -> BadCell:
-    if reference.by:
-        message = f"is the {reference.by} of no {reference.target}; correct it, or add that {reference.target} first"
-    else:
-        message = f"no {reference.target} is known as {reference.system}:{name}"
-        message += "; add it" if reference.later else "; add it before, or say later = true if it comes later"
     return BadCell("reference", message, column=reference.column, value=name)

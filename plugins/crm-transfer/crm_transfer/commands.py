@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,7 +10,20 @@ from typing import TYPE_CHECKING
 import attrs
 import click
 
-from crm_core.console import clean, emit, examples, note, progress, say, session, table, workspace
+from crm_core.console import (
+    clean,
+    confirm,
+    emit,
+    examples,
+    note,
+    on_terminal,
+    progress,
+    say,
+    session,
+    table,
+    workspace,
+    yes_option,
+)
 from crm_core.errors import CrmError, UsageError
 from crm_core.values import format_id
 
@@ -18,12 +31,15 @@ if TYPE_CHECKING:
     from crm_core import CRM
     from crm_core.console import Progress as Bar
     from crm_transfer.mapping import RowMapping
+    from crm_transfer.policies import Conflict
     from crm_transfer.report import Counts, ImportReport
     from crm_transfer.run import Progress
 
 _SHOWN = 10
 _REJECTED = 3
 _RECENT = 20
+_CHANGES = 50
+"""How many changes and conflicts of an edited export are printed; --json has more."""
 
 
 @click.command(
@@ -33,6 +49,7 @@ _RECENT = 20
         "crm import customers customers.csv --map customers.toml --dry-run",
         "crm import customers people.vcf",
         "crm import customers book.xlsx --sheet Clients --map customers.toml",
+        "crm import customers edited-export.csv --update --dry-run",
         "crm import --plan examples/sales_team/maven.toml --data data/maven_crm",
         "crm import --resume 5XK3Q",
     ),
@@ -45,11 +62,21 @@ _RECENT = 20
 @click.option("--plan", metavar="TOML", type=click.Path(path_type=Path), help="Several files with their mappings.")
 @click.option("--data", metavar="DIR", type=click.Path(path_type=Path), help="Where the files of the plan are.")
 @click.option("--suggest", is_flag=True, help="Print a mapping made from the file's own content.")
+@click.option("--update", is_flag=True, help="The file is an export of ours, edited: write the changed cells.")
 @click.option(
     "--encoding", metavar="NAME", help="Of a file that is not UTF-8, such as windows-1252, when there is no --map."
 )
 @click.option("--resume", metavar="OPERATION", help="Finish an import that was cut off.")
 @click.option("--dry-run", is_flag=True, help="Check and count everything, write nothing.")
+@click.option(
+    "--conflict",
+    "conflicts",
+    metavar="[FIELD=]POLICY",
+    multiple=True,
+    help="Who wins where a record says something else: keep_edited (a person's edit stays; the default), keep, "
+    "overwrite, newest, fill. For one field, or for all.",
+)
+@yes_option
 @click.option("--rejects", metavar="DIR", type=click.Path(path_type=Path), help="Where files of rejected rows go.")
 def import_(
     type_name: str | None,
@@ -60,9 +87,12 @@ def import_(
     plan: Path | None,
     data: Path | None,
     suggest: bool,
+    update: bool,
     encoding: str | None,
     resume: str | None,
     dry_run: bool,
+    conflicts: tuple[str, ...],
+    yes: bool,
     rejects: Path | None,
 ) -> int | None:
     """Bring records in from a file, or several by a plan.
@@ -73,28 +103,119 @@ def import_(
     Rows that cannot be taken go to a file beside theirs, with the reason: correct them there and import that file with
     the same mapping. The exit code is 3 when there are any.
     """
-    if sum([bool(mapping), bool(plan), suggest, bool(resume)]) > 1:
-        raise UsageError("say how the columns are to be read: --map, --plan, --suggest or --resume, one of them")
-    if not (plan or resume) and (not type_name or file is None):
-        raise UsageError(
-            "name the record type and the file", hint="crm import customers customers.csv --map customers.toml"
-        )
-    if (plan or resume) and (type_name or format_ or sheet or encoding):
-        given = next(each for each in (type_name, format_ and "--format", sheet and "--sheet", "--encoding") if each)
-        raise UsageError(f"{given!r} has no place here: a plan names its files, and --resume the operation")
-    if encoding and mapping:
-        raise UsageError(
-            "--encoding is for a file without --map",
-            hint='in a mapping it stands under [file]: encoding = "windows-1252"',
-        )
-    form = Form(format_ or "", {k: v for k, v in (("sheet", sheet), ("encoding", encoding)) if v})
-    if suggest and type_name and file:
-        _suggest(type_name, file, form)
-        return None
+    given = _Given(
+        type_name=type_name,
+        file=file,
+        mapping=mapping,
+        format_=format_ or "",
+        options={name: value for name, value in (("sheet", sheet), ("encoding", encoding)) if value},
+        plan=plan,
+        data=data,
+        suggest=suggest,
+        update=update,
+        resume=resume,
+        dry_run=dry_run,
+        policies=_policies(conflicts),
+        rejects=rejects,
+    )
+    given.check()
     with workspace() as crm:
-        report = _run(crm, type_name, file, mapping, form, plan, data, resume, dry_run=dry_run, rejects=rejects)
+        if given.suggest:
+            _suggest(crm, given)
+            return None
+        if given.is_bare and _is_export(crm, given):
+            given = attrs.evolve(given, update=True)
+        if given.update and not (dry_run or yes or session().json) and on_terminal():
+            _show_diff(_run(crm, attrs.evolve(given, dry_run=True)))
+            confirm("Write these changes?", undoable=True)
+        report = _run(crm, given)
         emit(report.to_json(), lambda: _show(report))
     return _REJECTED if report.counts.rejected else None
+
+
+@attrs.frozen(kw_only=True)
+class _Given:
+    """What the command was given: `options` are those that a mapping would have under `[file]`."""
+
+    type_name: str | None
+    file: Path | None
+    mapping: Path | None
+    format_: str
+    options: Mapping[str, str]
+    plan: Path | None
+    data: Path | None
+    suggest: bool
+    update: bool
+    resume: str | None
+    dry_run: bool
+    policies: Mapping[str, Conflict]
+    rejects: Path | None
+
+    @property
+    def named(self) -> tuple[str, Path]:
+        """The record type and the file."""
+        assert self.type_name is not None, "it was checked"
+        assert self.file is not None, "it was checked"
+        return self.type_name, self.file
+
+    @property
+    def is_bare(self) -> bool:
+        """Whether nothing says how a file is to be read, so that the file has to."""
+        return not (self.mapping or self.plan or self.suggest or self.resume or self.update)
+
+    def check(self) -> None:
+        """Refuse what does not go together.
+
+        Raises:
+            UsageError: it does not.
+        """
+        if sum([bool(self.mapping), bool(self.plan), self.suggest, bool(self.resume), self.update]) > 1:
+            raise UsageError(
+                "say how the columns are to be read: --map, --plan, --suggest, --update or --resume, one of them",
+                hint="crm import --help shows an example of each",
+            )
+        no_file = self.plan or self.resume
+        if not no_file and (not self.type_name or self.file is None):
+            raise UsageError(
+                "name the record type and the file", hint="crm import customers customers.csv --map customers.toml"
+            )
+        if no_file and (self.type_name or self.format_ or self.options):
+            options = [f"--{name}" for name in self.options]
+            given = next(each for each in (self.type_name, self.format_ and "--format", *options) if each)
+            raise UsageError(f"{given!r} has no place here: a plan names its files, and --resume the operation")
+        if "encoding" in self.options and self.mapping:
+            raise UsageError(
+                "--encoding is for a file without --map",
+                hint='in a mapping it stands under [file]: encoding = "windows-1252"',
+            )
+        if self.policies and (no_file or self.suggest):
+            raise UsageError(
+                "--conflict is for a file with its mapping, or --update", hint="the mappings of a plan say it"
+            )
+
+
+def _policies(conflicts: Sequence[str]) -> dict[str, Conflict]:
+    """Read `--conflict [FIELD=]POLICY`."""
+    from crm_transfer.policies import CONFLICTS
+
+    found: dict[str, Conflict] = {}
+    for given in conflicts:
+        field, _, wanted = given.rpartition("=")
+        policy = next((one for one in CONFLICTS if one == wanted.strip()), None)
+        if policy is None:
+            raise UsageError(f"--conflict: {wanted!r} is no policy", hint=f"there are: {', '.join(CONFLICTS)}")
+        found[field.strip()] = policy
+    return found
+
+
+def _is_export(crm: CRM, given: _Given) -> bool:
+    """Say whether a file has the columns by which an export can be brought back."""
+    from crm_transfer.opening import importer_for, open_source
+    from crm_transfer.update import is_export
+
+    _, file = given.named
+    importer = importer_for(crm, file, given.format_)
+    return importer.mapping is None and is_export(open_source(importer, file, given.options).columns)
 
 
 @click.command(
@@ -149,65 +270,50 @@ def export(
         )
 
 
-@attrs.frozen
-class Form:
-    """What the command line says of a file: its format, and options that a mapping would have under `[file]`."""
+def _suggest(crm: CRM, given: _Given) -> None:
+    from crm_transfer.suggest import suggest
 
-    format: str
-    options: Mapping[str, str]
-
-
-def _suggest(type_name: str, file: Path, form: Form) -> None:
-    from crm_transfer.suggest import suggest_mapping
-
-    encoding, sheet = form.options.get("encoding"), form.options.get("sheet")
-    with workspace() as crm:
-        text = suggest_mapping(crm, type_name, file, encoding=encoding, sheet=sheet, format_=form.format)
-        emit({"mapping": text}, lambda: say(text.rstrip()))
+    type_name, file = given.named
+    encoding, sheet = given.options.get("encoding"), given.options.get("sheet")
+    found = suggest(crm, type_name, file, encoding=encoding, sheet=sheet, format_=given.format_)
+    emit(found.to_json(), lambda: say(found.toml.rstrip()))
+    for question in found.questions:
+        note(f"To decide: {question}")
     note("Read it, correct it, then: crm import TYPE FILE --map THIS.toml --dry-run")
 
 
-def _mapping(crm: CRM, type_name: str, file: Path, mapping: Path | None, form: Form) -> RowMapping:
+def _mapping(crm: CRM, given: _Given) -> RowMapping:
     """Return the mapping of a file: the one that is named, or the one that its format brings."""
     from crm_transfer.mapping import load_mapping
     from crm_transfer.opening import built_in_mapping, with_form
 
-    if mapping is not None:
-        read = with_form(load_mapping(mapping), form.format, form.options)
+    type_name, file = given.named
+    if given.mapping is not None:
+        read = with_form(load_mapping(given.mapping), given.format_, given.options)
     else:
-        found = built_in_mapping(crm, file, wanted=form.format, options=form.options)
+        found = built_in_mapping(crm, file, wanted=given.format_, options=given.options)
         if found is None:
             raise UsageError(
-                "say how the columns are to be read: --map, --plan, --suggest or --resume, one of them",
+                "say how the columns are to be read: --map, --plan, --suggest, --update or --resume, one of them",
                 hint=f"crm import --suggest {type_name} {file} prints a mapping to start from",
             )
         read = found
     wanted = crm.registry.named(type_name).name
     if wanted not in {crm.registry.named(each.type).name for each in read.records}:
         raise UsageError(
-            f"{mapping or read.name} makes no {type_name}", hint="name a type that one of its [[record]] has"
+            f"{given.mapping or read.name} makes no {type_name}", hint="name a type that one of its [[record]] has"
         )
     return read
 
 
-def _run(
-    crm: CRM,
-    type_name: str | None,
-    file: Path | None,
-    mapping: Path | None,
-    form: Form,
-    plan: Path | None,
-    data: Path | None,
-    resume: str | None,
-    *,
-    dry_run: bool,
-    rejects: Path | None,
-) -> ImportReport:
+def _run(crm: CRM, given: _Given) -> ImportReport:
     from crm_transfer.errors import FileFault
     from crm_transfer.importing import import_file, import_plan, resume_import
     from crm_transfer.plan import load_plan
+    from crm_transfer.update import update_file
 
-    going_on = crm.ledger.resolve(resume) if resume else None
+    dry_run, rejects = given.dry_run, given.rejects
+    going_on = crm.ledger.resolve(given.resume) if given.resume else None
     begun = {entry.id for entry in crm.ledger.operations(limit=_RECENT)} - {going_on}
     with progress(None, "importing") as bar:
         told = _telling(bar)
@@ -216,12 +322,25 @@ def _run(
                 if dry_run:
                     raise UsageError("--resume goes on with a real import; it has no --dry-run")
                 return resume_import(crm, going_on, progress=told, rejects=rejects)
-            if plan:
-                return import_plan(crm, load_plan(plan), data=data, dry_run=dry_run, progress=told, rejects=rejects)
-            if type_name is None or file is None:
-                raise UsageError("name the record type and the file")
-            read = _mapping(crm, type_name, file, mapping, form)
-            return import_file(crm, file, read, dry_run=dry_run, progress=told, rejects=rejects)
+            if given.plan:
+                plan = load_plan(given.plan)
+                return import_plan(crm, plan, data=given.data, dry_run=dry_run, progress=told, rejects=rejects)
+            type_name, file = given.named
+            if given.update:
+                return update_file(
+                    crm,
+                    type_name,
+                    file,
+                    options={**given.options, **({"format": given.format_} if given.format_ else {})},
+                    dry_run=dry_run,
+                    progress=told,
+                    rejects=rejects,
+                    policies=given.policies,
+                )
+            read = _mapping(crm, given)
+            return import_file(
+                crm, file, read, dry_run=dry_run, progress=told, rejects=rejects, policies=given.policies
+            )
         except (Exception, KeyboardInterrupt) as error:
             refused = going_on is not None and isinstance(error, (FileFault, UsageError))
             if not dry_run and not refused:
@@ -258,7 +377,9 @@ def _show(report: ImportReport) -> None:
         say(f"{clean(file.file)}: {_told(file.counts)}")
         for remark in file.notes:
             say(f"  {clean(remark)}")
+    _show_diff(report)
     _types(report.types)
+    _show_kept(report)
     for remark in report.notes:
         say(f"Note: {remark}")
     causes_first = sorted(report.errors, key=lambda error: error.rule == "group")
@@ -279,6 +400,42 @@ def _show(report: ImportReport) -> None:
         say(f"{took}. To take it back: crm ledger undo {format_id(report.operation or 0)}")
     else:
         say(f"{took}; nothing had to be changed.")
+
+
+def _show_diff(report: ImportReport) -> None:
+    """Print what an edited export changes: field by field, old and new, then what clashes."""
+    for file in report.files:
+        if file.diff is None:
+            continue
+        for edit in file.diff.changes[:_CHANGES]:
+            say(clean(f"{file.file}, {edit}"))
+        hidden = sum(file.diff.fields.values()) - min(_CHANGES, len(file.diff.changes))
+        if hidden > 0:
+            by_field = ", ".join(f"{name} ({count:,})" for name, count in file.diff.fields.most_common(10))
+            say(f"... and {hidden:,} more changed fields; all of them by field: {by_field}")
+        for clash in file.diff.clashes[:_CHANGES]:
+            say(clean(f"conflict: {file.file}, {clash}"))
+        if file.diff.clashing > _CHANGES:
+            say(f"... and {file.diff.clashing - _CHANGES:,} more conflicts")
+        if file.diff.kept:
+            say("To take the file's word for a field: --conflict FIELD=overwrite (or fill, where the CRM has nothing)")
+        if file.diff.created:
+            shown = ", ".join(str(row) for row in file.diff.new_rows[:_SHOWN])
+            more = " ..." if file.diff.created > _SHOWN else ""
+            say(f"new: {file.diff.created:,} rows without an id make new records (row {shown}{more})")
+
+
+def _show_kept(report: ImportReport) -> None:
+    """Print which fields stayed as they are in the CRM."""
+    counts = report.kept_fields
+    if not counts:
+        return
+    listed = ", ".join(f"{kind}.{field} ({count:,})" for (kind, field), count in counts.most_common(10))
+    say(f"{sum(counts.values()):,} fields kept as they are in the CRM, as their policy says: {listed}")
+    for one in [kept for file in report.files for kept in file.kept][:_SHOWN]:
+        by = f", edited by {one.by}" if one.by else ", edited since the last import" if one.at else ""
+        say(f"kept: {one.file}, row {one.row}: {one.type} {one.field} stays {one.kept!r}; the file: {one.value!r}{by}")
+    say('To take the file\'s word for a field: --conflict FIELD=overwrite, or conflict = "overwrite" in the mapping')
 
 
 def _types(types: dict[str, Counts]) -> None:

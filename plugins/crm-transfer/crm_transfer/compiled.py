@@ -5,6 +5,7 @@ Apart from the run, because everything that can be decided once is decided here:
 
 from __future__ import annotations
 
+import datetime as dt
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
@@ -15,13 +16,15 @@ import attrs
 
 from crm_core.extend import Pipeline
 from crm_core.records import Record, RecordType, Registry
-from crm_transfer.cells import is_currency, key_text, without_guard
+from crm_transfer.cells import is_currency, key_text, moment_reader, without_guard
 from crm_transfer.columns import Cells, Columns, Kind
 from crm_transfer.conditions import holds
 from crm_transfer.errors import BadCell, MappingError
 from crm_transfer.fields import Reading, field_reader
 from crm_transfer.mapping import Check, FieldMap, FileForm, Part, RecordMap, RowMapping
+from crm_transfer.nearest import did_you_mean
 from crm_transfer.operations import Computed, compiled
+from crm_transfer.policies import Conflict
 from crm_transfer.report import listed
 from crm_transfer.rowhash import digest_of
 from crm_transfer.rules import RULES
@@ -65,7 +68,8 @@ class RecordReader:
     """One record of a row: which rows make it, under which key, with which values.
 
     `values` raises `BadCell`; `digest` marks what of the row (and of the mapping) the record was made from; `sources`
-    says of each field which columns it is read from, by name and by place.
+    says of each field which columns it is read from, by name and by place. `policies` says of each field who wins where
+    the record is there and says something else, `changed` when the source changed the row.
     """
 
     kind: RecordType
@@ -81,6 +85,12 @@ class RecordReader:
     references: tuple[Reference, ...]
     also: tuple[tuple[str, Callable[[Cells], str]], ...]
     sources: Mapping[str, tuple[str, tuple[int, ...]]]
+    policies: Mapping[str, Conflict]
+    changed: Callable[[Cells], dt.datetime | None]
+
+    def told(self, cells: Cells, path: str) -> str:
+        """Return what a row says of a field, as it stands in its cells."""
+        return " ".join(cells[at] for at in self.sources[path][1])
 
     def build(self, values: dict[str, Any], before: Record | None) -> Record:
         """Return the record of these values: a new one, or the one from before with the mapped fields changed."""
@@ -172,6 +182,7 @@ def _record(
             f"{spec.place}: {', '.join(missing)} must be mapped: no {kind.name} is without",
             hint="add it to [record.fields]",
         )
+    changed = _changed(spec, form, mine)
     if spec.per == "group" and views.layout is not None:
         mine.used.add(views.layout.lines)
     tag, digest = digest_of(spec, form, mine.used)
@@ -189,7 +200,31 @@ def _record(
         references=references,
         also=also,
         sources={field.path: _source(field, mine) for field in spec.fields},
+        policies={field.path: field.conflict for field in spec.fields},
+        changed=changed,
     )
+
+
+def _changed(spec: RecordMap, form: FileForm, columns: _Part) -> Callable[[Cells], dt.datetime | None]:
+    """Return the reader of the moment at which the source changed a row; a day counts from its midnight."""
+    name, form_of = spec.changed_at
+    if not name:
+        return lambda cells: None
+    at = columns.index(name, f"{spec.place}: changed_at")
+    zone = zone_named(form.zone, spec.place, columns.context.zone)
+    read = moment_reader(form_of or form.dates, zone)
+
+    def changed(cells: Cells) -> dt.datetime | None:
+        text = cells[at].strip()
+        if not text:
+            return None
+        try:
+            found = read(text)
+        except BadCell as bad:
+            raise bad.at(name, text) from None
+        return found if isinstance(found, dt.datetime) else dt.datetime.combine(found, dt.time(), zone)
+
+    return changed
 
 
 def _source(field: FieldMap, columns: Columns) -> tuple[str, tuple[int, ...]]:
@@ -336,10 +371,9 @@ class _Part(Columns):
                 if mapped is not None:
                     text = mapped
                 elif unmapped == "reject":
-                    known = listed(values)
-                    raise BadCell(
-                        "value_map", f"is not in the value map ({known}); add it there", column=column, value=text
-                    )
+                    close = did_you_mean(text, tuple(values)) or "; add it there"
+                    message = f"is not in the value map ({listed(values)}){close}"
+                    raise BadCell("value_map", message, column=column, value=text)
                 elif unmapped == "empty":
                     text = ""
             return text or default

@@ -14,6 +14,7 @@ from crm_core.query.ast import In
 from crm_core.records import ExternalId, Record, RecordType
 from crm_core.records.registry import Field
 from crm_core.values import format_id
+from crm_transfer.names import Labels, plain_id
 
 _SYSTEM: Final = ("id", "external_id", "version")
 _MONEY_SCALE: Final = 4
@@ -36,13 +37,20 @@ class Columns:
         self._exporter = exporter
         self._children = _children(crm, kind) if exporter.nested else {}
         self._shown: list[tuple[ExportColumn, str, Show | None]] = []
-        for name in chosen or [*_SYSTEM, *kind.fields]:
+        self._labels = Labels(crm, kind)
+        self._chosen = list(chosen) or [*_SYSTEM, *self._fields()]
+        for name in self._chosen:
             self._shown += self._column(name)
         self.columns = [column for column, _, _ in self._shown]
+
+    def _fields(self) -> list[str]:
+        """Return the fields; where a spreadsheet may open the file, what references point at by name beside them."""
+        return [*self._kind.fields] if self._exporter.nested else self._labels.beside(self._kind.fields)
 
     def of(self, records: Sequence[Record]) -> Iterator[list[Any]]:
         """Yield the rows of some records, a page at a time: what belongs to them is looked up together."""
         ids = [record.id for record in records]
+        self._labels.load(records, self._chosen)
         wanted = {name for _, name, show in self._shown if show is None}
         loaded: dict[str, Mapping[int, Any]] = {}
         if wanted & {"external_id", "external_ids"} and ids:
@@ -61,7 +69,10 @@ class Columns:
     def _column(self, name: str) -> list[tuple[ExportColumn, str, Show | None]]:
         """Return a column; money takes two where values cannot be nested."""
         if name == "id":
-            return [(ExportColumn(name), name, lambda record: format_id(record.id))]
+            shown = format_id if self._exporter.nested else plain_id
+            return [(ExportColumn(name), name, lambda record: shown(record.id))]
+        if name in self._labels:
+            return [(ExportColumn(name), name, self._labels.reader(name))]
         if name == "version":
             return [(ExportColumn(name, "integer"), name, lambda record: record.version)]
         if name == "external_id":
@@ -89,6 +100,8 @@ class Columns:
 
         def value(record: Record) -> Any:
             found = field.of(record)
+            if kind == "reference" and not self._exporter.nested:
+                return None if found is None else plain_id(found)
             if found is None or kind not in as_it_is:
                 return found if found is None else show(found)
             return found.astimezone(zone) if isinstance(found, dt.datetime) else found

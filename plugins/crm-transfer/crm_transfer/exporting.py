@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import os
 import re
@@ -13,13 +12,12 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any, Final, TextIO
 
-import attrs
-
 from crm_core import CRM, RecordService
 from crm_core.errors import CrmError, UsageError
 from crm_core.extend import ExportColumn, Exporter
 from crm_core.records import Record
-from crm_transfer.cells import guarded
+from crm_transfer.cells import guarded, join_tags
+from crm_transfer.csvtext import csv_writer
 from crm_transfer.export_columns import Columns
 
 _PAGE: Final = 1_000
@@ -50,7 +48,8 @@ def export_records(
         path: the file, written whole or not at all; None for standard output.
         where: the filter; without it every record is written.
         segments: groups of segments, such as `abc=A`: customers that are in all of them.
-        columns: fields by path, beside them `id`, `external_id` and `version`; without them all.
+        columns: fields by path, beside them `id`, `external_id`, `version`, and what a reference points at by name
+            (`owner`); without them all.
         sort: the order, such as `-amount,name`; else the order in which records were made.
         force: write over a file that is there.
         progress: called with how many records are done and how many there are, page by page.
@@ -156,11 +155,10 @@ def write_csv_export(path: Path | None, columns: Sequence[ExportColumn], rows: I
     """Write comma-separated UTF-8; a text that a spreadsheet would run as a formula gets an apostrophe in front."""
     count = 0
     with _target(path) as file:
-        # The writer quotes a carriage return only where its own line end has one; without quotes it would end the row.
-        writer = csv.writer(_LineFeeds(file), lineterminator="\r\n")
+        writer = csv_writer(file)
         writer.writerow([column.name for column in columns])
         for row in rows:
-            writer.writerow([_csv_cell(value) for value in row])
+            writer.writerow([csv_cell(value) for value in row])
             count += 1
     return count
 
@@ -208,17 +206,6 @@ def exporter_for(crm: CRM, wanted: str | None, path: Path | None) -> Exporter:
     return found
 
 
-@attrs.frozen
-class _LineFeeds:
-    """A file whose lines end as those of every other text file here."""
-
-    file: TextIO
-
-    def write(self, line: str) -> None:
-        """Write one line that ends with a carriage return and a line feed."""
-        self.file.write(line[:-2] + "\n")
-
-
 @contextmanager
 def _target(path: Path | None) -> Iterator[TextIO]:
     if path is None:
@@ -228,7 +215,8 @@ def _target(path: Path | None) -> Iterator[TextIO]:
         yield file
 
 
-def _csv_cell(value: Any) -> Any:
+def csv_cell(value: Any) -> Any:
+    """Return a value as the cell of a CSV export."""
     if value is None:
         return ""
     if isinstance(value, bool):
@@ -237,7 +225,7 @@ def _csv_cell(value: Any) -> Any:
         return f"{value:f}"
     if isinstance(value, (list, dict)):
         nested = any(isinstance(each, dict) for each in value)
-        value = json.dumps(value, ensure_ascii=False) if nested or isinstance(value, dict) else ", ".join(value)
+        value = json.dumps(value, ensure_ascii=False) if nested or isinstance(value, dict) else join_tags(value, ", ")
     return guarded(value) if isinstance(value, str) else value
 
 

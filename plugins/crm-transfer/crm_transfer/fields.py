@@ -20,6 +20,7 @@ from crm_transfer.cells import (
     number_reader,
     of_currency,
     refuse_broken,
+    split_tags,
     whole,
 )
 from crm_transfer.errors import BadCell
@@ -188,7 +189,7 @@ def _tags(reading: Reading, text: Text) -> Value:
     separator = reading.field.separator
 
     def read(cells: Cells) -> tuple[str, ...]:
-        return tuple(dict.fromkeys(tag.strip() for tag in text(cells).split(separator) if tag.strip()))
+        return split_tags(text(cells), separator)
 
     return read
 

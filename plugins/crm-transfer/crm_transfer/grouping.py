@@ -165,13 +165,15 @@ class Reduction:
         for number, cells in rows:
             text = cells[self.source].strip()
             if not text:
-                raise Unreadable(number, BadCell("required", "is empty, and it is summed", column=self.name))
+                raise Unreadable(
+                    number, BadCell("required", "is empty, and it is summed; fill it in", column=self.name)
+                )
             try:
                 total = _EXACT.add(total, self.number(text))
             except BadCell as bad:
                 raise Unreadable(number, bad.at(self.name, text)) from None
             except Inexact:
-                message = "makes a sum of more than 100 digits"
+                message = "makes a sum of more than 100 digits; correct it"
                 raise Unreadable(number, BadCell("number", message, column=self.name, value=text)) from None
         return total
 

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from itertools import islice
 from typing import Final
 
 from crm_core import CRM, Record, RecordService
 from crm_core.query.ast import Compare
 from crm_core.records import ExternalId
-from crm_core.values import email_key, text_key
+from crm_core.values import email_key, format_id, text_key
 from crm_transfer.compiled import Reference
 from crm_transfer.errors import BadCell
+from crm_transfer.nearest import nearest
 
 _REMEMBERED: Final = 100_000
 _BATCH: Final = 500
+_SHOWN: Final = 3
+_ASKED: Final = 200
+_NAMES: Final = 50_000
+"""For how many names of a run close ones are looked for, among how many of a type: that takes time, not memory."""
 
 Found = int | BadCell | None
 """An id, the reason why there is none to be had, or nothing."""
@@ -26,6 +32,8 @@ class Lookup:
         """Look records of this CRM up."""
         self._crm = crm
         self._found: dict[tuple[str, str, str, str], int | BadCell] = {}
+        self._told: dict[tuple[str, str, str, str], str] = {}
+        self._known_names: dict[tuple[str, str], tuple[list[int], list[str], list[str]]] = {}
 
     def known(self, kind: str, system: str, keys: Sequence[str]) -> dict[str, ExternalId]:
         """Return the entries of external ids that exist, by key."""
@@ -63,12 +71,55 @@ class Lookup:
         value = email_key(name) if reference.by == "email" else text_key(name) if with_key else name
         where = Compare(f"{column}_key" if with_key else column, "=", value)
         service: RecordService[Record] = self._crm.records(reference.target)
-        records = service.find(where, limit=2).records
+        records = service.find(where, limit=_SHOWN + 1).records
         if len(records) > 1:
-            message = f"is the {reference.by} of several {kind.plural}: point at it by its external id"
+            listed = ", ".join(f"{format_id(one.id)}{self._known_as(kind.name, one.id)}" for one in records[:_SHOWN])
+            more = " and more" if len(records) > _SHOWN else ""
+            message = (
+                f"is the {reference.by} of several {kind.plural}: {listed}{more}; point at it by its external id "
+                f"(ref without by), or map the name to another one"
+            )
             self._found[_place(reference, name)] = BadCell("ambiguous", message)
         elif records:
             self._found[_place(reference, name)] = records[0].id
+
+    def _known_as(self, kind: str, record_id: int) -> str:
+        """Return the external ids of a record, in brackets."""
+        entries = self._crm.external_ids.of(kind, [record_id]).get(record_id, ())
+        told = ", ".join(f"{entry.system}:{entry.external}" for entry in entries if entry.state == "live")
+        return f" ({told})" if told else ""
+
+    def unknown(self, reference: Reference, name: str) -> BadCell:
+        """Say that nothing is known under a name, and which names are close."""
+        if reference.by:
+            message = f"is the {reference.by} of no {reference.target}{self._close(reference, name)}"
+        else:
+            message = f"no {reference.target} is known as {reference.system}:{name}"
+            message += "; add it" if reference.later else "; add it before, or say later = true if it comes later"
+        return BadCell("reference", message, column=reference.column, value=name)
+
+    def _close(self, reference: Reference, name: str) -> str:
+        """Return `; did you mean ...?` with the ids, for the first names that were not found."""
+        place = _place(reference, name)
+        if place not in self._told:
+            if len(self._told) >= _ASKED:
+                return ""
+            ids, texts, keys = self._names(reference.target, reference.by)
+            found = [(texts[at], ids[at]) for at, _ in nearest(name, keys)]
+            told = " or ".join(f"{text!r} ({format_id(one)})" for text, one in found)
+            self._told[place] = (
+                f"; did you mean {told}?" if told else f"; correct it, or add that {reference.target} first"
+            )
+        return self._told[place]
+
+    def _names(self, target: str, by: str) -> tuple[list[int], list[str], list[str]]:
+        """Return ids, names and folded names of a type, read once; the first ones of a type that has very many."""
+        if (target, by) not in self._known_names:
+            service: RecordService[Record] = self._crm.records(target)
+            pairs = [(one.id, str(getattr(one, by))) for one in islice(service.iterate(), _NAMES) if getattr(one, by)]
+            ids, texts = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
+            self._known_names[target, by] = ids, texts, [text_key(text) for text in texts]
+        return self._known_names[target, by]
 
 
 def _place(reference: Reference, name: str) -> tuple[str, str, str, str]:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, cast
 
 import attrs
 
 from crm_transfer.conditions import Condition, conditions
+from crm_transfer.errors import MappingError
 from crm_transfer.expressions import Expression, columns_of, expression
 from crm_transfer.grouping import PERS, GroupMap, Per, group_map
+from crm_transfer.policies import CONFLICTS, Conflict
 from crm_transfer.tables import Table, parse_toml, read_text
 
 Unmapped = Literal["keep", "reject", "empty"]
@@ -29,12 +31,17 @@ _FILE_KEYS: Final = frozenset(
         "system",
         "currency",
         "null_if",
+        "conflict",
+        "changed_at",
+        "update",
     }
 )
-_RECORD_KEYS: Final = frozenset({"type", "key", "per", "when", "fields", "system", "repeats", "also"})
+_RECORD_KEYS: Final = frozenset(
+    {"type", "key", "per", "when", "fields", "system", "repeats", "also", "conflict", "changed_at"}
+)
 _FIELD_KEYS: Final = frozenset(
     {"column", "const", "template", "value", "format", "decimal", "thousands", "zone", "currency", "map", "fix",
-     "unmapped", "null_if", "default", "ref", "by", "later", "unknown", "system", "separator", "when"}
+     "unmapped", "null_if", "default", "ref", "by", "later", "unknown", "system", "separator", "when", "conflict"}
 )  # fmt: skip
 _CHECK_KEYS: Final = frozenset({"when", "say", "per"})
 _RULE_KEYS: Final = frozenset({"name", "when", "skip", "reject"})
@@ -54,7 +61,8 @@ class FieldMap:
 
     `corrections` are mistakes of the file, reported with their counts; `values` translates its vocabulary, silently.
     `ref` is the record type pointed at: `parts` then give its external id in `system`, or its name or e-mail (`by`);
-    with `lenient` the field stays as it is when there is none. `value` stands instead of `parts`.
+    with `lenient` the field stays as it is when there is none. `value` stands instead of `parts`. `conflict` says who
+    wins where the record is there already and says something else.
     """
 
     path: str
@@ -79,6 +87,7 @@ class FieldMap:
     system: str = ""
     separator: str = ","
     value: Expression | None = None
+    conflict: Conflict = "keep_edited"
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -93,7 +102,8 @@ class RecordMap:
     """One record that a row makes: its type, its external id (`key` in `system`), which rows make it, its fields.
 
     `per` says whether it is made of each row, once of each group, or once of each line of a group. `repeats` allows the
-    same key in several rows: the first one counts. `also` are further external ids, by system.
+    same key in several rows: the first one counts. `also` are further external ids, by system. `changed_at` is the
+    column that says when the source changed the record, and its form (empty: that of the file).
     """
 
     type: str
@@ -105,6 +115,7 @@ class RecordMap:
     per: Per = "row"
     repeats: bool = False
     also: tuple[tuple[str, tuple[Part, ...]], ...] = ()
+    changed_at: tuple[str, str] = ("", "")
 
 
 @attrs.frozen(kw_only=True)
@@ -129,7 +140,7 @@ class RuleMap:
 
 @attrs.frozen(kw_only=True)
 class FileForm:
-    """How the file is written: what `[file]` says."""
+    """How the file is written: what `[file]` says. `update`: it is an edited export, whose changed cells count."""
 
     format: str = ""
     options: Mapping[str, Any] = attrs.field(factory=dict)
@@ -139,6 +150,7 @@ class FileForm:
     zone: str = ""
     currency: str = ""
     null_if: frozenset[str] = frozenset()
+    update: bool = False
 
 
 @attrs.frozen(kw_only=True)
@@ -146,6 +158,7 @@ class RowMapping:
     """A whole mapping: how the file is written, the records of each row in order, and the checks.
 
     Before records are made, `computed` adds columns, by name, `rules` leave rows out, and `group` brings rows together.
+    `fields` and `pipelines` are what it needs of the workspace, as in a plan.
     """
 
     name: str
@@ -156,6 +169,8 @@ class RowMapping:
     rules: tuple[RuleMap, ...] = ()
     group: GroupMap | None = None
     text: str = ""
+    fields: Mapping[str, Mapping[str, Mapping[str, Any]]] = attrs.field(factory=dict)
+    pipelines: Mapping[str, Mapping[str, Any]] = attrs.field(factory=dict)
 
 
 def load_mapping(path: Path, *, system: str = "") -> RowMapping:
@@ -180,7 +195,7 @@ def parse_mapping(text: str, *, name: str = "mapping", system: str = "") -> RowM
     (Part(column='account', const=''),)
     """
     root = Table(parse_toml(text, name), name)
-    root.only({"file", "columns", "rule", "group", "match", "record", "check"})
+    root.only({"file", "columns", "rule", "group", "match", "record", "check", "fields", "pipelines"})
     file = root.table("file")
     file.only(_FILE_KEYS)
     form = _file_form(file)
@@ -188,7 +203,7 @@ def parse_mapping(text: str, *, name: str = "mapping", system: str = "") -> RowM
     tables = root.tables("record")
     if not tables:
         raise root.wrong("record", "is missing", 'start with: [[record]] and type = "customer"')
-    records = tuple(_record(table, source) for table in tables)
+    records = tuple(_record(table, source, file) for table in tables)
     checks = tuple(_check(table) for table in root.tables("check"))
     computed = root.table("columns")
     return RowMapping(
@@ -200,6 +215,8 @@ def parse_mapping(text: str, *, name: str = "mapping", system: str = "") -> RowM
         rules=tuple(_rule(table) for table in root.tables("rule")),
         group=group_map(root),
         text=text,
+        fields=root.nested("fields", depth=2),
+        pipelines=root.nested("pipelines", depth=1),
     )
 
 
@@ -223,10 +240,11 @@ def _file_form(file: Table) -> FileForm:
         zone=file.text("zone"),
         currency=file.text("currency"),
         null_if=frozenset(file.texts("null_if")),
+        update=file.flag("update"),
     )
 
 
-def _record(table: Table, source: str) -> RecordMap:
+def _record(table: Table, source: str, file: Table) -> RecordMap:
     table.only(_RECORD_KEYS)
     type_name = table.text("type")
     if not type_name:
@@ -235,41 +253,93 @@ def _record(table: Table, source: str) -> RecordMap:
     named = Table(table.data, place)
     if "key" not in table.data:
         raise named.wrong(
-            "key", "is missing", 'name the column that tells the records apart, such as key = "customer_no": it makes '
-            "importing twice change nothing",
+            "key", "is missing", 'name the column that tells the records apart, such as key = "customer_no", or '
+            'several that do so together: key = ["shop", "no"]. It makes importing twice change nothing; '
+            "`crm import --suggest` finds columns that will do",
         )  # fmt: skip
     system = table.text("system") or source
     also = named.table("also")
+    policy = _conflict(named, _conflict(file, "keep_edited"))
+    changed_at = _changed_at(named) if "changed_at" in table.data else _changed_at(file)
+    fields = tuple(_fields(named.table("fields"), "", system, policy))
+    newest = next((field for field in fields if field.conflict == "newest"), None)
+    if newest is not None and not changed_at[0]:
+        raise Table({}, newest.place).wrong(
+            "conflict", 'is "newest", and no column says when a row was changed', 'changed_at = "modified"'
+        )
     return RecordMap(
         type=type_name,
         place=place,
         system=system,
         key=_parts(named, "key"),
         when=conditions(named),
-        fields=tuple(_fields(named.table("fields"), "", system)),
+        fields=fields,
         per=_per(table),
         repeats=table.flag("repeats"),
         also=tuple((name, _parts(also, name)) for name in also.data),
+        changed_at=changed_at,
     )
 
 
-def _fields(table: Table, prefix: str, system: str) -> list[FieldMap]:
+def _conflict(table: Table, default: Conflict) -> Conflict:
+    return cast("Conflict", table.choice("conflict", CONFLICTS, default))
+
+
+def _changed_at(table: Table) -> tuple[str, str]:
+    """Return the column that says when a row was changed, and the form of its times."""
+    if not isinstance(table.data.get("changed_at"), dict):
+        return table.text("changed_at"), ""
+    inner = table.table("changed_at")
+    inner.only({"column", "format"})
+    return inner.text("column"), inner.text("format")
+
+
+def with_policies(mapping: RowMapping, policies: Mapping[str, Conflict]) -> RowMapping:
+    """Return the mapping with other policies: by field ("city", "customer.city"), or by "" for every field.
+
+    Raises:
+        MappingError: a name is that of no field of the mapping, or "newest" has no column to go by.
+    """
+    left = set(policies) - {""}
+    records = []
+    for record in mapping.records:
+        fields = []
+        for field in record.fields:
+            names = (f"{record.type}.{field.path}", field.path, "")
+            wanted = next((policies[name] for name in names if name in policies), field.conflict)
+            left -= set(names)
+            if wanted == "newest" and not record.changed_at[0]:
+                raise MappingError(
+                    f'{field.place}: conflict is "newest", and no column says when a row was changed',
+                    hint='say which in the mapping: changed_at = "modified"',
+                )
+            fields.append(attrs.evolve(field, conflict=wanted))
+        records.append(attrs.evolve(record, fields=tuple(fields)))
+    if left:
+        known = ", ".join(dict.fromkeys(field.path for record in mapping.records for field in record.fields))
+        raise MappingError(f"--conflict {min(left)}: the mapping has no such field", hint=f"its fields: {known}")
+    return attrs.evolve(mapping, records=tuple(records))
+
+
+def _fields(table: Table, prefix: str, system: str, policy: Conflict) -> list[FieldMap]:
     found: list[FieldMap] = []
     for name, value in table.data.items():
         path = prefix + name
-        if isinstance(value, dict) and not prefix and value and not (value.keys() & _FIELD_KEYS):
-            found += _fields(Table(value, f"{table.place}.{name}"), f"{name}.", system)
+        is_group = name == "fields" or (isinstance(value, dict) and not (value.keys() & _FIELD_KEYS))
+        if isinstance(value, dict) and not prefix and value and is_group:  # an own field may be called "currency"
+            found += _fields(Table(value, f"{table.place}.{name}"), f"{name}.", system, policy)
         elif isinstance(value, (str, list)):
             place = f"{table.place}: {path}"
-            found.append(FieldMap(path=path, place=place, parts=_parts(table, name), system=system))
+            parts = _parts(table, name)
+            found.append(FieldMap(path=path, place=place, parts=parts, system=system, conflict=policy))
         elif isinstance(value, dict):
-            found.append(_field(Table(value, f"{table.place}: {path}"), path, system))
+            found.append(_field(Table(value, f"{table.place}: {path}"), path, system, policy))
         else:
             raise table.wrong(path, f"must be a column's name or a table, found {value!r}", '{ const = "..." }')
     return found
 
 
-def _field(table: Table, path: str, system: str) -> FieldMap:
+def _field(table: Table, path: str, system: str, policy: Conflict) -> FieldMap:
     table.only(_FIELD_KEYS)
     sources = [key for key in ("column", "const", "template", "value") if key in table.data]
     if len(sources) != 1:
@@ -308,6 +378,7 @@ def _field(table: Table, path: str, system: str) -> FieldMap:
         lenient=lenient,
         system=table.text("system") or system,
         separator=table.text("separator", ","),
+        conflict=_conflict(table, policy),
     )
 
 

@@ -247,11 +247,13 @@ def _guarded(amount: Amount, made: Expression) -> Amount:
         try:
             return amount(cells)
         except DivisionByZero:
-            raise BadCell("divide", "divides by 0", column=column) from None
+            raise BadCell("divide", "divides by 0; leave such rows out by a rule", column=column) from None
         except InvalidOperation:
-            raise BadCell("number", f"{made.operation} of these is no number", column=column) from None
+            raise BadCell("number", f"{made.operation} of these is no number; correct them", column=column) from None
         except Inexact:
-            raise BadCell("number", f"{made.operation} of these has more than 100 digits", column=column) from None
+            raise BadCell(
+                "number", f"{made.operation} of these has more than 100 digits; round them", column=column
+            ) from None
 
     return read
 
@@ -364,11 +366,13 @@ def _shift(made: Expression, scope: Scope) -> Computed:
             if count is None:
                 return ""
             if count != count.to_integral_value() or abs(count) > 10_000_000:
-                raise BadCell("shift", f"is no whole number of {unit}", column=column, value=f"{count:f}")
+                raise BadCell("shift", f"is no whole number of {unit}; round it", column=column, value=f"{count:f}")
             try:
                 when = _moved(when, unit, int(count), zone)
             except (OverflowError, ValueError):
-                raise BadCell("shift", f"leads beyond the years 1 to 9999 by {count:f} {unit}", column=column) from None
+                raise BadCell(
+                    "shift", f"leads beyond the years 1 to 9999 by {count:f} {unit}; correct it", column=column
+                ) from None
         return when.isoformat()
 
     return Computed(read, "moment")

@@ -81,8 +81,8 @@ def load_plan(path: Path) -> Plan:
         title=head.text("title") or path.stem,
         data=path.parent / (head.text("data") or "."),
         files=tuple(files),
-        fields=_tables(root, "fields", depth=2),
-        pipelines=_tables(root, "pipelines", depth=1),
+        fields=root.nested("fields", depth=2),
+        pipelines=root.nested("pipelines", depth=1),
         checks=tuple(_check(table) for table in root.tables("check")),
         notes=head.texts("notes"),
     )
@@ -96,18 +96,6 @@ def look_at_records(crm: CRM, plan: Plan) -> list[str]:
         if count:
             told.append(check.say.replace("{count}", f"{count:,}").replace("{names}", ", ".join(names)))
     return [*told, *plan.notes]
-
-
-def _tables(root: Table, key: str, *, depth: int) -> Mapping[str, Any]:
-    found = root.table(key).data
-    inner = (
-        found.values()
-        if depth == 1
-        else [each for group in found.values() if isinstance(group, dict) for each in group.values()]
-    )
-    if not all(isinstance(each, dict) for each in [*found.values(), *inner]):
-        raise root.wrong(key, "must be tables", '[fields.customer.sector] with type = "text"')
-    return found
 
 
 def _check(table: Table) -> RecordCheck:

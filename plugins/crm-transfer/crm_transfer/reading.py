@@ -9,9 +9,11 @@ import csv
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final, TextIO
+from typing import Any, Final
 
 from crm_core.extend import BadRow, Importer, Source, SourceRow
+from crm_transfer.cells import join_tags
+from crm_transfer.csvtext import csv_writer
 from crm_transfer.errors import FileFault
 from crm_transfer.form import Form, examine, open_text
 from crm_transfer.layout import Layout, find_layout, from_line
@@ -91,19 +93,9 @@ def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Sequence[str]],
     """
     encoding = options.get("encoding", "utf-8")
     with path.open("w", encoding=encoding, errors="backslashreplace", newline="") as file:
-        writer = csv.writer(_Lines(file), delimiter=options.get("delimiter", ","), lineterminator="\r\n")
+        writer = csv_writer(file, options.get("delimiter", ","))
         writer.writerow(columns)
         writer.writerows(rows)
-
-
-class _Lines:
-    """Writes with LF the lines of a csv writer that ends them with CR LF, so that it quotes a cell with either."""
-
-    def __init__(self, file: TextIO) -> None:
-        self._file = file
-
-    def write(self, line: str) -> None:
-        self._file.write(line.removesuffix("\r\n") + "\n")
 
 
 def write_json_lines(
@@ -133,6 +125,15 @@ JSON_LINES: Final = Importer(
     write=write_json_lines,
     help="One JSON object a line.",
 )
+
+
+class _Absent(str):
+    """The empty cell of a member that a JSON object does not have; one that is null has a plain empty cell."""
+
+    __slots__ = ()
+
+
+ABSENT: Final[str] = _Absent()
 
 
 def _refuse_others(path: Path, form: Form) -> None:
@@ -255,7 +256,7 @@ def _json_rows(path: Path, form: Form, columns: Sequence[str]) -> Iterator[Sourc
             saved = [line.strip() if name == _LINE else "" for name in columns]
             yield BadRow(number, saved, "json", found, value=shown(line.strip()))
             continue
-        cells = [found.get(name, "") for name in columns]
+        cells = [found.get(name, ABSENT) for name in columns]
         if _nul_in(cells):
             yield _with_nul(number, cells, columns)
         else:
@@ -291,7 +292,7 @@ def _flatten(value: Mapping[str, Any], prefix: str, cells: dict[str, str]) -> No
         if isinstance(inner, dict):
             _flatten(inner, f"{prefix}{name}.", cells)
         elif isinstance(inner, list):
-            cells[prefix + name] = ",".join(_plain(each) for each in inner)
+            cells[prefix + name] = join_tags([_plain(each) for each in inner], ",")
         else:
             cells[prefix + name] = _plain(inner)
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 import attrs
 
 from crm_core.values import format_id
+from crm_transfer.conflicts import Kept
+from crm_transfer.diff import Diff
 
 SHOWN: Final = 1_000
 """How many rejected rows a report names; the reject file has them all."""
@@ -90,6 +93,8 @@ class RowError:
 class FileReport:
     """What became of one file: its counts, per record type as well, notes in words, where its rejected rows went.
 
+    `kept` names the first fields that a policy kept as they are in the CRM, `kept_fields` counts all by (type, field).
+    `diff` is there for an edited export: what it changes, field by field.
     `skipped` counts, by rule, the rows that the mapping leaves out; among the counts they are unchanged ones.
     """
 
@@ -99,6 +104,16 @@ class FileReport:
     skipped: dict[str, int] = attrs.field(factory=dict)
     notes: list[str] = attrs.field(factory=list)
     rejects_file: str | None = None
+    kept: list[Kept] = attrs.field(factory=list)
+    kept_fields: Counter[tuple[str, str]] = attrs.field(factory=Counter)
+    diff: Diff | None = None
+
+    def keep(self, kept: Sequence[Kept]) -> None:
+        """Count fields that a policy kept as they are, and remember the first ones."""
+        for one in kept:
+            self.kept_fields[one.type, one.field] += 1
+            if len(self.kept) < SHOWN:
+                self.kept.append(attrs.evolve(one, file=self.file))
 
     def of_type(self, name: str) -> Counts:
         """Return the counts of a record type."""
@@ -113,6 +128,8 @@ class FileReport:
             "skipped": self.skipped,
             "notes": self.notes,
             "rejects_file": self.rejects_file,
+            "kept": sum(self.kept_fields.values()),
+            **(self.diff.to_json() if self.diff else {}),
         }
 
 
@@ -137,6 +154,11 @@ class ImportReport:
         """The records of all files by type."""
         names = dict.fromkeys(name for file in self.files for name in file.types)
         return {name: _sum([file.types[name] for file in self.files if name in file.types]) for name in names}
+
+    @property
+    def kept_fields(self) -> Counter[tuple[str, str]]:
+        """How many fields of all files a policy kept as they are in the CRM, by (type, field)."""
+        return sum((file.kept_fields for file in self.files), Counter())
 
     @property
     def skipped(self) -> dict[str, int]:
@@ -164,6 +186,8 @@ class ImportReport:
             "rejects_file": first,
             "errors": [attrs.asdict(error) for error in self.errors],
             "errors_left_out": self.left_out,
+            "kept": [kept.to_json() for file in self.files for kept in file.kept][:SHOWN],
+            "kept_fields": [{"type": t, "field": f, "count": n} for (t, f), n in sorted(self.kept_fields.items())],
             "notes": self.notes,
             "files": [file.to_json() for file in self.files],
         }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import attrs
 
+from crm_transfer.conflicts import Kept
 from crm_transfer.errors import BadCell
 
 
@@ -14,6 +15,7 @@ class Row:
     `order` is its place among the rows of the run: its line, or where its group and its line within it come. Rows of
     one group have one `turn`: they may point at what any of them makes, as a row at what it makes itself. `follows`
     says that it is refused only because another row of the chunk was. `line` tells its line from others of the group.
+    `kept` are the fields that a policy left as they are in the CRM.
     """
 
     number: int
@@ -26,6 +28,7 @@ class Row:
     waiting: frozenset[int] = frozenset()
     group: Group | None = None
     line: str = ""
+    kept: list[Kept] = attrs.field(factory=list)
 
 
 @attrs.define(eq=False)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import gc
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 from time import perf_counter
 from typing import Any, Final
@@ -15,15 +14,18 @@ import attrs
 from crm_core import CRM
 from crm_core.errors import ConflictError, DuplicateKey, StorageConflict, UsageError
 from crm_core.extend import BadRow, Importer, Source
+from crm_core.values import few_collections
 from crm_transfer.chunk import RANK, Chunk
 from crm_transfer.compiled import Compiled, Context, RecordReader, compile_mapping
+from crm_transfer.conflicts import Arbiter
 from crm_transfer.errors import BadCell, FileFault
 from crm_transfer.formats.typed import forms_of
 from crm_transfer.leftover import refuse_leftovers
 from crm_transfer.lookup import Lookup
 from crm_transfer.mapping import RowMapping
 from crm_transfer.opening import importer_for, open_source
-from crm_transfer.report import ERROR_COLUMNS, SHOWN, FileReport, ImportReport, RowError, listed, shown
+from crm_transfer.rejects import write_rejects
+from crm_transfer.report import SHOWN, FileReport, ImportReport, RowError, listed, shown
 from crm_transfer.rows import Row
 from crm_transfer.spill import Rejected, Spill, Waiting
 from crm_transfer.staging import Grouping
@@ -32,8 +34,6 @@ _SMALLEST, _LARGEST, _FIRST = 500, 2_000, 1_000
 _LOCK_SECONDS: Final = 0.03
 """How long the writes of one chunk should hold the lock, before the sync of its commit: others wait about that long."""
 _ATTEMPTS: Final = 3
-_RARELY: Final = 100_000
-"""New objects between two searches for cycles of garbage: several chunks."""
 
 Progress = Callable[[int, int, str], None]
 
@@ -95,6 +95,7 @@ class Run:
         self._progress = progress
         self._rejects = rejects
         self._lookup = Lookup(crm)
+        self._arbiter = Arbiter(crm)
         self._size = _FIRST
         self._done = self._total = 0
         self._linked: Counter[tuple[int, int]] = Counter()
@@ -116,7 +117,7 @@ class Run:
         """
         started = perf_counter()
         report = ImportReport(dry_run=self._dry_run, files=[FileReport(file=job.path.name) for job in jobs])
-        with Spill() as spill, _few_collections():
+        with Spill() as spill, few_collections():
             with self._operation(label, detail, resume) as operation:
                 report.operation = None if self._dry_run else operation.id
                 self._work(jobs, report, spill)
@@ -186,7 +187,8 @@ class Run:
         fit = [row for row in good if row.error is None]
         grouping = job.compiled.grouping
         readers = job.compiled.records
-        chunk = Chunk(self._crm, readers, fit, self._lookup, spill, file=at, last=grouping is not None)
+        last = grouping is not None
+        chunk = Chunk(self._crm, readers, fit, self._lookup, spill, self._arbiter, file=at, last=last)
         self._write(chunk, fit, readers, grouping)
         self._settle(at, job, good, report, spill)
         bad = [row for row in rows if isinstance(row, BadRow)]
@@ -270,6 +272,7 @@ class Run:
                 continue
             for made in row.status.items():
                 records[made] += 1
+            report.keep(row.kept)
             total = _highest(row.status.values())
             totals[total] += 1
             for number in sorted(row.waiting) if row.waiting else ():
@@ -297,7 +300,7 @@ class Run:
         at, number = chunk[0].file, chunk[0].record
         rows = [Row(one.row, list(one.cells), one.row, one.row) for one in chunk]
         readers = job.compiled.records
-        chunked = Chunk(self._crm, readers, rows, self._lookup, spill, file=at, only=number, last=last)
+        chunked = Chunk(self._crm, readers, rows, self._lookup, spill, self._arbiter, file=at, only=number, last=last)
         self._write(chunked, rows, readers)
         again: list[Waiting] = []
         rejected: list[Rejected] = []
@@ -312,6 +315,7 @@ class Run:
             elif number in row.waiting:
                 again.append(one)
             else:
+                report.keep(row.kept)
                 self._linked[at, number] += 1
                 if not one.written:
                     of_type.add(row.status.get(number, "unchanged"))
@@ -343,7 +347,9 @@ class Run:
                 report.errors.append(error)
             if told.counts.rejected and not self._dry_run:
                 try:
-                    told.rejects_file = str(self._write_rejects(at, job, spill))
+                    told.rejects_file = str(
+                        write_rejects(job.path, job.importer, job.source, spill.rejected, at, self._rejects)
+                    )
                 except FileFault as fault:  # the rows are in: what became of them must still be told
                     told.notes.append(f"{fault.message}; {fault.hint}")
 
@@ -368,44 +374,11 @@ class Run:
                 notes.append(f"{count:,} {reader.kind.plural} name {targets} that comes later: linked at the end")
         return notes
 
-    def _write_rejects(self, at: int, job: Job, spill: Spill) -> Path:
-        """Write the rejected rows, with what is wrong with each, so that they can be corrected and imported again."""
-        suffix = ".jsonl" if job.importer.name == "jsonl" else job.path.suffix
-        name = f"{job.path.stem}.rejects{suffix}"
-        columns = [c for c in job.source.columns if c not in ERROR_COLUMNS]
-        kept = [i for i, c in enumerate(job.source.columns) if c not in ERROR_COLUMNS]
-        folders = [self._rejects] if self._rejects else [job.path.parent, Path.cwd()]
-        for folder in folders:
-            rows = ([*(r.cells[i] for i in kept), str(r.row), r.column, r.rule, r.message] for r in spill.rejected(at))
-            try:
-                job.importer.write(folder / name, [*columns, *ERROR_COLUMNS], rows, job.source.options)
-            except OSError as error:
-                problem = error
-                (folder / name).unlink(missing_ok=True)
-                continue
-            return folder / name
-        raise FileFault(
-            f"the reject file {name} cannot be written: {problem.strerror}",
-            hint="import the file again with --rejects DIR: rows that are in will be unchanged",
-        ) from problem
-
 
 def _highest(statuses: Collection[str]) -> str:
     if len(statuses) == 1:
         return next(iter(statuses))
     return max(statuses, key=RANK.index, default="unchanged")
-
-
-@contextmanager
-def _few_collections() -> Iterator[None]:
-    """Look for cycles of garbage rarely: rows make none, and the search took a fifth of an import's time."""
-    before = gc.get_threshold()
-    if 0 < before[0] < _RARELY:
-        gc.set_threshold(_RARELY, *before[1:])
-    try:
-        yield
-    finally:
-        gc.set_threshold(*before)
 
 
 def _corrections(job: Job) -> list[str]:

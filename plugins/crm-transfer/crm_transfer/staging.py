@@ -188,7 +188,7 @@ class Grouping:
             bad = isinstance(row, BadRow)
             key = "" if bad and len(row.cells) <= max(self.layout.by) else key_of(row.cells)
             if not key and isinstance(row, Row) and row.error is None:
-                row.error = BadCell("key", "is empty, so the row belongs to no group", column=self._by)
+                row.error = BadCell("key", "is empty, so the row belongs to no group; fill it in", column=self._by)
             yield key, row.number, (tuple(row.cells), _fault(row), bad)
 
     def _first(self, ordered: Iterable[Keyed], offers: Offers, later: Store) -> Iterator[list[Row | BadRow]]:
@@ -271,7 +271,9 @@ class Grouping:
                 continue
             kept.append(row)
             if self.spec.same_row == "reject" and row.error is None:
-                row.error = BadCell("same_row", f"is equal to row {first} in every cell", value=group.key[:80])
+                row.error = BadCell(
+                    "same_row", f"is equal to row {first} in every cell; leave one of them out", value=group.key[:80]
+                )
         group.rows = kept
 
     # From a group to its lines and its header

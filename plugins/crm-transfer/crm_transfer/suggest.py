@@ -1,99 +1,82 @@
 """Writes a mapping from a file's own content: what each column seems to be, with a confidence beside each guess.
 
-The mapping can be used as it is; what could not be guessed stands in it as a comment.
+The mapping can be used as it is. What nobody can know stands in `questions`, and in its first lines.
 """
 
 from __future__ import annotations
 
-import datetime as dt
 import re
-from collections.abc import Sequence
-from fractions import Fraction
+from collections.abc import Mapping, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import attrs
 
 from crm_core import CRM
-from crm_core.extend import SourceRow
+from crm_core.extend import Importer, Source, SourceRow
 from crm_core.records import RecordType
-from crm_core.records.registry import Field
-from crm_core.values import ascii_digits, exponent, text_key
-from crm_transfer.cells import without_guard
+from crm_transfer.errors import FileFault
+from crm_transfer.guess.columns import look_at, with_one_form
+from crm_transfer.guess.encodings import EncodingGuess, guess_encoding
+from crm_transfer.guess.keys import KeyGuess, guess_key
+from crm_transfer.guess.records import Draft, Guess, draft_records
+from crm_transfer.guess.toml import listed
+from crm_transfer.names import Labels
 from crm_transfer.opening import importer_for, open_source
+from crm_transfer.toml import quoted
+from crm_transfer.update import is_export
 
-_SAMPLE: Final = 5_000
-_NEARLY: Final = Fraction(9, 10)
-_SHORT: Final = 100
-_ISO: Final = re.compile(r"\d{4}-\d\d-\d\d([ T]\d\d:\d\d.*)?")
-_DATES: Final = ("%d/%m/%Y", "%m/%d/%Y", "%d.%m.%Y", "%d-%m-%Y", "%Y/%m/%d", "%d/%m/%y", "%Y%m%d")
-_TIMES: Final = ("", " %H:%M", " %H:%M:%S")
-_NUMBER: Final = re.compile(r"[+-]?[0-9][0-9.,٫٬\u00a0 ]*", re.ASCII)
-_EMAIL: Final = re.compile(r"[^@\s:;,<>()]+@[^@\s:;,<>()]+\.[^@\s:;,<>()]+")
-_PHONE: Final = re.compile(r"'?[+0(][0-9 ()./-]{6,}")
-_WORDS: Final = {"yes", "no", "true", "false", "y", "n"}
-_SYNONYMS: Final = {
-    "name": "fullname customer customername account accountname company companyname contact client product productname "
-    "agent user team firma kunde nom nombre название имя наименование نام مشتری անուն",
-    "first_contact_at": "firstcontact firstcontactdate created createdat createdate registered since erstkontakt",
-    "birth_date": "birthday dateofbirth dob",
-    "source": "origin leadsource channel utmsource",
-    "country": "land nation کشور",
-    "region": "state province",
-    "city": "town شهر",
-    "industry": "sector branch businesssegment",
-    "title": "dealname opportunity subject deal",
-    "stage": "dealstage status",
-    "amount": "value closevalue total price revenue sum dealvalue مبلغ",
-    "price": "salesprice unitprice listprice",
-    "opened_at": "engagedate opened opendate createdate created",
-    "closed_at": "closedate closed wondate",
-    "sold_at": "date saledate orderdate invoicedate",
-    "occurred_at": "date time datetime timestamp",
-    "body": "text message note notes",
-    "email": "mail emailaddress",
-    "code": "sku productcode",
-    "tags": "labels keywords",
-}
-_KEYS: Final = ("id", "no", "nr", "number", "nummer", "key", "code", "код", "email")
-_PHONE_WORDS: Final = ("phone", "mobile", "telefon", "телефон", "تلفن", "موبایل", "հեռախոս")
-_LOCAL_PHONE: Final = re.compile(r"'?[+(]?[0-9][0-9 ()./-]{5,}")
+_SAMPLE: Final = 50_000
+"""How many rows are looked at: all of them in most files."""
+_TEXTS: Final = frozenset({"csv", "jsonl"})
 
 
 @attrs.frozen(kw_only=True)
-class Seen:
-    """What the sample says of a column: what its cells look like, and how sure that is."""
+class Suggestion:
+    """A suggested mapping as TOML, and the guesses behind it; `questions` are what a person has to decide."""
 
-    name: str
-    kind: str
-    values: tuple[str, ...]
-    empty: int
-    format: str = ""
-    decimal: str = ""
-    thousands: str = ""
-    doubt: str = ""
+    toml: str
+    type: str
+    seen: int
+    total: int
+    file: Mapping[str, Any]
+    key: KeyGuess
+    columns: tuple[Guess, ...]
+    fields: Mapping[str, Mapping[str, Mapping[str, Any]]] = attrs.field(factory=dict)
+    pipelines: Mapping[str, Mapping[str, Any]] = attrs.field(factory=dict)
+    questions: tuple[str, ...] = ()
 
-    @property
-    def is_key(self) -> bool:
-        """Whether every row has a value of its own."""
-        return self.is_short and not self.empty and len(set(self.values)) == len(self.values)
-
-    @property
-    def is_short(self) -> bool:
-        """Whether the cells are fit for a key: one line each, and not long."""
-        return all(len(value) <= _SHORT and value.isprintable() for value in self.values)
-
-    @property
-    def tells_apart(self) -> int:
-        """How many rows the column tells apart; 0 where its cells are not fit for a key."""
-        return len(set(self.values)) if self.is_short else 0
+    def to_json(self) -> dict[str, Any]:
+        """Return it as plain data."""
+        return {
+            "mapping": self.toml,
+            "type": self.type,
+            "rows_seen": self.seen,
+            "rows": self.total,
+            "file": dict(self.file),
+            "key": attrs.asdict(self.key),
+            "columns": [attrs.asdict(guess) for guess in self.columns],
+            "fields": self.fields,
+            "pipelines": self.pipelines,
+            "questions": list(self.questions),
+        }
 
 
 def suggest_mapping(
     crm: CRM, type_name: str, path: Path, *, encoding: str | None = None, sheet: str | None = None, format_: str = ""
 ) -> str:
-    """Return the TOML of a mapping for a file: records of `type_name`, one a row; `encoding` where it is not found.
+    """Return the TOML of a suggested mapping; see `suggest`."""
+    return suggest(crm, type_name, path, encoding=encoding, sheet=sheet, format_=format_).toml
+
+
+def suggest(
+    crm: CRM, type_name: str, path: Path, *, encoding: str | None = None, sheet: str | None = None, format_: str = ""
+) -> Suggestion:
+    """Suggest a mapping for a file whose rows make records of `type_name`.
+
+    An export of ours gets a mapping that matches rows by id. `encoding` is declared where the file is not UTF-8; else
+    it is guessed, and said so.
 
     A format that knows what its columns mean says so itself; `format_` names it where the file does not show it, and
     `sheet` the sheet of a spreadsheet.
@@ -104,245 +87,151 @@ def suggest_mapping(
     """
     kind = crm.registry.named(type_name)
     importer = importer_for(crm, path, format_)
-    given = {"encoding": encoding, "sheet": sheet}
-    source = open_source(importer, path, {name: value for name, value in given.items() if value})
+    source, guessed = _open(importer, path, {"encoding": encoding, "sheet": sheet})
     if importer.mapping is not None:
-        return importer.mapping(source.columns)
+        return _brought(kind.name, importer, source, importer.mapping(source.columns))
     rows = [row.cells for row in islice((r for r in source.rows if isinstance(r, SourceRow)), _SAMPLE)]
-    columns = [look_at(name, [row[at] for row in rows]) for at, name in enumerate(source.columns)]
-    lines = [
-        f"# Suggested for {path.name} from {len(rows):,} of {source.total:,} rows. Read it before you use it.",
-        "",
-        "[file]",
-        f'format = "{importer.name}"',
-    ]
+    head, file = _file_lines(importer, source, guessed, encoding)
+    if is_export(source.columns):
+        return _of_export(crm, kind, path, source, head, file)
+    columns = with_one_form([look_at(name, [row[at] for row in rows]) for at, name in enumerate(source.columns)])
+    key = guess_key(columns, rows)
+    draft = draft_records(crm, kind, columns, key, _system(path), len(rows))
+    questions = [*_encoding_question(guessed), *([key.advice] if key.advice else []), *draft.questions]
+    return Suggestion(
+        toml=_written(path, source, len(rows), head, draft, questions),
+        type=kind.name,
+        seen=len(rows),
+        total=source.total,
+        file=file,
+        key=key,
+        columns=tuple(draft.guesses),
+        fields=draft.fields,
+        pipelines=draft.pipelines,
+        questions=tuple(questions),
+    )
+
+
+def _brought(type_name: str, importer: Importer, source: Source, text: str) -> Suggestion:
+    """Return the mapping that a format brings: it knows what its columns mean, so nothing is guessed."""
+    return Suggestion(
+        toml=text,
+        type=type_name,
+        seen=0,
+        total=source.total,
+        file={"format": importer.name},
+        key=KeyGuess((), "high", "the format says it"),
+        columns=(),
+    )
+
+
+def _open(importer: Importer, path: Path, given: Mapping[str, str | None]) -> tuple[Source, EncodingGuess | None]:
+    options = {name: value for name, value in given.items() if value}
+    try:
+        return open_source(importer, path, options), None
+    except FileFault:
+        guessed = None if "encoding" in options or importer.name not in _TEXTS else guess_encoding(path)
+        if guessed is None:
+            raise
+    return open_source(importer, path, {**options, "encoding": guessed.name}), guessed
+
+
+def _encoding_question(guessed: EncodingGuess | None) -> list[str]:
+    if guessed is None:
+        return []
+    shown = ", ".join(guessed.examples)
+    return [f"the encoding is guessed ({guessed.confidence}: {guessed.name}); are these words right: {shown}"]
+
+
+def _file_lines(
+    importer: Importer, source: Source, guessed: EncodingGuess | None, declared: str | None
+) -> tuple[list[str], dict[str, Any]]:
+    """Return the lines of `[file]`, and the same as data."""
+    lines, told = ["[file]", f"format = {quoted(importer.name)}"], dict[str, Any](format=importer.name)
     for option in ("encoding", "delimiter", "sheet"):
         if option in source.options:
             shown = str(source.options[option]).replace("\t", "tab")
-            lines.append(f"{option} = {_quoted(shown)}  # {source.guesses.get(option, 'declared')}")
-    lines += [f"system = {_quoted(_system(path))}  # the name of the source: with the key it tells records apart", ""]
-    return "\n".join([*lines, *_record(crm, kind, columns, rows), ""])
+            how = source.guesses.get(option, "declared")
+            if option == "encoding" and (guessed is not None or declared):
+                shown = guessed.name if guessed is not None else str(declared)
+            if option == "encoding" and guessed is not None:
+                how = f"{guessed.confidence}: guessed, {guessed.why}"
+                told["encoding_confidence"] = guessed.confidence
+            lines.append(f"{option} = {quoted(shown)}  # {how}")
+            told[option] = shown
+    return lines, told
 
 
-def look_at(name: str, cells: Sequence[str]) -> Seen:
-    """Say what the cells of a column look like.
-
-    >>> look_at("Joined", ["31/12/2024", "", "01/02/2025"]).format
-    '%d/%m/%Y'
-    >>> look_at("Total", ["1.234,50", "12,00"]).decimal
-    ','
-    """
-    values = tuple(without_guard(cell.strip()) for cell in cells if cell.strip())
-    seen = Seen(name=name, kind="text", values=values, empty=len(cells) - len(values))
-    plain = [ascii_digits(value) for value in values]
-    if not values:
-        return attrs.evolve(seen, kind="empty")
-    if all(value.casefold() in _WORDS for value in plain):
-        return attrs.evolve(seen, kind="boolean")
-    if all(_ISO.fullmatch(value) for value in plain):
-        return attrs.evolve(seen, kind="date")
-    if all(_EMAIL.fullmatch(value) for value in values):
-        return attrs.evolve(seen, kind="email")
-    phone = _LOCAL_PHONE if any(word in _plain(name) for word in _PHONE_WORDS) else _PHONE
-    if all(phone.fullmatch(value) for value in plain):
-        return attrs.evolve(seen, kind="phone")
-    dated = _dates(seen, plain)
-    return dated or _numbers(seen, values) or seen
+def _written(path: Path, source: Source, seen: int, head: Sequence[str], draft: Draft, questions: Sequence[str]) -> str:
+    lines = [f"# Suggested for {path.name} from {seen:,} of {source.total:,} rows. Read it before you use it."]
+    lines += [f"# To decide: {_one_line(question)}" for question in questions]
+    lines += ["", *head]
+    lines += [f"system = {quoted(_system(path))}  # the name of the source: with the key it tells records apart", ""]
+    for block in draft.blocks:
+        lines += block.lines()
+    for kind, named in draft.fields.items():
+        for name, content in named.items():
+            lines += [f"[fields.{kind}.{name}]", *(f"{key} = {_toml(value)}" for key, value in content.items()), ""]
+    for name, content in draft.pipelines.items():
+        lines += [
+            f"[pipelines.{name}]  # medium: a pipeline for the stages of the file; check order, kinds, probabilities"
+        ]
+        lines += [f"label = {_toml(content['label'])}", f"on_won = {_toml(content['on_won'])}", "stages = ["]
+        for stage in content["stages"]:
+            lines.append("    { " + ", ".join(f"{key} = {_toml(value)}" for key, value in stage.items()) + " },")
+        lines += ["]", ""]
+    return "\n".join(_one_line(line) for line in lines)
 
 
-def _dates(seen: Seen, plain: Sequence[str]) -> Seen | None:
-    fitting = [
-        form + time for form in _DATES for time in _TIMES if all(_is_date(value, form + time) for value in plain)
-    ]
-    if not fitting:
-        return None
-    doubt = f"it may also be {fitting[1]}: no day is above 12" if len(fitting) > 1 else ""
-    return attrs.evolve(seen, kind="date", format=fitting[0], doubt=doubt)
+def _toml(value: Any) -> str:
+    return quoted(value) if isinstance(value, str) else str(value)
 
 
-def _is_date(value: str, form: str) -> bool:
-    try:
-        dt.datetime.strptime(value, form)  # noqa: DTZ007 - only whether it can be read
-    except ValueError:
-        return False
-    return True
-
-
-def _numbers(seen: Seen, values: Sequence[str]) -> Seen | None:
-    if not all(_NUMBER.fullmatch(ascii_digits(value)) for value in values):
-        return None
-    if any(value.startswith("0") and value.isdigit() and len(value) > 1 for value in values):
-        return None
-    latin = [value for value in values if "٫" not in value and "٬" not in value]
-    commas, points = any("," in value for value in latin), any("." in value for value in latin)
-    last_comma = any(re.search(r",\d{1,2}$|,\d{4,}$", value) for value in latin) or any(
-        "." in value and value.rfind(",") > value.rfind(".") for value in latin
-    )
-    decimal, thousands, doubt = "", "", ""
-    if commas and last_comma:
-        decimal, thousands = ",", "." if points else ""
-    elif commas:
-        decimal, thousands = ".", ","
-        doubt = "" if points else "the comma may also be a decimal one"
-    whole = (
-        not any(decimal and decimal in value for value in latin) and (commas or not points) and latin == list(values)
-    )
-    kind = "integer" if whole else "decimal"
-    return attrs.evolve(seen, kind=kind, decimal=decimal, thousands=thousands, doubt=doubt)
-
-
-def _record(crm: CRM, kind: RecordType, columns: Sequence[Seen], rows: Sequence[Sequence[str]]) -> list[str]:
-    key, sure = _key(columns, rows)
-    written = _quoted(key[0]) if len(key) == 1 else "[" + ", ".join(_quoted(name) for name in key) + "]"
-    lines = ["[[record]]", f'type = "{kind.name}"', f"key = {written}  # {sure}", "", "[record.fields]"]
-    left: list[Seen] = []
-    taken: set[str] = set()
-    for seen in columns:
-        field, confidence = _field_of(kind, seen, taken)
-        line = _line(crm, field, seen, confidence) if field is not None else None
-        if field is None or line is None:
-            left.append(seen)
-            continue
-        taken.add(field.path)
-        lines.append(line)
-    named = _name_of(kind, left, taken, len(rows))
-    if named is not None:
-        left.remove(named)
-        taken.add("name")
-        lines.append(f"name = {_quoted(named.name)}  # low: nothing is called a name, and this column may be one")
-    for field in kind.fields.values():
-        if field.declaration.required and field.path not in taken and field.declaration.kind == "text":
-            lines.append(f'{field.path} = {{ template = "{{{key[0]}}}" }}  # low: nothing fits, and it is required')
-    points = [seen for seen in left if seen.kind in ("email", "phone") and kind.name == "customer"]
-    lines += [_unused(kind, seen) for seen in left if seen not in points]
-    for seen in points:
-        lines += _contact_point(key, seen)
-    return lines
-
-
-def _name_of(kind: RecordType, left: Sequence[Seen], taken: set[str], rows: int) -> Seen | None:
-    """Return the column that may be the name where none is called so: the first of short texts that mostly differ."""
-    if "name" not in kind.fields or "name" in taken:
-        return None
-    return next((seen for seen in left if seen.kind == "text" and 2 * seen.tells_apart >= max(rows, 1)), None)
-
-
-def _key(columns: Sequence[Seen], rows: Sequence[Sequence[str]]) -> tuple[list[str], str]:
-    """Choose the columns that tell rows apart, and say how sure that is."""
-    unique = [seen for seen in columns if seen.is_key]
-    named = [seen for seen in unique if any(_plain(seen.name).endswith(word) for word in _KEYS)]
-    if named:
-        return [named[0].name], "high: every row has a value of its own"
-    whole = [seen for seen in unique if seen.kind not in ("date", "decimal")]
-    if whole:
-        return [whole[0].name], "medium: every row has a value of its own, but is it one that stays?"
-    nearly = [
-        seen for seen in columns if seen.kind not in ("date", "decimal") and seen.tells_apart >= _NEARLY * len(rows)
-    ]
-    if nearly:
-        by_name = [seen for seen in nearly if any(_plain(seen.name).endswith(word) for word in _KEYS)]
-        best = max(by_name or nearly, key=lambda seen: seen.tells_apart)
-        others = len(rows) - best.tells_apart
-        return [best.name], f"low: {others:,} of {len(rows):,} rows have none or a repeated one, and will be rejected"
-    short = [at for at, seen in enumerate(columns) if seen.is_short] or list(range(len(columns)))
-    full = [at for at in short if not columns[at].empty] or short
-    for count in range(2, len(full) + 1):
-        chosen = full[:count]
-        if len({tuple(row[at] for at in chosen) for row in rows}) == len(rows):
-            return [columns[at].name for at in chosen], "low: only together are they different in every row"
-    return [columns[at].name for at in full], "low: NO column tells rows apart; equal rows will be rejected"
-
-
-def _field_of(kind: RecordType, seen: Seen, taken: set[str]) -> tuple[Field | None, str]:
-    name = _plain(seen.name)
-    for field in kind.fields.values():
-        if field.path in taken or field.declaration.derived or field.declaration.kind == "reference":
-            continue
-        names = {_plain(field.name), _plain(field.declaration.label)}
-        if name in names:
-            return field, "high: the same name"
-    for field in kind.fields.values():
-        if field.path in taken or field.declaration.derived or field.declaration.kind == "reference":
-            continue
-        if name in _SYNONYMS.get(field.name, "").split():
-            return field, "medium: a similar name"
-    return None, ""
-
-
-def _line(crm: CRM, field: Field, seen: Seen, confidence: str) -> str | None:
-    """Write the line of a field, or None when the column's cells cannot be its values."""
-    kind = field.declaration.kind
-    doubt = f"; {seen.doubt}" if seen.doubt else ""
-    parts = [f"column = {_quoted(seen.name)}"]
-    if kind in ("moment", "day"):
-        if seen.kind != "date":
-            return None
-        parts += [f"format = {_quoted(seen.format)}"] if seen.format else []
-    elif kind in ("integer", "decimal", "money"):
-        if seen.kind not in ("integer", "decimal") or (kind == "integer" and seen.kind == "decimal"):
-            return None
-        parts += [f"decimal = {_quoted(seen.decimal)}"] if seen.decimal else []
-        parts += [f"thousands = {_quoted(seen.thousands)}"] if seen.thousands else []
-        if kind == "money":
-            parts.append(f"currency = {_quoted(crm.settings.currency)}")
-            doubt += "; the currency is the workspace's"
-            if _too_fine(seen, crm.settings.currency):
-                return None
-    elif (
-        (kind == "boolean" and seen.kind != "boolean")
-        or (field.declaration.choices and not {v.casefold() for v in seen.values} <= set(field.declaration.choices))
-        or (field.path == "stage" and not _stages_fit(crm, seen))
-    ):
-        return None
-    value = parts[0].removeprefix("column = ") if len(parts) == 1 else "{ " + ", ".join(parts) + " }"
-    return f"{field.path} = {value}  # {confidence}{doubt}"
-
-
-def _too_fine(seen: Seen, currency: str) -> bool:
-    point = seen.decimal or "."
-    return any(len(value.rpartition(point)[2]) > exponent(currency) for value in seen.values if point in value)
-
-
-def _stages_fit(crm: CRM, seen: Seen) -> bool:
-    default = next(iter(crm.pipelines.values()))
-    known = {name.casefold() for stage in default.stages for name in (stage.name, stage.label)}
-    return {value.casefold() for value in seen.values} <= known
-
-
-def _unused(kind: RecordType, seen: Seen) -> str:
-    types = {"date": "day", "empty": "text", "email": "text", "phone": "text"}
-    name = re.sub(r"\W+", "_", text_key(seen.name), flags=re.ASCII).strip("_") or "field"
-    type_ = types.get(seen.kind, seen.kind)
-    return (
-        f"# fields.{name} = {_quoted(seen.name)}  # no field fits; to add one: [fields.{kind.name}.{name}] "
-        f'type = "{type_}"'
-    )
-
-
-def _contact_point(key: Sequence[str], seen: Seen) -> list[str]:
-    named = ", ".join(_quoted(name) for name in key)
-    reference = named if len(key) == 1 else f"[{named}]"
-    return [
-        "",
-        "[[record]]",
-        'type = "contact_point"',
-        f'key = [{named}, {{ const = "{seen.kind}" }}]',
-        f"when = {{ column = {_quoted(seen.name)}, given = true }}",
-        "[record.fields]",
-        f'customer_id = {{ column = {reference}, ref = "customer" }}',
-        f'kind = {{ const = "{seen.kind}" }}  # high: all of them look like one',
-        f"value = {_quoted(seen.name)}",
-    ]
-
-
-def _plain(name: str) -> str:
-    return re.sub(r"[\W_]+", "", text_key(name))
+def _one_line(text: str) -> str:
+    """Keep a remark on one line: names of columns may hold anything."""
+    return "".join(c if c.isprintable() else " " for c in text)
 
 
 def _system(path: Path) -> str:
     return re.sub(r"[^a-z0-9]+", "-", path.name.split(".")[0].lower()).strip("-") or "import"
 
 
-def _quoted(text: str) -> str:
-    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
-    return '"' + "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in escaped) + '"'
+def _of_export(
+    crm: CRM, kind: RecordType, path: Path, source: Source, head: list[str], file: dict[str, Any]
+) -> Suggestion:
+    """Write the mapping of an export of ours: rows are matched by id, and changed cells alone are written."""
+    labels = Labels(crm, kind)
+    at = set(source.columns)
+    lines = [
+        f"# Suggested for {path.name}, an export of {kind.plural}. Rows are matched by id; without a mapping:",
+        f"#   crm import {kind.plural} {path.name} --update",
+        "",
+        *head,
+        "update = true  # high: it has the columns id and version; changed cells alone are written",
+        "",
+        "[[record]]",
+        f"type = {quoted(kind.name)}",
+        'key = "id"  # high: the id that the export wrote',
+        "[record.fields]",
+    ]
+    guesses = []
+    for path_, field in kind.fields.items():
+        spelt = f"ext.{path_}" if field.extension not in ("", "fields") else path_
+        parted = [f"{path_}.amount", f"{spelt}.amount"] if field.declaration.kind == "money" else []
+        name = next((name for name in (*parted, path_, spelt) if name in at), None)
+        if name is None or field.declaration.derived:
+            continue
+        lines.append(f"{path_} = {listed([name])}")
+        guesses.append(Guess(name, f"{kind.name}.{path_}", "high", "the column of the export"))
+    beside = [name for name in source.columns if name in labels]
+    if beside:
+        lines.append(f"# names beside ids, read with them: {', '.join(beside)}")
+    return Suggestion(
+        toml="\n".join([*lines, ""]),
+        type=kind.name,
+        seen=0,
+        total=source.total,
+        file={**file, "update": True},
+        key=KeyGuess(("id",), "high", "the id that the export wrote"),
+        columns=tuple(guesses),
+    )

@@ -72,9 +72,9 @@ class Table:
             raise self.wrong(key, f"must be a whole number, found {found!r}", f"{key} = 1")
         return found
 
-    def choice(self, key: str, allowed: Sequence[str]) -> str:
-        """Return one of some words; the first of them when the key is absent."""
-        found = self.text(key, allowed[0])
+    def choice(self, key: str, allowed: Sequence[str], default: str = "") -> str:
+        """Return one of some words; `default`, else the first of them, when the key is absent."""
+        found = self.text(key, default or allowed[0])
         if found not in allowed:
             raise self.wrong(key, f"must be {' or '.join(allowed)}, found {found!r}")
         return found
@@ -100,6 +100,16 @@ class Table:
         if not isinstance(found, list) or not all(isinstance(each, dict) for each in found):
             raise self.wrong(key, "must be written as tables", f"[[{key}]]")
         return [Table(each, f"{self.place}: [[{key}]] {at}") for at, each in enumerate(found, 1)]
+
+    def nested(self, key: str, *, depth: int) -> Mapping[str, Any]:
+        """Return the tables under a key, by one name or (depth 2) by two."""
+        found = self.table(key).data
+        inner = [*found.values()]
+        if depth > 1:
+            inner = [each for group in found.values() if isinstance(group, dict) for each in group.values()]
+        if not all(isinstance(each, dict) for each in [*found.values(), *inner]):
+            raise self.wrong(key, "must be tables", '[fields.customer.sector] with type = "text"')
+        return found
 
     def mapping(self, key: str) -> dict[str, str]:
         """Return a table from text to text."""

@@ -134,14 +134,16 @@ def test_a_suggested_mapping_can_be_used_as_it_is(tmp_path: Path, type_name: str
             assert {"1,200.50 EUR", "300.00 EUR"} == {str(deal.amount) for deal in opened.deals.iterate()}
 
 
-def test_a_file_in_another_encoding_gets_a_suggestion_when_it_is_named(
+def test_a_file_in_another_encoding_gets_a_guess_or_the_one_that_is_named(
     workspace: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     rows = ["007;Müller & Söhne;8 (495) 123-45-67;1.234,50", "008;Weiß;8 (495) 123-45-68;2,00"]
     sheet = "\n".join(["Kundennr;Firma;Telefon;Umsatz", *rows, ""])
     (workspace / "k.csv").write_text(sheet, encoding="windows-1252")
-    assert 1 == crm("import", "--suggest", "customers", "k.csv")
-    assert "--encoding windows-1252" in capsys.readouterr().err
+    assert 0 == crm("import", "--suggest", "customers", "k.csv")
+    guessed = capsys.readouterr()
+    assert 'encoding = "windows-1252"  # ' in guessed.out
+    assert "the encoding is guessed" in guessed.err
     assert 0 == crm("import", "--suggest", "customers", "k.csv", "--encoding", "windows-1252")
     (workspace / "k.toml").write_text(capsys.readouterr().out, encoding="utf-8")
     assert 0 == crm("import", "customers", "k.csv", "--map", "k.toml")
@@ -190,3 +192,70 @@ def test_ctrl_c_leaves_an_import_that_can_be_finished(workspace: Path) -> None:
     assert 0 == crm("import", "--resume", "last")
     with CRM.open(workspace / "ws") as opened:
         assert 60_000 == opened.customers.count()
+
+
+def test_an_edited_export_is_recognised_shown_as_a_diff_and_written(
+    workspace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    crm("import", "customers", "p.csv", "--map", "m.toml")
+    crm("export", "customers", "-o", "out.csv")
+    text = Path("out.csv").read_text(encoding="utf-8").replace("London", "Bath")
+    Path("out.csv").write_text(text, encoding="utf-8")
+    capsys.readouterr()
+    assert 0 == crm("import", "customers", "out.csv", "--dry-run")
+    told = capsys.readouterr().out
+    assert "Ada: city: 'London' → 'Bath'" in told
+    assert "nothing was written" in told
+    assert 0 == crm("import", "customers", "out.csv", "--update", "--json")
+    report = json.loads(capsys.readouterr().out)
+    assert {"read": 2, "created": 0, "updated": 1, "unchanged": 1, "rejected": 0}.items() <= report.items()
+    (change,) = report["files"][0]["changes"]
+    assert ("Ada", "city", "London", "Bath") == (change["name"], change["field"], change["old"], change["new"])
+    assert 0 == crm("ledger", "undo", "last")
+    with CRM.open(workspace / "ws") as opened:
+        assert {"London", "تهران"} == {customer.city for customer in opened.customers.iterate()}
+
+
+def test_a_clash_is_told_and_its_policy_can_be_given(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    crm("import", "customers", "p.csv", "--map", "m.toml")
+    crm("export", "customers", "-o", "out.csv")
+    with CRM.open(workspace / "ws") as opened:
+        ada = next(opened.customers.iterate('name = "Ada"'))
+        opened.customers.edit(ada.evolve(city="York"))
+    text = Path("out.csv").read_text(encoding="utf-8").replace("London", "Bath")
+    Path("out.csv").write_text(text, encoding="utf-8")
+    capsys.readouterr()
+    assert 0 == crm("import", "customers", "out.csv")
+    told = capsys.readouterr().out
+    assert "city: the file says 'Bath', changed since the export to 'York', it was 'London': kept as it is" in told
+    assert "--conflict FIELD=overwrite" in told
+    assert 0 == crm("import", "customers", "out.csv", "--conflict", "city=overwrite")
+    assert "the file's is taken" in capsys.readouterr().out
+
+
+def test_kept_fields_are_told(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    crm("import", "customers", "p.csv", "--map", "m.toml")
+    with CRM.open(workspace / "ws") as opened:
+        opened.customers.edit(next(opened.customers.iterate('name = "Ada"')).evolve(city="York"))
+    Path("p.csv").write_text("no,name,city\n1,Ada,Bath\n", encoding="utf-8")
+    capsys.readouterr()
+    assert 0 == crm("import", "customers", "p.csv", "--map", "m.toml")
+    told = capsys.readouterr().out
+    assert "1 fields kept as they are in the CRM, as their policy says: customer.city (1)" in told
+    assert "customer city stays 'York'; the file: 'Bath', edited since the last import" in told
+    assert 2 == crm("import", "customers", "p.csv", "--map", "m.toml", "--conflict", "mine")
+    assert "there are: keep_edited, keep, overwrite, newest, fill" in capsys.readouterr().err
+    assert 2 == crm("import", "--plan", "x.toml", "--conflict", "keep")
+
+
+def test_a_suggested_mapping_of_an_export_makes_no_doubles(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    crm("import", "customers", "p.csv", "--map", "m.toml")
+    crm("export", "customers", "-o", "out.csv")
+    capsys.readouterr()
+    assert 0 == crm("import", "--suggest", "customers", "out.csv")
+    mapping = capsys.readouterr().out
+    assert 'key = "id"' in mapping
+    Path("out.toml").write_text(mapping, encoding="utf-8")
+    assert 0 == crm("import", "customers", "out.csv", "--map", "out.toml")
+    with CRM.open(workspace / "ws") as opened:
+        assert 2 == opened.customers.count()

@@ -210,10 +210,14 @@ def test_an_invoice_with_a_bad_line_is_refused_as_a_whole(crm: CRM, tmp_path: Pa
     assert (3, 0, 1, 3) == counts(report)
     assert [2, 4, 6] == [error.row for error in report.errors]
     own, others = report.errors[2], {error.message for error in report.errors[:2]}
-    assert ("quantity", "two", "number", "is not a number") == (own.column, own.value, own.rule, own.message)
-    assert {
-        "row 6, which belongs to the same invoice, is refused, and none is taken without it: is not a number"
-    } == others
+    assert ("quantity", "two", "number", "is not a number; write it with digits") == (
+        own.column,
+        own.value,
+        own.rule,
+        own.message,
+    )
+    because = "row 6, which belongs to the same invoice, is refused, and none is taken without it: "
+    assert {f"{because}{own.message}"} == others
     assert "536365" not in sales(crm)
     assert report.files[0].rejects_file is not None
     rejects = Path(report.files[0].rejects_file)
@@ -332,12 +336,12 @@ def test_equal_rows_are_lines_or_one_or_refused(
     if same_row == "keep":
         assert "1 row is equal to another one of the group in every cell: each is a line" in report.files[0].notes
     if same_row == "reject":
-        assert "is equal to row 2 in every cell" in {error.message for error in report.errors}
+        assert "is equal to row 2 in every cell; leave one of them out" in {error.message for error in report.errors}
 
 
 def test_a_row_without_the_key_of_its_group_is_refused(crm: CRM, tmp_path: Path) -> None:
     report = bring(crm, write(tmp_path / "o.csv", [*ROWS, ["", *ROWS[0][1:]]]))
-    assert [(9, "invoice", "key", "is empty, so the row belongs to no group")] == [
+    assert [(9, "invoice", "key", "is empty, so the row belongs to no group; fill it in")] == [
         (error.row, error.column, error.rule, error.message) for error in report.errors
     ]
 

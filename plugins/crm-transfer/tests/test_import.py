@@ -400,6 +400,17 @@ def test_others_work_while_an_import_runs(tmp_path: Path, dry_run: bool) -> None
         assert len(added) + (0 if dry_run else 1_500) == crm.customers.count()
 
 
+def test_a_reject_file_in_which_somebody_works_is_never_overwritten(crm: CRM, tmp_path: Path) -> None:
+    path = write(tmp_path / "p.csv", [ADA, ["", "x", "", "", ""]])
+    first = Path(bring(crm, path).files[0].rejects_file or "")
+    assert str(first) == bring(crm, path).files[0].rejects_file, "the same rows again"
+    first.write_text("no,name\n7,being corrected\n", encoding="utf-8")
+    second = Path(bring(crm, path).files[0].rejects_file or "")
+    assert ("p.rejects.csv", "p.rejects-2.csv") == (first.name, second.name)
+    assert "being corrected" in first.read_text(encoding="utf-8")
+    assert ["p.csv", "p.rejects-2.csv", "p.rejects.csv"] == sorted(one.name for one in tmp_path.glob("*.csv"))
+
+
 def test_an_own_field_and_a_decimal_are_mapped(tmp_path: Path) -> None:
     (tmp_path / "crm.toml").write_text(
         '[crm]\ncurrency = "EUR"\n[storage]\nurl = "memory:"\n'
@@ -526,3 +537,34 @@ def test_of_a_row_refused_halfway_nothing_is_written(tmp_path: Path) -> None:
         assert (3, "paid", "-5", "not_negative") == (error.row, error.column, error.value, error.rule)
         assert {"Ada", "Cy"} == {customer.name for customer in crm.customers.iterate()}
         assert 2 == crm.sales.count()
+
+
+OWNED = """
+[file]
+system = "t"
+[[record]]
+type = "customer"
+key = "no"
+[record.fields]
+owner_id = { column = "owner", ref = "user", by = "name", map = { "Boss" = "Sara Kazemi" } }
+kind = { column = "kind", map = { P = "person", Org = "organisation" }, unmapped = "reject" }
+"""
+
+
+def test_names_that_match_nobody_get_the_nearest_with_their_ids(crm: CRM, tmp_path: Path) -> None:
+    from crm_core import User
+    from crm_core.values import format_id
+
+    sara = crm.users.add(User(name="Sara Kazemi"))
+    twins = [crm.users.add(User(name="Twin"), external=("hr", f"{n}")) for n in range(2)]
+    rows = [["1", "Sara Kasemi", "P"], ["2", "kazemi sara", "P"], ["3", "Twin", "P"], ["4", "Zebedee", "P"]]
+    path = write(tmp_path / "o.csv", [*rows, ["5", "Boss", "Orgg"], ["6", "Boss", "Org"]], ["no", "owner", "kind"])
+    report = bring(crm, path, OWNED)
+    assert (1, 0, 0, 5) == counts(report)
+    told = [error.message for error in report.errors]
+    meant = f"is the name of no user; did you mean 'Sara Kazemi' ({format_id(sara.id)})?"
+    assert [meant, meant] == told[:2]
+    assert f"is the name of several users: {format_id(twins[0].id)} (hr:0), {format_id(twins[1].id)} (hr:1)" in told[2]
+    assert "is the name of no user; correct it, or add that user first" == told[3]
+    assert "is not in the value map (P, Org); did you mean 'Org'?" == told[4]
+    assert sara.id == next(crm.customers.iterate()).owner_id

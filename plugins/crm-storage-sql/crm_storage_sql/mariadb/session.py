@@ -102,6 +102,10 @@ class MariadbSession(ServerSession):
         except self.errors as error:
             raise self.failure(error, table.name) from error
 
+    def last_id(self) -> int:
+        """Return what the last statement gave to LAST_INSERT_ID, which came with its answer."""
+        return int(self.connection.insert_id())
+
     def translated(self, error: Exception, table: str = "") -> CrmError:
         """Return the CRM's error for one of PyMySQL's."""
         title, code, words = self.server.title, code_of(error), said(error)

@@ -84,9 +84,7 @@ class MariadbStorage(ServerStorage[MariadbSession]):
         self._check_references(session)
         head = f"INSERT INTO {LEDGER_HEAD} (id, position) VALUES (1, LAST_INSERT_ID(1))"
         session.run(f"{head} ON DUPLICATE KEY UPDATE position = LAST_INSERT_ID(position + 1)", (), LEDGER_HEAD)
-        position = session.read("SELECT LAST_INSERT_ID()")[0][0]
-        assert isinstance(position, int)
-        return position
+        return session.last_id()
 
     def commit(self) -> None:
         """Make this thread's transaction durable, when its references hold."""

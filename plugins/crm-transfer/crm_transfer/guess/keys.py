@@ -1,0 +1,77 @@
+"""Chooses the columns that tell the rows of a file apart, and says how sure that is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from fractions import Fraction
+from typing import Final
+
+import attrs
+
+from crm_transfer.guess.columns import Seen
+from crm_transfer.guess.words import KEYS, plain
+
+_NEARLY: Final = Fraction(9, 10)
+
+
+@attrs.frozen
+class KeyGuess:
+    """The columns of the key, how sure that is, why, and other columns that would do; `advice` where none does well."""
+
+    columns: tuple[str, ...]
+    confidence: str
+    why: str
+    others: tuple[str, ...] = ()
+    advice: str = ""
+
+
+def guess_key(columns: Sequence[Seen], rows: Sequence[Sequence[str]]) -> KeyGuess:
+    """Choose a column that is unique and never empty; else one that nearly is, else several together."""
+    unique = [seen for seen in columns if seen.is_key and seen.kind not in ("date", "decimal")]
+    named = [seen for seen in unique if any(plain(seen.name).endswith(word) for word in KEYS)]
+    ranked = [*named, *(seen for seen in unique if seen not in named)]
+    if ranked:
+        others = tuple(seen.name for seen in ranked[1:])
+        if named:
+            return KeyGuess((ranked[0].name,), "high", "every row has a value of its own", others)
+        why = "every row has a value of its own, but is it one that stays?"
+        return KeyGuess((ranked[0].name,), "medium", why, others)
+    return _nearly(columns, rows) or _together(columns, rows)
+
+
+def _nearly(columns: Sequence[Seen], rows: Sequence[Sequence[str]]) -> KeyGuess | None:
+    nearly = [
+        s
+        for s in columns
+        if s.kind not in ("date", "decimal") and s.tells_apart and s.tells_apart >= _NEARLY * len(rows)
+    ]
+    if not nearly:
+        return None
+    by_name = [seen for seen in nearly if any(plain(seen.name).endswith(word) for word in KEYS)]
+    best = max(by_name or nearly, key=lambda seen: seen.tells_apart)
+    rest = len(rows) - best.tells_apart
+    return KeyGuess(
+        (best.name,),
+        "low",
+        f"{rest:,} of {len(rows):,} rows have none or a repeated one, and will be rejected",
+        tuple(seen.name for seen in nearly if seen is not best),
+        f"no column is unique and never empty; correct {best.name!r} in the file, or name another key",
+    )
+
+
+def _together(columns: Sequence[Seen], rows: Sequence[Sequence[str]]) -> KeyGuess:
+    short = [at for at, seen in enumerate(columns) if seen.is_short] or list(range(len(columns)))
+    full = [at for at in short if not columns[at].empty] or short
+    for count in range(2, len(full) + 1):
+        chosen = full[:count]
+        if len({tuple(row[at] for at in chosen) for row in rows}) == len(rows):
+            advice = "no column alone tells the rows apart; a column with a number of its own would be a better key"
+            names = tuple(columns[at].name for at in chosen)
+            return KeyGuess(names, "low", "only together are they different in every row", (), advice)
+    return KeyGuess(
+        tuple(columns[at].name for at in full),
+        "low",
+        "NO column tells rows apart; equal rows will be rejected",
+        (),
+        "NO column tells rows apart: add a column with a number of its own to the file, or export it with its key",
+    )

@@ -1,0 +1,42 @@
+"""Writes the TOML of a mapping, a remark behind each guess."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import attrs
+
+from crm_transfer.toml import quoted
+
+
+@attrs.define
+class Block:
+    """One `[[record]]`: its head lines and its fields, each (path, what it is read from, remark)."""
+
+    type: str
+    head: list[str]
+    fields: list[tuple[str, str, str]] = attrs.field(factory=list)
+    left: list[str] = attrs.field(factory=list)
+
+    def lines(self) -> list[str]:
+        """Return the block as lines."""
+        fields = [f"{path} = {source}" + (f"  # {remark}" if remark else "") for path, source, remark in self.fields]
+        return ["[[record]]", f"type = {quoted(self.type)}", *self.head, "[record.fields]", *fields, *self.left, ""]
+
+
+def listed(parts: Sequence[str]) -> str:
+    """Return columns as a key: one name, or a list of names."""
+    return quoted(parts[0]) if len(parts) == 1 else "[" + ", ".join(map(quoted, parts)) + "]"
+
+
+def inline(content: Mapping[str, str]) -> str:
+    """Return an inline table of texts."""
+    return "{ " + ", ".join(f"{quoted(key)} = {quoted(value)}" for key, value in content.items()) + " }"
+
+
+def source(column: str, **more: str) -> str:
+    """Return where a field is read from: the column alone, or a table with more keys, whose values are TOML already."""
+    given = {key: value for key, value in more.items() if value}
+    if not given:
+        return quoted(column)
+    return "{ " + ", ".join([f"column = {quoted(column)}", *(f"{k} = {v}" for k, v in given.items())]) + " }"
