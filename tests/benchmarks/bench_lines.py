@@ -121,7 +121,7 @@ def _write(path: Path, shape: str, size: int) -> None:
 
 
 def measure(folder: Path, shape: str, size: int) -> Iterator[float]:
-    """Yield seconds, seconds of CPU, peak memory of its own and in all in MB, records made, seconds of a second import."""
+    """Yield seconds, CPU seconds, peak memory (own, and all) in MB, records made, seconds of a second import."""
     path = folder / "rows.csv"
     _write(path, shape, size)
     mapping = parse_mapping(SEVERAL) if shape == "several" else load_mapping(SHOP / "orders.toml")
