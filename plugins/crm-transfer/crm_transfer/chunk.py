@@ -74,6 +74,7 @@ class Chunk:
         self._file = file
         self._only = only
         self._last = last
+        self._waits = _may_wait(readers)
         self._entries: dict[int, list[_Entry]] = {}
         self._made: dict[tuple[str, str], dict[str, Record]] = {}
         self._same: dict[int, list[_Entry]] = {}
@@ -118,7 +119,7 @@ class Chunk:
         self._entries, self._made, self._same = {}, {}, {}
         for row in self._rows:
             row.error, row.status, row.waiting = row.error if refused else None, {}, frozenset()
-            row.kept = []
+            row.kept, row.stored = [], {}
 
     def _forget_refused(self) -> None:
         """Let other rows make what refused ones would have made; what followed from a refusal is looked at again."""
@@ -171,6 +172,8 @@ class Chunk:
         """Of the good rows that make the same record, the first one counts; the others change nothing."""
         entries = self._entries[at]
         doubles = self._doubles(at, sorted([*entries, *self._same.get(at, ())], key=lambda entry: entry.row.order))
+        if self._waits:
+            self._spill.share(f"{self._file}/{at}", [(entry.row.number, entry.key) for entry, _ in doubles])
         for entry, _ in doubles:
             entry.row.status[at] = "unchanged"
             entry.values = None
@@ -307,6 +310,9 @@ class Chunk:
             if stored_record is not None:
                 made[entry.key] = stored_record
                 entry.row.status[at] = "created" if write.before is None else "updated" if changed else "unchanged"
+                if entry.row.waiting or self._only is not None:
+                    before_it = write.before.version if write.before is not None else 0
+                    entry.row.stored[at] = (stored_record.id, before_it, stored_record.version)
         if reader.also:
             self._add_names(reader, entries, made)
 
@@ -355,6 +361,15 @@ class Chunk:
             fresh = {name: record for name, record in named.items() if name not in known}
             if fresh:
                 service.write_many([Write(record=r, before=r, external=(system, name)) for name, r in fresh.items()])
+
+
+def _may_wait(readers: Sequence[RecordReader]) -> bool:
+    """Whether records may point at something that comes later, or that a record after them makes of an earlier row."""
+    return any(
+        reference.later or any(other.kind.name == reference.target for other in readers[at:])
+        for at, reader in enumerate(readers)
+        for reference in reader.references
+    )
 
 
 def _gone(crm: CRM, reader: RecordReader, known: ExternalId) -> BadCell:

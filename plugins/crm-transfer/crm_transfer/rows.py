@@ -15,7 +15,8 @@ class Row:
     `order` is its place among the rows of the run: its line, or where its group and its line within it come. Rows of
     one group have one `turn`: they may point at what any of them makes, as a row at what it makes itself. `follows`
     says that it is refused only because another row of the chunk was. `line` tells its line from others of the group.
-    `kept` are the fields that a policy left as they are in the CRM.
+    `kept` are the fields that a policy left as they are in the CRM. `stored` are, of a row of which a record waits, the
+    id of each record that was written, and its version before (0: there was none) and after.
     """
 
     number: int
@@ -29,6 +30,7 @@ class Row:
     group: Group | None = None
     line: str = ""
     kept: list[Kept] = attrs.field(factory=list)
+    stored: dict[int, tuple[int, int, int]] = attrs.field(factory=dict)
 
 
 @attrs.define(eq=False)

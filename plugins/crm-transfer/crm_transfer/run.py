@@ -27,8 +27,9 @@ from crm_transfer.opening import importer_for, open_source
 from crm_transfer.rejects import write_rejects
 from crm_transfer.report import SHOWN, FileReport, ImportReport, RowError, listed, shown
 from crm_transfer.rows import Row
-from crm_transfer.spill import Rejected, Spill, Waiting
+from crm_transfer.spill import Made, Rejected, Spill, Waiting
 from crm_transfer.staging import Grouping
+from crm_transfer.takeback import TakeBack
 
 _SMALLEST, _LARGEST = 20, 2_000
 _FIRST: Final = 1_000
@@ -98,6 +99,7 @@ class Run:
         self._rejects = rejects
         self._lookup = Lookup(crm)
         self._arbiter = Arbiter(crm)
+        self._resumed: int | None = None
         self._size = _FIRST
         self._done = self._total = 0
         self._linked: Counter[tuple[int, int]] = Counter()
@@ -118,6 +120,7 @@ class Run:
         `afterwards` looks at the records once all are there and returns what it noticed, in words.
         """
         started = perf_counter()
+        self._resumed = resume
         report = ImportReport(dry_run=self._dry_run, files=[FileReport(file=job.path.name) for job in jobs])
         with Spill() as spill, few_collections():
             with self._operation(label, detail, resume) as operation:
@@ -278,6 +281,8 @@ class Run:
             report.keep(row.kept)
             total = _highest(row.status.values())
             totals[total] += 1
+            if row.waiting:
+                spill.make(self._made(at, row))
             for number in sorted(row.waiting) if row.waiting else ():
                 waiting.append(Waiting(at, row.number, number, row.status.get(number, ""), total, tuple(row.cells)))
         for total, times in totals.items():
@@ -286,6 +291,12 @@ class Run:
             report.of_type(readers[number].kind.name).add(status, times)
         spill.reject(rejected)
         spill.wait(waiting)
+
+    def _made(self, at: int, row: Row) -> list[Made]:
+        """Return what was written of a row that waits; of one that goes on after a cut, what was there as well."""
+        there = row.stored if self._resumed is None else row.status
+        nothing = (0, 0, 0)
+        return [Made(at, row.number, n, row.status[n], *row.stored.get(n, nothing)) for n in there]
 
     # Records that waited
 
@@ -298,6 +309,8 @@ class Run:
                 self._waited(chunk, jobs[chunk[0].file], report.files[chunk[0].file], spill, last=last)
             before, left = left, spill.next_round()
             last = left == before
+        readers = [job.compiled.records for job in jobs]
+        TakeBack(self._crm, readers, spill, resumed=self._resumed, whole=self._whole).work(report.files)
 
     def _waited(self, chunk: Sequence[Waiting], job: Job, report: FileReport, spill: Spill, *, last: bool) -> None:
         at, number = chunk[0].file, chunk[0].record
@@ -312,13 +325,19 @@ class Run:
             if row.error is not None:
                 if self._recount(report, one, "rejected"):
                     rejected.append(_rejected(at, row))
-                of_type.add("rejected")
-                if one.written:
-                    of_type.add(one.written, -1)
+                if not one.written:
+                    of_type.add("rejected")
+                elif one.written == "unchanged":
+                    of_type.add("unchanged", -1)
+                    of_type.add("rejected")
+                    spill.refuse_made(at, one.row, number)
             elif number in row.waiting:
                 again.append(one)
             else:
                 report.keep(row.kept)
+                spill.make(
+                    [Made(at, one.row, number, one.written or row.status[n], *row.stored[n]) for n in row.stored]
+                )
                 self._linked[at, number] += 1
                 if not one.written:
                     of_type.add(row.status.get(number, "unchanged"))

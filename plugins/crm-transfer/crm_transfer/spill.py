@@ -33,6 +33,34 @@ class Waiting:
 
 
 @attrs.frozen
+class Made:
+    """A record that was written from a row of which another one waits.
+
+    `id` is 0 where the row was unchanged, so that nothing was written now; `before` and `after` are its versions, 0
+    that there was none. `counted` is what it counts as among the records of its type.
+    """
+
+    file: int
+    row: int
+    record: int
+    counted: str
+    id: int
+    before: int
+    after: int
+    cells: tuple[str, ...] = ()
+
+    @property
+    def created(self) -> bool:
+        """Whether this run created it."""
+        return self.id != 0 and self.before == 0
+
+    @property
+    def scope(self) -> str:
+        """Where the keys of its rows are remembered."""
+        return f"{self.file}/{self.record}"
+
+
+@attrs.frozen
 class Rejected:
     """A rejected row and why."""
 
@@ -77,8 +105,12 @@ class Spill:
             "CREATE TABLE seen (scope TEXT, key TEXT, row INTEGER, PRIMARY KEY (scope, key)) WITHOUT ROWID",
             "CREATE TABLE waiting (seq INTEGER PRIMARY KEY, round INTEGER, file INTEGER, row INTEGER, record INTEGER,"
             " written TEXT, status TEXT, cells TEXT)",
+            "CREATE TABLE shared (scope TEXT, key TEXT, row INTEGER, PRIMARY KEY (scope, key, row)) WITHOUT ROWID",
+            "CREATE TABLE made (file INTEGER, row INTEGER, record INTEGER, counted TEXT, id INTEGER, before INTEGER,"
+            " after INTEGER, stays TEXT, PRIMARY KEY (file, row, record)) WITHOUT ROWID",
             "CREATE TABLE rejected (seq INTEGER PRIMARY KEY, file INTEGER, row INTEGER, name TEXT, value TEXT,"
             " rule TEXT, message TEXT, cells TEXT)",
+            "CREATE INDEX rejected_rows ON rejected (file, row)",
         ):
             self._db.execute(statement)
         self._db.execute("BEGIN")  # never committed: nobody reads the file after this run
@@ -145,6 +177,68 @@ class Spill:
                 chunks.setdefault((file, record), []).append(one)
             for _, chunk in sorted(chunks.items()):
                 yield chunk
+
+    # What was written of rows that wait
+
+    def share(self, scope: str, keys: Sequence[tuple[int, str]]) -> None:
+        """Remember (row, key) pairs of rows that name a record which an earlier row makes."""
+        pairs = [(scope, key, row) for row, key in keys]
+        self._db.executemany("INSERT OR IGNORE INTO shared VALUES (?, ?, ?)", pairs)
+
+    def shared(self, scope: str, key: str, file: int) -> bool:
+        """Say whether a row that is not rejected names a record besides the one that makes it."""
+        found = self._db.execute(
+            "SELECT 1 FROM shared s WHERE scope = ? AND key = ? AND NOT EXISTS"
+            " (SELECT 1 FROM rejected r WHERE r.file = ? AND r.row = s.row) LIMIT 1",
+            [scope, key, file],
+        )
+        return found.fetchone() is not None
+
+    def make(self, made: Sequence[Made]) -> None:
+        """Remember what was written of rows that wait; of a record written again, only its version is new."""
+        self._db.executemany(
+            "INSERT INTO made VALUES (?, ?, ?, ?, ?, ?, ?, NULL)"
+            " ON CONFLICT (file, row, record) DO UPDATE SET after = excluded.after WHERE excluded.id != 0",
+            [(m.file, m.row, m.record, m.counted, m.id, m.before, m.after) for m in made],
+        )
+
+    def refuse_made(self, file: int, row: int, record: int) -> None:
+        """Remember that a record counts as rejected by now."""
+        self._db.execute(
+            "UPDATE made SET counted = 'rejected' WHERE file = ? AND row = ? AND record = ?", [file, row, record]
+        )
+
+    def made_in_vain(self, limit: int) -> Iterator[list[Made]]:
+        """Yield what was written of rows that are rejected now, last rows and last records first."""
+        place = (1 << 62, 0, 0)
+        while True:
+            rows = self._db.execute(
+                "SELECT m.file, m.row, m.record, counted, id, before, after, (SELECT cells FROM rejected r WHERE"
+                " r.file = m.file AND r.row = m.row LIMIT 1) AS told FROM made m WHERE told IS NOT NULL"
+                " AND (m.file, m.row, m.record) < (?, ?, ?) ORDER BY m.file DESC, m.row DESC, m.record DESC LIMIT ?",
+                [*place, limit],
+            ).fetchall()
+            if not rows:
+                return
+            place = rows[-1][:3]
+            yield [Made(*row[:-1], cells=tuple(json.loads(row[-1]))) for row in rows]
+
+    def settle_made(self, made: Made, stays: str | None) -> None:
+        """Forget a record that was taken back (None) or need not be (no text); remember why another one stays."""
+        where = [made.file, made.row, made.record]
+        if stays:
+            self._db.execute("UPDATE made SET stays = ? WHERE file = ? AND row = ? AND record = ?", [stays, *where])
+        else:
+            self._db.execute("DELETE FROM made WHERE file = ? AND row = ? AND record = ?", where)
+
+    def tell_what_stays(self) -> None:
+        """Say in the reason of rejected rows which of their records stay, and why."""
+        self._db.execute(
+            "UPDATE rejected SET message = message || '; ' || (SELECT group_concat(stays, '; ') FROM made m"
+            " WHERE m.file = rejected.file AND m.row = rejected.row AND stays IS NOT NULL)"
+            " WHERE EXISTS (SELECT 1 FROM made m WHERE m.file = rejected.file AND m.row = rejected.row"
+            " AND stays IS NOT NULL)"
+        )
 
     def reject(self, rejected: Sequence[Rejected]) -> None:
         """Keep rejected rows."""
