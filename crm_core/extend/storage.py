@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal
 
 import attrs
 
-from crm_core.query.ast import Expression, SortKey
+from crm_core.query.ast import Compare, Expression, SortKey
 from crm_core.records.schema import Manifest, Primitive, Row, SchemaChange
 
 if TYPE_CHECKING:
@@ -157,6 +157,23 @@ class Storage(ABC):
 
         `row` lacks the position; it is written to the column `position` of `ledger_transactions` and returned.
         """
+
+    def append_linked(self, columns: Sequence[str], row: Row, link: Callable[[int, str | None], str]) -> int:
+        """Do as `append_ledger` and write the link of the hash chain beside the row, in its column `chain`.
+
+        `link(position, previous)` makes it of the one at the position before; None: there is none. What a storage does
+        here it does while others wait for the head: one to which each statement is a way writes the row but once.
+        """
+        position = self.append_ledger(columns, row)
+        made = link(position, self.link_before(position))
+        self.put_many(LEDGER_TRANSACTIONS, [*columns, "position", "chain"], [(*row, position, made)])
+        return position
+
+    def link_before(self, position: int) -> str | None:
+        """Return the link of the transaction before a position."""
+        where = Compare("position", "=", position - 1)
+        rows = self.find(LEDGER_TRANSACTIONS, where, columns=["chain"])
+        return None if not rows or rows[0][0] is None else str(rows[0][0])
 
     @abstractmethod
     def put_many(self, table: str, columns: Sequence[str], rows: Sequence[Row]) -> None:

@@ -17,7 +17,6 @@ from typing import Final
 from crm_core.errors import SettingsError
 from crm_core.extend import Storage
 from crm_core.ledger.tables import TRANSACTIONS
-from crm_core.query.ast import Compare
 from crm_core.records.schema import Primitive, Row
 from crm_core.settings import Settings
 
@@ -28,6 +27,7 @@ EMPTIED: Final = "null"
 _SHORTEST: Final = 16
 """Bytes of a key at least; fewer can be guessed."""
 _SALT: Final = 16
+_COLUMNS: Final = tuple(name for name in TRANSACTIONS.column_names if name not in ("position", "chain"))
 
 
 class Chain:
@@ -70,17 +70,16 @@ class Chain:
         self.require_key()
         return f"{KEYED}:{hmac.digest(self._key or b'', sealed, 'sha256').hex()}"
 
-    def seal(self, storage: Storage, position: int, transaction: Row, operation: Row, digests: Sequence[str]) -> None:
-        """Link a transaction that has just taken its position, while the head of the ledger is locked for it.
+    def seal(self, storage: Storage, transaction: Row, operation: Row, digests: Sequence[str]) -> int:
+        """Take the position of a transaction and link it, while the head of the ledger is locked; returns the position.
 
         `transaction` is its row without position and chain, `operation` that of its operation.
         """
-        before = storage.find(TRANSACTIONS.name, Compare("position", "=", position - 1), columns=["chain"])
-        previous = None if not before or before[0][0] is None else str(before[0][0])
-        link = self.link(previous, header_of(position, transaction, operation), digests)
-        storage.put_many(
-            TRANSACTIONS.name, TRANSACTIONS.column_names, [(transaction[0], position, *transaction[1:], link)]
-        )
+
+        def link(position: int, previous: str | None) -> str:
+            return self.link(previous, header_of(position, transaction, operation), digests)
+
+        return storage.append_linked(_COLUMNS, transaction, link)
 
 
 def header_of(position: int, transaction: Row, operation: Row) -> tuple[Primitive, ...]:

@@ -22,7 +22,7 @@ from crm_core.events import Origin, OriginKind
 from crm_core.extend import Storage, Update
 from crm_core.ledger.chain import Chain, image_digest, new_salts
 from crm_core.ledger.process import this_process
-from crm_core.ledger.tables import IMAGES, OPERATIONS, TRANSACTIONS, VERSION
+from crm_core.ledger.tables import IMAGES, OPERATIONS, VERSION
 from crm_core.records.schema import Primitive, Row, Table
 from crm_core.values import Clock, format_id, new_id, new_ids, to_micros
 
@@ -31,7 +31,6 @@ _log = logging.getLogger("crm_core.ledger")
 _ATTEMPTS: Final = 8
 _PAUSE: Final = 0.01
 """Seconds, doubled at each attempt, of which a random part is waited before a transaction that gave way is repeated."""
-_TX_COLUMNS: Final = tuple(name for name in TRANSACTIONS.column_names if name not in ("position", "chain"))
 
 
 @attrs.define
@@ -239,9 +238,7 @@ class Transaction:
         self._storage.put_many(OPERATIONS.name, OPERATIONS.column_names, [operation])
         notes = json.dumps([[table, *note] for table, note in self._notes.items()])
         made = (self.id, self.operation.id, self.at, notes)
-        position = self._storage.append_ledger(_TX_COLUMNS, made)
-        self._chain.seal(self._storage, position, made, operation, [image_digest(row[6], row) for row in images])
-        return position
+        return self._chain.seal(self._storage, made, operation, [image_digest(row[6], row) for row in images])
 
     def _traces(self) -> list[Row]:
         """Return the images as rows of their table."""

@@ -33,7 +33,7 @@ from crm_core.records import (
 )
 from crm_core.values import format_id
 from tests.databases import DATABASES, new_url
-from tests.opening import content, url_of
+from tests.opening import STORAGES, content, url_of
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
@@ -81,6 +81,12 @@ class ClubPlugin:
     @hookimpl
     def on_customers_merged(self, event: CustomersMerged) -> None:
         self.told.append(([(pair.kept, pair.gone) for pair in event.pairs], event.undone))
+
+
+@pytest.fixture(params=STORAGES)
+def storage(request: pytest.FixtureRequest) -> str:
+    """The storages that need no server; the law below meets the others."""
+    return str(request.param)
 
 
 @pytest.fixture

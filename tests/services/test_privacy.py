@@ -34,7 +34,7 @@ from crm_core.records import (
 from crm_core.values import format_id
 from crm_loyalty.plugin import LoyaltyPlugin
 from tests.databases import DATABASES, new_url
-from tests.opening import content, url_of
+from tests.opening import STORAGES, content, url_of
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 BORN = date(1815, 12, 10)
@@ -111,6 +111,12 @@ personal = true
 type = "text"
 personal = true
 """
+
+
+@pytest.fixture(params=STORAGES)
+def storage(request: pytest.FixtureRequest) -> str:
+    """The storages that need no server; the canary meets the others."""
+    return str(request.param)
 
 
 @pytest.fixture

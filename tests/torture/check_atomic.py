@@ -80,7 +80,7 @@ def _points(count: int, long: bool) -> Iterator[tuple[int, Mode]]:
     if long:
         yield from ((at, mode) for at in range(1, count + 1) for mode in modes)
         return
-    chosen = sorted({1 + count // 4, count // 2, count - 1, count} & {*range(1, count + 1)})
+    chosen = sorted({1 + count // 3, count - 1, count} & {*range(1, count + 1)})
     yield from ((at, modes[n % 2] if n % 5 else "gone") for n, at in enumerate(chosen))
 
 

@@ -214,6 +214,13 @@ class SqlStorage(Storage, Generic[S]):
         self.insert_many(LEDGER_TRANSACTIONS, [*columns, "position"], [(*row, position)])
         return position
 
+    def append_linked(self, columns: Sequence[str], row: Row, link: Callable[[int, str | None], str]) -> int:
+        """Move the head, then insert the transaction row at its position with its link."""
+        position = self.next_position(self._writer())
+        linked = (*row, position, link(position, self.link_before(position)))
+        self.insert_many(LEDGER_TRANSACTIONS, [*columns, "position", "chain"], [linked])
+        return position
+
     def next_position(self, session: S) -> int:
         """Move the head, which keeps other writers from doing so until the commit, and return where it is."""
         return self.position_of(session, self.upsert_of_head(), ())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import filecmp
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -21,26 +23,35 @@ def write_rejects(
 ) -> Path:
     """Write the rejected rows of file number `at`, so that they can be corrected and imported again; return where.
 
-    They go to `folder`; without one beside the file, or to the current folder where that cannot be written.
+    They go to `folder`; without one beside the file, or to the current folder where that cannot be written. A file of
+    an earlier import, in which somebody may be correcting rows, stays: the new one then has a number in its name.
 
     Raises:
         FileFault: there is no place for it.
     """
     suffix = ".jsonl" if importer.name == "jsonl" else path.suffix
-    name = f"{path.stem}.rejects{suffix}"
+    name, unfinished = f"{path.stem}.rejects{suffix}", f".{path.stem}.rejects.{os.getpid()}{suffix}"
     columns = [c for c in source.columns if c not in ERROR_COLUMNS]
     kept = [i for i, c in enumerate(source.columns) if c not in ERROR_COLUMNS]
     folders = [folder] if folder else [path.parent, Path.cwd()]
     for place in folders:
         rows = ([*(r.cells[i] for i in kept), str(r.row), r.column, r.rule, r.message] for r in rejected(at))
         try:
-            importer.write(place / name, [*columns, *ERROR_COLUMNS], rows, source.options)
+            importer.write(place / unfinished, [*columns, *ERROR_COLUMNS], rows, source.options)
+            return (place / unfinished).replace(_free(place / name, place / unfinished))
         except OSError as error:
             problem = error
-            (place / name).unlink(missing_ok=True)
-            continue
-        return place / name
+            (place / unfinished).unlink(missing_ok=True)
     raise FileFault(
         f"the reject file {name} cannot be written: {problem.strerror}",
         hint="import the file again with --rejects DIR: rows that are in will be unchanged",
     ) from problem
+
+
+def _free(wanted: Path, content: Path) -> Path:
+    """Return the name, or the next one with a number, that no file has, or one of the same content."""
+    free, number = wanted, 1
+    while free.exists() and not filecmp.cmp(free, content, shallow=False):
+        number += 1
+        free = wanted.with_stem(f"{wanted.stem}-{number}")
+    return free

@@ -30,7 +30,9 @@ from crm_transfer.rows import Row
 from crm_transfer.spill import Rejected, Spill, Waiting
 from crm_transfer.staging import Grouping
 
-_SMALLEST, _LARGEST, _FIRST = 500, 2_000, 1_000
+_SMALLEST, _LARGEST = 20, 2_000
+_FIRST: Final = 1_000
+"""Records in the first chunk; a row may make many."""
 _LOCK_SECONDS: Final = 0.03
 """How long the writes of one chunk should hold the lock, before the sync of its commit: others wait about that long."""
 _ATTEMPTS: Final = 3
@@ -153,6 +155,7 @@ class Run:
             self._tell(stage.skipped.total(), jobs, job)
 
     def _chunks(self, job: Job) -> Iterator[list[Row | BadRow]]:
+        self._size = max(_SMALLEST, min(self._size, _FIRST // len(job.compiled.records)))
         stage = job.compiled.stage
         if stage is not None:
             yield from stage.chunks(job.source.rows, lambda: self._size, lambda rows: self._tell_sorting(rows, job))
@@ -248,10 +251,10 @@ class Run:
             row.status.clear()
 
     def _adapt(self, rows: int, seconds: float) -> None:
-        """Choose the size of the next chunk so that it holds the write lock for about 30 ms."""
-        if rows >= self._size:
-            fitting = int(rows * _LOCK_SECONDS / max(seconds, 0.001))
-            self._size = max(_SMALLEST, min(_LARGEST, (self._size + fitting) // 2))
+        """Choose the size of the next chunk so that it holds the write lock for about 30 ms: smaller at once."""
+        fitting = int(rows * _LOCK_SECONDS / max(seconds, 0.001))
+        if rows >= self._size or fitting < self._size:
+            self._size = max(_SMALLEST, min(_LARGEST, fitting, (self._size + fitting) // 2))
 
     # Counting
 
@@ -291,7 +294,7 @@ class Run:
         left = spill.next_round()
         last = False
         while left:
-            for chunk in spill.waiting(_LARGEST):
+            for chunk in spill.waiting(self._size):
                 self._waited(chunk, jobs[chunk[0].file], report.files[chunk[0].file], spill, last=last)
             before, left = left, spill.next_round()
             last = left == before

@@ -400,6 +400,17 @@ def test_others_work_while_an_import_runs(tmp_path: Path, dry_run: bool) -> None
         assert len(added) + (0 if dry_run else 1_500) == crm.customers.count()
 
 
+def test_a_reject_file_in_which_somebody_works_is_never_overwritten(crm: CRM, tmp_path: Path) -> None:
+    path = write(tmp_path / "p.csv", [ADA, ["", "x", "", "", ""]])
+    first = Path(bring(crm, path).files[0].rejects_file or "")
+    assert str(first) == bring(crm, path).files[0].rejects_file, "the same rows again"
+    first.write_text("no,name\n7,being corrected\n", encoding="utf-8")
+    second = Path(bring(crm, path).files[0].rejects_file or "")
+    assert ("p.rejects.csv", "p.rejects-2.csv") == (first.name, second.name)
+    assert "being corrected" in first.read_text(encoding="utf-8")
+    assert ["p.csv", "p.rejects-2.csv", "p.rejects.csv"] == sorted(one.name for one in tmp_path.glob("*.csv"))
+
+
 def test_an_own_field_and_a_decimal_are_mapped(tmp_path: Path) -> None:
     (tmp_path / "crm.toml").write_text(
         '[crm]\ncurrency = "EUR"\n[storage]\nurl = "memory:"\n'

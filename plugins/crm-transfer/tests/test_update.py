@@ -8,6 +8,7 @@ import datetime as dt
 import importlib.util
 import json
 from collections.abc import Callable, Iterator
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -74,7 +75,7 @@ Rows = list[dict[str, str]]
 
 def export(crm: CRM, path: Path, type_name: str = "customers") -> Rows:
     export_records(crm, type_name, exporter=exporter_for(crm, None, path), path=path, force=True)
-    if path.suffix == ".jsonl":
+    if path.suffix != ".csv":
         return []
     with path.open(encoding="utf-8", newline="") as file:
         return list(csv.DictReader(file))
@@ -452,3 +453,16 @@ def test_an_update_that_was_cut_off_can_be_finished(crm: CRM, tmp_path: Path, mo
     assert ((0, 3, 2, 0), cut_off.id) == (counts(report), report.operation)
     crm.ledger.undo(cut_off.id)
     assert {None} == {one.city for one in crm.customers.iterate()}
+
+
+def test_a_workbook_comes_back_as_a_text_file_does(crm: CRM, tmp_path: Path) -> None:
+    sara = crm.users.add(User(name="سارا"))
+    ada = Customer(name="+98 912", owner_id=sara.id, tags=("a", "b, c"), birth_date=dt.date(1990, 5, 3))
+    ada = ada.with_fields(size=Decimal("2.125"), staff=2**62, vip=True, worth=Money("1200.50", "EUR"), sector="007")
+    crm.customers.add(ada.evolve(first_contact_at=dt.datetime(2026, 2, 3, 14, 5, 7, 123456, tzinfo=dt.UTC)))
+    crm.deals.add(Deal(title="One", amount=Money("0.07", "KWD"), closed_at=dt.date(2026, 2, 3)))
+    for plural in ("customers", "deals"):
+        path = tmp_path / f"{plural}.xlsx"
+        export(crm, path, plural)
+        report = update(crm, path, plural)
+        assert (0, 0, 1, 0) == counts(report), [*changes(report), *map(str, report.errors)]

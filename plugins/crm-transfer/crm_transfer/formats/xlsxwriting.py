@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from crm_core.extend import ExportColumn, Exporter
-from crm_transfer.cells import guarded
+from crm_transfer.cells import guarded, join_tags
 from crm_transfer.errors import FileFault
 
 _UNFIT: Final = re.compile(r"[\x00-\x08\x0b-\x1f\ufffe\uffff]|_(?=x[0-9A-Fa-f]{4}_)")
@@ -105,7 +105,7 @@ def _cell(value: Any, text: Callable[[str], Any]) -> Any:
         return _moment(value, text)
     if isinstance(value, dt.date):
         return value if value.year >= 1901 else text(value.isoformat())
-    shown = ", ".join(value) if isinstance(value, tuple) else str(value)
+    shown = join_tags(value, ", ") if isinstance(value, tuple) else str(value)
     return text(shown if _PHONE.fullmatch(shown) else guarded(shown)) if shown else None
 
 
