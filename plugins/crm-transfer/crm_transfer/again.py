@@ -1,8 +1,8 @@
 """Rows of a reject file that nobody corrected: known by a mark, and refused again where taking them would do harm.
 
 Only rows of rules that no row passes as it stands: a second row of a key would overwrite the first, a row that was
-filled up or joined would come in as nobody wrote it. Where the CRM may have changed meanwhile (references, vetoes) a row
-is simply tried again.
+filled up or joined would come in as nobody wrote it. Where the CRM may have changed meanwhile (references, vetoes) a
+row is simply tried again.
 """
 
 from __future__ import annotations

@@ -97,6 +97,18 @@ def test_a_row_that_comes_back_once_more_says_it_once(first: Path) -> None:
         assert {"Ani": "Yerevan"} == names(crm)
 
 
+def test_rows_that_are_no_rows_are_not_taken_as_they_were_written_back(tmp_path: Path) -> None:
+    path = tmp_path / "v.csv"
+    bad = ['a7,"Bob" Lee,,', HEAD.strip(), "a8,B\0b,,", "a9,one,two,,three"]
+    path.write_text(HEAD + GOOD + "\n".join(bad) + "\n", encoding="utf-8")
+    with CRM.open("memory:") as crm:
+        path = rejects(bring(crm, path))
+        report = bring(crm, path)
+        assert ["quotes", "header", "nul", "columns"] == [each.rule for each in report.errors]
+        assert all(each.message.startswith("not corrected yet: ") for each in report.errors)
+        assert ((0, 0, 0, 4), {"Ani"}) == (counts(report), names(crm).keys())
+
+
 @pytest.mark.parametrize("emptied", ["error_rule", "error_message"])
 def test_emptying_an_error_column_or_changing_a_cell_takes_the_row(first: Path, emptied: str) -> None:
     with CRM.open("memory:") as crm:
