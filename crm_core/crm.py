@@ -34,7 +34,7 @@ from crm_core.services.interactions import InteractionService
 from crm_core.services.people import TeamService, UserService
 from crm_core.services.records import RecordService
 from crm_core.services.references import References
-from crm_core.services.workspace import calendar_of, pipelines_of, registry_of
+from crm_core.services.workspace import calendar_of, pipelines_of, registry_of, require_known_currencies
 from crm_core.settings import Settings, add_to_settings, extended_settings, load_settings, no_file, settings_for_url
 from crm_core.values import Clock, SystemClock
 
@@ -71,6 +71,8 @@ class CRM:
         self.storage = storage
         self.clock = clock
         self._user = user if user is not None else settings.user
+        self.is_new = False
+        """Whether the storage held nothing, not even tables, when it was opened."""
         self._known_user: int | None = None
         self._in_snapshot: ContextVar[bool] = ContextVar("in_snapshot", default=False)
         self._chain = Chain(settings)
@@ -344,6 +346,7 @@ class CRM:
 
     def _make_ready(self, *, automatic: bool) -> None:
         wanted = self.registry.manifest(LEDGER_TABLES)
+        self.is_new = self.is_new or self.storage.schema() is None
         if prepare(self.storage, wanted, automatic=True):
             missing = self.upgrade(dry_run=True)
             if self.storage.schema() is not None and missing.needed and not automatic:
@@ -357,6 +360,7 @@ class CRM:
         """Build everything that follows from settings and plugins."""
         for name in ("tables", "metrics", "segments"):
             self.__dict__.pop(name, None)
+        require_known_currencies(self.settings)
         self.zone = self.settings.zone
         self.registry = registry_of(self.settings, self.host)
         self.calendar = calendar_of(self.settings, self.host)

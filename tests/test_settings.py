@@ -301,3 +301,9 @@ def test_own_fields_at_record_types_that_are_not_there_are_refused_with_their_pl
     (tmp_path / "crm.toml").write_text(text, encoding="utf-8")
     with pytest.raises(SettingsError, match=re.escape(f"crm.toml: {said}")):
         CRM.open(tmp_path)
+
+
+def test_a_list_of_plugins_is_short_for_their_paths(tmp_path: Path) -> None:
+    text = 'plugins = ["./my_hooks.py"]\n[crm]\ncurrency = "EUR"\n[storage]\nurl = "memory:"\n'
+    (tmp_path / "crm.toml").write_text(text, encoding="utf-8")
+    assert ("./my_hooks.py",) == load_settings(tmp_path).plugins_paths

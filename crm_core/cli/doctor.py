@@ -87,7 +87,10 @@ def _workspace(crm: CRM) -> Iterator[Finding]:
 def _ledger(crm: CRM) -> Iterator[Finding]:
     cut_off = [entry for entry in crm.ledger.operations(limit=200) if entry.state == "incomplete"]
     for entry in cut_off:
-        advice = f"crm ledger undo {format_id(entry.id)} takes it back; an import goes on with crm import --resume"
+        name = format_id(entry.id)
+        advice = f"crm ledger undo {name} takes it back"
+        if entry.kind == "import":
+            advice += f"; crm import --resume {name} goes on with it"
         yield Finding("ledger", "doubtful", f"{entry.label!r} was cut off before its end", advice)
     try:
         crm.ledger.require_key()

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 _WHERE: Final = """Only rows that match, such as 'source = "web"'."""
 _UNITS = click.Choice(["day", "week", "month", "quarter", "year"])
-_TEXT_COLUMNS = frozenset({"metric", "period", "why undefined"})
+_TEXT_COLUMNS = frozenset({"metric", "period", "currency", "why undefined"})
 
 
 @click.group()

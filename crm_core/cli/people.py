@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import click
 
+from crm_core.cli.listing import ListingGroup
 from crm_core.cli.records import edit as edit_record
 from crm_core.cli.records import emit_done, emit_record, find, given, list_records, with_assignments
 from crm_core.console import Number, examples, list_options, workspace
 from crm_core.records import Team, User
 
 
-@click.group()
+@click.group(cls=ListingGroup)
 def users() -> None:
     """Keep the people at work: who owns customers and deals."""
 
@@ -58,7 +59,7 @@ def edit_user(reference: str, values: tuple[str, ...], if_version: int | None) -
         edit_record(crm, "user", reference, values, if_version)
 
 
-@click.group()
+@click.group(cls=ListingGroup)
 def teams() -> None:
     """Keep teams of users."""
 

@@ -77,8 +77,8 @@ def check(context: click.Context, names: tuple[str, ...]) -> None:
 def explain(name: str) -> None:
     """Explain a plugin: what it is, what it hooks into, why it does not run."""
     host = _host()
-    _known(host, (name,))
-    found = host.explain(name)
+    (wanted,) = _known(host, (name,))
+    found = host.explain(wanted)
 
     def show() -> None:
         pairs(found.facts)
@@ -221,14 +221,17 @@ def _host() -> Host:
 
 
 def _known(host: Host, names: tuple[str, ...]) -> list[str]:
-    installed = [info.name for info in host.plugins()]
+    """Return the names of plugins that are installed, each given as such or as its distribution's."""
+    infos = host.plugins()
+    called = {info.distribution: info.name for info in infos} | {info.name: info.name for info in infos}
     for name in names:
-        if name not in installed:
+        if name not in called:
+            installed = ", ".join(info.name for info in infos) or "none"
             raise NotFound(
                 f"there is no plugin {name!r}",
-                hint=f"installed: {', '.join(installed) or 'none'}; pip install crm-{name} if it is one of those",
+                hint=f"installed: {installed}; pip install crm-{name.removeprefix('crm-')} if it is one of those",
             )
-    return list(names)
+    return [called[name] for name in names]
 
 
 def _offer(info: PluginInfo) -> str:

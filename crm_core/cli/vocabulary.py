@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from crm_core.cli.listing import ListingGroup
 from crm_core.console import MISSING, Column, emit, examples, heading, say, share, table, workspace, workspace_directory
 from crm_core.records.registry import OWN_FIELDS
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from crm_core.records.registry import Field
 
 
-@click.group()
+@click.group(cls=ListingGroup)
 def pipelines() -> None:
     """See pipelines: the stages a deal moves through."""
 
@@ -36,7 +37,7 @@ def list_pipelines() -> None:
         emit([_pipeline_json(pipeline) for pipeline in found], show)
 
 
-@click.group()
+@click.group(cls=ListingGroup)
 def fields() -> None:
     """See and add fields: what every record type holds."""
 

@@ -73,6 +73,7 @@ def workspace(*, as_of: str | None = None) -> Iterator[CRM]:
     Args:
         as_of: the text of `--as-of`; "now" then stands still there (a day means its end).
     """
+    from crm_core.console.output import note
     from crm_core.crm import CRM
 
     at = session()
@@ -83,6 +84,8 @@ def workspace(*, as_of: str | None = None) -> Iterator[CRM]:
 
         clock = FixedClock(instant(as_of, _zone_of(place)))
     with CRM.open(place, user=at.user, clock=clock) as crm:
+        if crm.is_new and isinstance(place, Path) and crm.settings.storage_url != "memory:":
+            note(f"there was no database yet: {crm.storage.status().place} was made, and is empty")
         yield crm
 
 

@@ -14,7 +14,7 @@ from crm_core.extend import Storage
 from crm_core.ledger.process import may_be_alive
 from crm_core.ledger.tables import HEAD, IMAGES, OPERATIONS, TRANSACTIONS, VERSION
 from crm_core.ledger.work import Operation
-from crm_core.query.ast import And, Compare, In, IsNull, Remainder, SortKey
+from crm_core.query.ast import And, Compare, Expression, In, IsNull, Remainder, SortKey
 from crm_core.records.schema import Primitive, Row
 from crm_core.values import ending_mask, format_id
 
@@ -81,6 +81,10 @@ class RowChange:
     emptied: bool = False
 
 
+_SOME: Final = 20
+"""Operations that are looked at together."""
+
+
 class History:
     """The ledger of one storage, read only."""
 
@@ -94,10 +98,22 @@ class History:
         return [_operation(row) for row in rows]
 
     def last(self) -> OperationEntry | None:
-        """Return the newest operation that a person did, not one that a rule drew from it; None for an empty ledger."""
+        """Return the newest operation of a person, not of a rule, that wrote something; None when there is none."""
         newest = [SortKey("id", descending=True)]
-        rows = self._storage.find(OPERATIONS.name, IsNull("cause"), sort=newest, limit=1)
-        return _operation(rows[0]) if rows else None
+        before: int | None = None
+        while True:
+            where: Expression = IsNull("cause")
+            if before is not None:
+                where = And((where, Compare("id", "<", before)))
+            rows = self._storage.find(OPERATIONS.name, where, sort=newest, limit=_SOME)
+            found = next((row for row in rows if self._wrote(int(row[0] or 0))), None)
+            if found is not None or not rows:
+                return None if found is None else _operation(found)
+            before = int(rows[-1][0] or 0)
+
+    def _wrote(self, operation_id: int) -> bool:
+        where = Compare("operation_id", "=", operation_id)
+        return bool(self._storage.find(TRANSACTIONS.name, where, limit=1, columns=["id"]))
 
     def operation(self, operation_id: int) -> OperationEntry:
         """Return one operation.

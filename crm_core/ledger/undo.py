@@ -144,7 +144,7 @@ def _report(
 def _nothing_to_take_back(reversal: Reversal) -> UndoRefused:
     items = [*reversal.staying.kept.values(), *reversal.staying.refused.values()]
     told = "; ".join(f"{item.type} {item.label}: {item.reason}" for item in items[:3])
-    told = told or "what it wrote was deleted or changed back since"
+    told = told or "it wrote nothing, or what it wrote was deleted or changed back since"
     more = f" (and {len(items) - 3} more)" if len(items) > 3 else ""
     return UndoRefused(f"nothing can be taken back: {told}{more}", hint="crm ledger undo --dry-run OPERATION lists all")
 

@@ -7,12 +7,12 @@ from decimal import Decimal
 from types import MappingProxyType
 from typing import Any, Final, Literal, cast
 
-from crm_core.errors import SettingsError
+from crm_core.errors import InvalidValue, SettingsError
 from crm_core.extend import DEFAULT_PIPELINE, Pipeline, Stage
 from crm_core.host import Host
 from crm_core.records import KERNEL_RECORDS, FieldDeclaration, Registry, build_registry
 from crm_core.settings import OwnField, Settings
-from crm_core.values import Calendar, GregorianCalendar
+from crm_core.values import Calendar, GregorianCalendar, exponent
 
 _GREGORIAN: Final = "gregorian"
 
@@ -58,6 +58,21 @@ def _own_field(own: OwnField) -> FieldDeclaration:
         indexed=own.indexed,
         was=own.was,
     )
+
+
+def require_known_currencies(settings: Settings) -> None:
+    """Check the codes that the settings name.
+
+    Raises:
+        SettingsError: ISO 4217 does not list one of them, so nobody knows how many decimals it has.
+    """
+    named = [("[crm] currency", settings.currency), ("[crm] reporting_currency", settings.reporting_currency)]
+    named += [("[rates]", code) for code in sorted({code for rates in settings.rates.values() for code in rates})]
+    for place, code in named:
+        try:
+            exponent(code or settings.currency)
+        except InvalidValue as error:
+            raise SettingsError(f"crm.toml: {place}: {error.message}") from error
 
 
 def calendar_of(settings: Settings, host: Host) -> Calendar:

@@ -76,6 +76,8 @@ def parse(text: str, file: Path) -> Settings:
         content = tomllib.loads(text, parse_float=Decimal)
     except tomllib.TOMLDecodeError as error:
         raise SettingsError(f"{file} is not valid TOML: {error}", hint="see https://toml.io for the format") from None
+    if isinstance(content.get("plugins"), list):  # plugins = ["./my_hooks.py"] is short for [plugins] paths
+        content["plugins"] = {"paths": content["plugins"]}
     top = _Table(file, "", content)
     crm, storage, plugins = top.table("crm"), top.table("storage", secret=True), top.table("plugins")
     ledger = top.table("ledger", secret=True)

@@ -36,6 +36,45 @@ def test_a_group_without_a_command_says_so() -> None:
     refused(process("deals"), 2, "crm deals", "--help")
 
 
+@pytest.mark.parametrize("group", ["users", "teams", "pipelines", "fields"])
+def test_a_group_of_lists_lists_when_no_command_is_named(crm: Crm, group: str) -> None:
+    assert crm(group, "list", "--json") == crm(group, "--json")
+    assert f"Usage: crm {group} [OPTIONS]" in crm(group, "--help").out
+    refused(crm(group, "nope"), 2, "nope")
+
+
+def test_a_currency_that_does_not_exist_makes_no_workspace(tmp_path: Path) -> None:
+    refused(process("init", "shop", "--currency", "ZZZ", cwd=tmp_path), 2, "ZZZ", "ISO 4217")
+    assert [] == list(tmp_path.iterdir())
+
+
+def test_a_database_that_is_gone_is_said_to_be_made_anew(crm: Crm) -> None:
+    assert "" == crm("customers", "add", "Ada").err
+    for path in crm.directory.glob("crm.db*"):
+        path.unlink()
+    said = crm("customers", "list")
+    assert (0, True) == (said.code, "there was no database yet" in said.err)
+    assert "crm.db" in said.err
+    assert "" == crm("customers", "list").err
+
+
+def test_the_last_operation_is_one_that_wrote_something(crm: Crm) -> None:
+    (crm.directory / "c.csv").write_text("no,name\n1,Ada\n", encoding="utf-8")
+    (crm.directory / "m.toml").write_text(
+        '[file]\nsystem = "t"\n[[record]]\ntype = "customer"\nkey = "no"\n[record.fields]\nname = "name"\n',
+        encoding="utf-8",
+    )
+    bring = ("import", "customers", str(crm.directory / "c.csv"), "--map", str(crm.directory / "m.toml"))
+    assert (0, 0) == (crm(*bring).code, crm(*bring).code)
+    assert "1 customer" in crm("ledger", "undo", "last", "--yes").out
+    assert [] == json.loads(crm("customers", "list", "--json").out)
+
+
+def test_a_plugin_may_be_named_by_its_distribution(crm: Crm) -> None:
+    assert crm("plugins", "explain", "kpi") == crm("plugins", "explain", "crm-kpi")
+    refused(crm("plugins", "explain", "crm-nope"), 1, "pip install crm-nope")
+
+
 def test_an_unknown_option_is_usage() -> None:
     refused(process("customers", "list", "--wher", "x"), 2, "--wher", "--help")
 

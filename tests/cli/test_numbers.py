@@ -153,3 +153,19 @@ def test_concurrent_edits_with_a_version_lose_nothing(crm: Crm, tmp_path: Path) 
     with ThreadPoolExecutor(2) as threads:
         list(threads.map(count_up, [2, 2]))
     assert 4 == crm.ok("customers", "show", reference, "--json").json["fields"]["points"]
+
+
+def test_a_record_without_a_currency_is_left_out_once_and_rows_name_their_currency(shop: Crm) -> None:
+    for amount in ("10 EUR", "10 AMD", "10 USD"):
+        shop.ok("sales", "add", "ada@example.org", amount)
+    shop.ok("deals", "add", "ada@example.org", "Favour")
+    shop.ok("deals", "move", "Favour", "won")
+    asked = ("metrics", "show", "revenue", "average_order_value", "refund_rate")
+    text = shop.ok(*asked).out
+    for name in asked[2:]:
+        assert f"{name}: 1 left out: sales without an amount" in text
+    rates = [line.split() for line in text.splitlines() if line.startswith("Refund rate")]
+    assert ["AMD", "EUR", "USD"] == [words[2] for words in rates]
+    rows = shop.ok(*asked, "--json").json
+    counted = {name: [r["currency"] for r in rows if r["metric"] == name and r["excluded"]] for name in asked[2:]}
+    assert {name: ["EUR"] for name in asked[2:]} == counted

@@ -23,6 +23,8 @@ what is doubtful, and the policies applied; `crm metrics explain NAME` adds the 
 - Undefined is a value with a reason (no data, unknown amounts, an incomplete window), never 0.
 - Amounts of several currencies are never added up: there is one result per currency, or, with `reporting_currency` and
   `[rates]` in `crm.toml`, one that is converted at the rate of the day of the sale. A rate that is missing is named.
+- What has no currency, such as a sale without an amount, is in no currency's result; where there is one result per
+  currency, one of them counts it: that of the workspace's currency, or the first. So what was left out adds up.
 - Deals of several pipelines never mix: each pipeline has its own result.
 - Customers are counted once: a person who works for an organisation counts as the organisation (`customer_unit`).
 

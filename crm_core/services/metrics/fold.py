@@ -29,6 +29,7 @@ class _Cell:
     incomplete: str = ""
     excluded: Counter[str] = attrs.field(factory=Counter)
     flagged: Counter[str] = attrs.field(factory=Counter)
+    told_elsewhere: _Cell | None = None
 
     def add(self, measure: Measure, factors: tuple[Fraction, Fraction]) -> None:
         self.numerator += measure.numerator * factors[0]
@@ -38,13 +39,22 @@ class _Cell:
         self.excluded.update(measure.excluded)
         self.flagged.update(measure.flagged)
 
-    def join(self, other: _Cell) -> None:
+    def join(self, other: _Cell, *, tells: bool) -> None:
+        """Take in what belongs to no currency; its counts are told by one cell of a group, so that they add up."""
         self.numerator += other.numerator
         self.denominator += other.denominator
         self.undefined = self.undefined or other.undefined
         self.incomplete = self.incomplete or other.incomplete
-        self.excluded.update(other.excluded)
-        self.flagged.update(other.flagged)
+        if tells:
+            self.excluded.update(other.excluded)
+            self.flagged.update(other.flagged)
+        else:
+            self.told_elsewhere = other
+
+    def counts(self) -> Counter[str]:
+        """Return everything left out or doubtful that bears on this cell, also what another cell tells."""
+        found = self.excluded | self.flagged
+        return found + self.told_elsewhere.counts() if self.told_elsewhere else found
 
 
 def is_money(metric: Metric) -> bool:
@@ -88,7 +98,8 @@ def fold(metric: Metric, question: MetricQuestion, measures: Iterable[Measure]) 
     results = []
     for at, bucket in enumerate(question.buckets):
         for group in ordered:
-            found = _by_currency(cells.get((group, at), {}), currencies.get(group) or currencies[None])
+            shown_in = currencies.get(group) or currencies[None]
+            found = _by_currency(cells.get((group, at), {}), shown_in, _usual_currency(question))
             shown = {name: labels[group][name] for name in names}
             results += [_result(metric, question, bucket, shown, currency, cell) for currency, cell in found.items()]
     return results
@@ -125,21 +136,33 @@ def _currencies(
     for (group, _), by_currency in cells.items():
         found.setdefault(group, set()).update(code for code in by_currency if code is not None)
     seen = set().union(*found.values())
-    usual = question.reporting_currency or question.crm.settings.currency
+    usual = _usual_currency(question)
     shown: dict[tuple[Any, ...] | None, list[str | None]] = {group: [*sorted(codes)] for group, codes in found.items()}
     return {**shown, None: [*seen] if len(seen) == 1 else [usual]}
 
 
-def _by_currency(found: Mapping[str | None, _Cell], currencies: list[str | None]) -> dict[str | None, _Cell]:
-    """Return a cell per currency; what belongs to none, such as the count of unknown amounts, is said beside each."""
+def _usual_currency(question: MetricQuestion) -> str | None:
+    usual: str | None = question.reporting_currency or question.crm.settings.currency
+    return usual
+
+
+def _by_currency(
+    found: Mapping[str | None, _Cell], currencies: list[str | None], usual: str | None
+) -> dict[str | None, _Cell]:
+    """Return a cell per currency.
+
+    What belongs to none, such as unknown amounts, bears on each of them, but is counted in one alone: that of the
+    usual currency, or the first where that is not among them.
+    """
     if currencies == [None]:
         return {None: found.get(None, _Cell())}
+    telling = usual if usual in currencies else currencies[0]
     cells = {}
     for currency in currencies:
         cells[currency] = cell = found.get(currency) or _Cell()
         cell.known = currency in found
         if None in found:
-            cell.join(found[None])
+            cell.join(found[None], tells=currency == telling)
     return cells
 
 
@@ -213,7 +236,7 @@ def _in_shown_units(exact: Fraction, unit: Unit, currency: str | None) -> Fracti
 
 def _undefined(metric: Metric, bucket: Bounds, cell: _Cell) -> str:
     if metric.undefined_when:
-        counts = dict.fromkeys([*metric.excluded, *metric.flagged], 0) | cell.excluded | cell.flagged
+        counts = dict.fromkeys([*metric.excluded, *metric.flagged], 0) | cell.counts()
         counts |= {"numerator": int(cell.numerator), "denominator": int(cell.denominator)}
         reason = metric.undefined_when(counts)
         if reason:
@@ -224,6 +247,8 @@ def _undefined(metric: Metric, bucket: Bounds, cell: _Cell) -> str:
     left_out = [f"{count:,} {reason}" for reason, count in _excluded(metric, cell).items()]
     if left_out:
         return f"nothing to count: {', '.join(left_out)}"
+    if cell.told_elsewhere and any(cell.told_elsewhere.excluded.values()):
+        return "nothing to count: what was left out has no currency"
     return f"no {metric.subject} {inside(bucket.name)}" if is_divided(metric) else ""
 
 

@@ -48,6 +48,10 @@ class Result:
     `exact` is the value as a fraction. `undefined` says why there is none. `excluded` counts rows left out by reason,
     `flagged` rows that count but are doubtful, `policy` the settings applied, `incomplete` says why the window is not
     whole.
+
+    Where a group has one row per currency, a record that belongs to none (its amount is unknown) is counted in one of
+    these rows alone: that of the workspace's currency, or the first where that is not among them. So the counts of all
+    rows of a metric may be added up.
     """
 
     metric: str
@@ -129,12 +133,21 @@ class Results(Sequence[Result]):
         said += [f"{label}: {count:,} counted, but doubtful: {reason}" for (label, reason), count in doubtful.items()]
         return said + list(dict.fromkeys(row.incomplete for row in self.rows if row.incomplete))
 
+    def in_several_currencies(self) -> frozenset[str]:
+        """Return the names of the metrics that have rows of several currencies."""
+        pairs = {(row.metric, row.currency) for row in self.rows if row.currency}
+        return frozenset(name for name, count in Counter(name for name, _ in pairs).items() if count > 1)
+
     def table(self) -> tuple[list[str], list[list[str]]]:
-        """Return the headings and cells of the table that shows these rows to a person."""
+        """Return the headings and cells of the table that shows these rows to a person.
+
+        Where a metric has rows of several currencies, each row names its own.
+        """
         dimensions = list(dict.fromkeys(name for row in self.rows for name in row.group))
         with_period = len({row.period for row in self.rows}) > 1
         compared = any(row.comparison for row in self.rows)
-        head = ["metric", *(["period"] if with_period else []), *dimensions]
+        with_currency = bool(self.in_several_currencies())
+        head = ["metric", *(["period"] if with_period else []), *dimensions, *(["currency"] if with_currency else [])]
         head += ["before", "after", "change", "change %"] if compared else ["value", "of", "why undefined"]
         if not compared and not any(row.undefined for row in self.rows):
             head.pop()
@@ -144,6 +157,8 @@ class Results(Sequence[Result]):
             if with_period:
                 line.append(row.period.name if row.period else "all time")
             line += [_isolated(row.group[name].label) if name in row.group else "" for name in dimensions]
+            if with_currency:
+                line.append(row.currency or "")
             line += _compared(row) if compared else [row.text, _parts(row), row.undefined or ""]
             cells.append(line[: len(head)])
         return head, cells

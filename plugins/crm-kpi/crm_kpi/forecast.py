@@ -16,6 +16,7 @@ from crm_kpi.deals import closed, closed_at, currency, lasting, won
 
 _WITHOUT_AMOUNT: Final = "open deals without an amount"
 _CHANGED: Final = "deals that were closed or changed since, and count with the amount of now"
+_NO_CURRENCY: Final = "deals without an amount, which belong to no currency"
 _UNWEIGHED: Final = "open deals whose stage is unknown or has no probability"
 
 
@@ -136,10 +137,11 @@ def _sales_velocity(q: MetricQuery) -> Iterator[Measure]:
             for parts in known.values():
                 for field in attrs.fields_dict(_Parts):
                     setattr(unknown, field, getattr(unknown, field) + getattr(parts, field))
-            yield _velocity(group, bucket, next(iter(known), None), unknown, 0)
+            yield _velocity(group, bucket, next(iter(known), None), unknown)
             continue
         for code, parts in known.items():
-            yield _velocity(group, bucket, code, parts, int(unknown.open + unknown.closed))
+            yield _velocity(group, bucket, code, parts)
+        yield Measure(group=group, bucket=bucket, excluded={_NO_CURRENCY: int(unknown.open + unknown.closed)})
 
 
 def _rate(q: MetricQuery, cell: Cell) -> tuple[Fraction, str]:
@@ -152,18 +154,16 @@ def _rate(q: MetricQuery, cell: Cell) -> tuple[Fraction, str]:
         return Fraction(0), error.message
 
 
-def _velocity(group: tuple[Any, ...], bucket: int, code: str | None, parts: _Parts, left_out: int) -> Measure:
+def _velocity(group: tuple[Any, ...], bucket: int, code: str | None, parts: _Parts) -> Measure:
     reason = parts.undefined()
-    excluded = {"deals without an amount, which belong to no currency": left_out}
     if reason:
-        return Measure(group=group, bucket=bucket, currency=code, undefined=reason, excluded=excluded)
+        return Measure(group=group, bucket=bucket, currency=code, undefined=reason)
     return Measure(
         group=group,
         bucket=bucket,
         currency=code,
         numerator=parts.open * parts.won / parts.closed * parts.amount / parts.priced,
         denominator=parts.cycle / parts.cycles,
-        excluded=excluded,
     )
 
 

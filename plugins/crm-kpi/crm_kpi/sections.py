@@ -33,7 +33,12 @@ def _compute(q: ReportQuery, names: str | Sequence[str], **options: Any) -> Any:
 def _numbers(q: ReportQuery) -> Mapping[str, Any]:
     now = _compute(q, _TILES)
     before = {_key(row): row for row in _compute(q, _TILES, period=q.previous)} if q.previous else {}
-    tiles = [_tile(q, row, before.get(_key(row))) for row in now if row.value is not None or row.excluded]
+    mixed = now.in_several_currencies()
+    tiles = [
+        _tile(q, row, before.get(_key(row)), row.metric in mixed)
+        for row in now
+        if row.value is not None or row.excluded
+    ]
     notes = [*now.remarks(), *now.notes]
     if q.previous and any(" from " in tile["detail"] for tile in tiles):
         notes.insert(0, f"Compared with {q.previous.name}.")
@@ -44,9 +49,11 @@ def _key(row: Any) -> tuple[Any, ...]:
     return row.metric, row.currency, tuple(row.group.items())
 
 
-def _tile(q: ReportQuery, row: Any, before: Any) -> dict[str, str]:
-    groups = ", ".join(key.label for key in row.group.values())
-    tile = {"label": row.label + (f" · {groups}" if groups else ""), "text": row.text, "detail": "", "trend": ""}
+def _tile(q: ReportQuery, row: Any, before: Any, several_currencies: bool) -> dict[str, str]:
+    of = [key.label for key in row.group.values()]
+    if several_currencies and row.value is None:  # the text is "-", which names no currency
+        of.append(row.currency)
+    tile = {"label": row.label + (f" · {', '.join(of)}" if of else ""), "text": row.text, "detail": "", "trend": ""}
     if row.value is None:
         tile["detail"] = "undefined: see below" if row.excluded else row.undefined or ""
     elif before is not None and before.value and row.unit != "ratio":

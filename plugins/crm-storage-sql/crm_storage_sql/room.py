@@ -223,17 +223,11 @@ class SqlStorage(Storage, Generic[S]):
 
     def next_position(self, session: S) -> int:
         """Move the head, which keeps other writers from doing so until the commit, and return where it is."""
-        return self.position_of(session, self.upsert_of_head(), ())
-
-    def upsert_of_head(self) -> str:
-        """Return the statement that moves the head and returns its position."""
         insert = f"INSERT INTO {LEDGER_HEAD} (id, position) VALUES (1, 1) ON CONFLICT (id)"
-        return f"{insert} DO UPDATE SET position = {LEDGER_HEAD}.position + 1 RETURNING position"
-
-    def position_of(self, session: S, statement: str, parameters: Parameters) -> int:
-        """Run a statement that writes and returns a position."""
         try:
-            ((position,),) = session.read(statement, parameters)
+            ((position,),) = session.read(
+                f"{insert} DO UPDATE SET position = {LEDGER_HEAD}.position + 1 RETURNING position"
+            )
         except CrmError:
             session.failed = True
             raise

@@ -11,6 +11,7 @@ import attrs
 from crm_core import CRM
 from crm_core.errors import PluginError
 from crm_core.extend import Importer, Source
+from crm_transfer.again import checked
 from crm_transfer.errors import FileFault, MappingError
 from crm_transfer.form import regular_file
 from crm_transfer.mapping import RowMapping, parse_mapping
@@ -44,7 +45,7 @@ def importer_for(crm: CRM, path: Path, wanted: str = "", *, mapped: bool = False
 
 
 def open_source(importer: Importer, path: Path, options: Mapping[str, Any]) -> Source:
-    """Open a file.
+    """Open a file; rows of a reject file that must not come back as they are, and do, are bad rows.
 
     Raises:
         FileFault: the file as a whole cannot be imported.
@@ -53,7 +54,7 @@ def open_source(importer: Importer, path: Path, options: Mapping[str, Any]) -> S
     source = importer.open(path, options)
     if options.get("sheet") and "sheet" not in source.guesses:
         raise MappingError(f"{path.name}: the format {importer.name} has no sheets", hint="leave --sheet out")
-    return source
+    return checked(source)
 
 
 def built_in_mapping(crm: CRM, path: Path, *, wanted: str = "", options: Mapping[str, Any]) -> RowMapping | None:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from crm_core.extend import Importer, Source
+from crm_transfer.again import marked
 from crm_transfer.errors import FileFault
 from crm_transfer.report import ERROR_COLUMNS
 from crm_transfer.spill import Rejected
@@ -31,13 +32,14 @@ def write_rejects(
     """
     suffix = ".jsonl" if importer.name == "jsonl" else path.suffix
     name, unfinished = f"{path.stem}.rejects{suffix}", f".{path.stem}.rejects.{os.getpid()}{suffix}"
-    columns = [c for c in source.columns if c not in ERROR_COLUMNS]
+    columns = [*(c for c in source.columns if c not in ERROR_COLUMNS), *ERROR_COLUMNS]
     kept = [i for i, c in enumerate(source.columns) if c not in ERROR_COLUMNS]
     folders = [folder] if folder else [path.parent, Path.cwd()]
     for place in folders:
-        rows = ([*(r.cells[i] for i in kept), str(r.row), r.column, r.rule, r.message] for r in rejected(at))
+        found = ([*(r.cells[i] for i in kept), str(r.row), r.column, r.rule, r.message] for r in rejected(at))
+        rows = (marked(columns, row) for row in found)
         try:
-            importer.write(place / unfinished, [*columns, *ERROR_COLUMNS], rows, source.options)
+            importer.write(place / unfinished, columns, rows, source.options)
             return (place / unfinished).replace(_free(place / name, place / unfinished))
         except OSError as error:
             problem = error

@@ -392,7 +392,8 @@ class Run:
         for (file, record), count in self._linked.items():
             if file == at:
                 reader = job.compiled.records[record]
-                targets = ", ".join(dict.fromkeys(f"a {each.target}" for each in reader.references if each.later))
+                later = [each for each in reader.references if each.later] or reader.references
+                targets = ", ".join(dict.fromkeys(f"a {each.target}" for each in later))
                 notes.append(f"{count:,} {reader.kind.plural} name {targets} that comes later: linked at the end")
         return notes
 

@@ -221,7 +221,10 @@ class Spill:
             if not rows:
                 return
             place = rows[-1][:3]
-            yield [Made(*row[:-1], cells=tuple(json.loads(row[-1]))) for row in rows]
+            yield [
+                Made(file, row, record, counted, id_, before, after, tuple(json.loads(cells)))
+                for file, row, record, counted, id_, before, after, cells in rows
+            ]
 
     def settle_made(self, made: Made, stays: str | None) -> None:
         """Forget a record that was taken back (None) or need not be (no text); remember why another one stays."""

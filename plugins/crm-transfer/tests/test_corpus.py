@@ -30,6 +30,8 @@ from crm_core.cli.main import main
 
 HERE = Path(__file__).parent / "corpus"
 ERROR_COLUMNS = ["error_row", "error_column", "error_rule", "error_message"]
+MARK = re.compile(r" \[as rejected: [0-9a-f]{12}\]$")
+MARKED = {"duplicate", "columns", "header", "quotes", "nul", "json"}
 COUNTS = ("read", "created", "updated", "unchanged", "rejected")
 ERROR = ("row", "column", "value", "rule", "message")
 
@@ -222,6 +224,9 @@ def test_the_rows_of_a_file_are_taken_or_refused_by_name(name: str, folder: Path
     assert case.get("stored", {}) == stored(folder)
     rejects, wrong = rejects_of(real)
     assert case.get("rejects", []) == rejects
+    marks = [(found[2], mark) for found in wrong for mark in MARK.findall(found[3])]
+    assert [found[2] for found in wrong if found[2] in MARKED] == [rule for rule, _ in marks]
+    wrong = [[*found[:3], MARK.sub("", found[3])] for found in wrong]
     assert [[str(e["row"]), e["column"], e["rule"], e["message"]] for e in errors] == wrong
 
     again = report_of(crm(*arguments, "--json"))

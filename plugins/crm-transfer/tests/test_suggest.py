@@ -184,6 +184,24 @@ def test_new_fields_and_pipelines_are_declared_in_the_mapping_itself(crm: CRM, t
     assert "[pipelines.sheet]" in (crm.settings.directory / "crm.toml").read_text(encoding="utf-8")
 
 
+@pytest.mark.parametrize(
+    ("cells", "kind", "thousands"),
+    [
+        (["1 250,00", "99,50"], "decimal", " "),
+        (["1 250", "12"], "integer", " "),
+        (["1\u202f250,5", "7"], "decimal", ""),
+        (["1 250", "1.250.000"], "text", ""),
+        (["12 34", "5"], "text", ""),
+        (["۰۰۵۰۱", "۰۰۵۰۲"], "text", ""),
+        (["00501", "00502"], "text", ""),
+        (["0,5", "0"], "decimal", ""),
+    ],
+)
+def test_what_a_number_looks_like(cells: list[str], kind: str, thousands: str) -> None:
+    seen = look_at("Umsatz", cells)
+    assert (kind, thousands) == (seen.kind if seen.kind in ("integer", "decimal") else "text", seen.thousands)
+
+
 def test_a_date_that_leaves_no_doubt_decides_for_all(crm: CRM, tmp_path: Path) -> None:
     rows = "".join(f"{day},{day:02}/02/2026,0{day % 9 + 1}/03/2026\n" for day in range(1, 14))
     found = suggest(crm, "customers", sheet(tmp_path, "no,created,dob\n" + rows))

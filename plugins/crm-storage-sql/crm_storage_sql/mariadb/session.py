@@ -150,12 +150,12 @@ class MariadbSession(ServerSession):
             "time_zone = '+00:00'",
             f"innodb_lock_wait_timeout = {wait}",
             f"lock_wait_timeout = {wait}",
-            "tx_isolation = 'READ-COMMITTED'",
             f"max_sort_length = {_SORTED}",
         )
         with connection.cursor() as cursor:
             cursor.execute(f"SET NAMES utf8mb4 COLLATE {COLLATION}")
             cursor.execute(f"SET SESSION {', SESSION '.join(settings)}")
+            cursor.execute("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED")
 
 
 def _values(rows: Sequence[Row]) -> Iterator[str]:

@@ -20,6 +20,7 @@ from crm_storage_sql.mariadb.ddl import MariadbDdl
 from crm_storage_sql.mariadb.session import COLLATION, MariadbSession, arguments, code_of, driver, said
 from crm_storage_sql.room import MANIFEST
 from crm_storage_sql.server import ServerStorage
+from crm_storage_sql.server_url import Server
 from crm_storage_sql.views import Forms
 from crm_storage_sql.where import table_of
 
@@ -41,6 +42,16 @@ class MariadbStorage(ServerStorage[MariadbSession]):
         remainder="MOD({0}, {1})",
         joined="CONCAT({0}, {1})",
     )
+
+    def __init__(self, server: Server) -> None:
+        self._references: dict[str, dict[str, str]] = {}
+        """Per table its columns that hold references, with the table they point at."""
+        super().__init__(server)
+
+    def use(self, manifest: Manifest) -> None:
+        """Read rows in the order of this manifest from now on."""
+        super().use(manifest)
+        self._references.clear()
 
     # -- writes ------------------------------------------------------------------------------------------------------
 
@@ -156,7 +167,7 @@ class MariadbStorage(ServerStorage[MariadbSession]):
     def status(self) -> StorageStatus:
         """Return engine, place, bytes of the database, and the settings that matter for safety."""
         session = self._session()
-        names = ("innodb_flush_log_at_trx_commit", "innodb_doublewrite", "sync_binlog", "tx_isolation")
+        names = ("innodb_flush_log_at_trx_commit", "innodb_doublewrite", "sync_binlog")
         cells = ", ".join(f"@@{name}" for name in names)
         version, *values = map(str, session.read(f"SELECT version(), {cells}")[0])
         size = "SELECT CAST(coalesce(sum(data_length + index_length), 0) AS SIGNED) FROM information_schema.tables"
@@ -166,6 +177,7 @@ class MariadbStorage(ServerStorage[MariadbSession]):
             place=self.title,
             size=int(str(bytes_)),
             details={
+                "isolation": "read committed, conditional writes",
                 **dict(zip(names, values, strict=True)),
                 "collation": COLLATION,
                 "writers wait": f"{self.server.timeout:g} s",
@@ -189,10 +201,14 @@ class MariadbStorage(ServerStorage[MariadbSession]):
                 ) from error
 
     def _note_references(self, table: str, columns: Sequence[str], rows: Sequence[Row]) -> None:
-        declared = {column.name: column.references for column in table_of(self._known, table).columns}
+        if table not in self._references:
+            known = self._known.tables
+            declared = {column.name: column.references for column in table_of(self._known, table).columns}
+            self._references[table] = {name: parent for name, parent in declared.items() if parent in known}
+        references = self._references[table]
         for place, name in enumerate(columns):
-            if declared.get(name) in self._known.tables:
-                ids = self._writer().pointed_at.setdefault(declared[name], {})
+            if name in references:
+                ids = self._writer().pointed_at.setdefault(references[name], {})
                 ids.update((cell, table) for row in rows if isinstance(cell := row[place], int))
 
     def _check_references(self, session: MariadbSession) -> None:

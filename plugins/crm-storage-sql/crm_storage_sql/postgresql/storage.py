@@ -10,15 +10,13 @@ from typing import Final
 
 from crm_core.errors import NotADatabase, StorageError
 from crm_core.extend import StorageStatus
-from crm_core.extend.storage import LEDGER_TRANSACTIONS
-from crm_core.records.schema import Manifest, Row
+from crm_core.records.schema import Manifest
 from crm_storage_sql.dialect import POSTGRESQL, quote
 from crm_storage_sql.postgresql.ddl import PostgresqlDdl
 from crm_storage_sql.postgresql.session import PostgresqlSession, arguments, driver, said
 from crm_storage_sql.room import MANIFEST
 from crm_storage_sql.server import ServerStorage
 from crm_storage_sql.views import Forms
-from crm_storage_sql.where import table_of
 
 _LOCK: Final = 0x43524D43
 """The first half of the advisory lock's key; the second tells the schema."""
@@ -77,18 +75,10 @@ class PostgresqlStorage(ServerStorage[PostgresqlSession]):
             self._run(session, f"ANALYZE {quote(table)}")
         return True
 
-    def append_ledger(self, columns: Sequence[str], row: Row) -> int:
-        """Check references, then move the head and insert the transaction row by one statement.
-
-        Others wait for the head until this transaction is on the disk: nothing else is done meanwhile.
-        """
-        session = self._writer()
+    def next_position(self, session: PostgresqlSession) -> int:
+        """Check references before the head is taken, so that others do not wait for that; then move it."""
         self._run(session, "SET CONSTRAINTS ALL IMMEDIATE; SET CONSTRAINTS ALL DEFERRED")
-        insert = self.insert_statement(table_of(self._known, LEDGER_TRANSACTIONS), [*columns, "position"])
-        into, _, _ = insert.partition(" VALUES ")
-        marks = "".join("%s, " for _ in columns)
-        statement = f"WITH head AS ({self.upsert_of_head()}) {into} SELECT {marks}position FROM head RETURNING position"
-        return self.position_of(session, statement, row)
+        return super().next_position(session)
 
     def ddl(self, session: PostgresqlSession, manifest: Manifest) -> PostgresqlDdl:
         """Return what writes the schema changes."""

@@ -18,6 +18,7 @@ import attrs
 
 from crm_core.extend import BadRow, Importer, Source, SourceRow
 from crm_core.values import text_key
+from crm_transfer.again import checked, remarked
 from crm_transfer.errors import FileFault
 from crm_transfer.formats.contacts import (
     OWN,
@@ -103,7 +104,7 @@ def open_contacts(dialect: Dialect, path: Path, options: Mapping[str, Any]) -> S
     Raises:
         FileFault: the file as a whole cannot be read, or has other columns.
     """
-    source, stamp = open_csv(path, options), stamp_of(path)
+    source, stamp = checked(open_csv(path, options)), stamp_of(path)
     if not dialect.fits(source.columns):
         raise FileFault(
             f"{path.name} has not the columns of {dialect.help}",
@@ -140,8 +141,12 @@ def write_contacts(
             kept[match["column"]].append(at)
         elif name not in added:
             kept[name] = [at]
-    joined = ([f" {_SEVERAL} ".join(row[at] for at in places if row[at]) for places in kept.values()] for row in rows)
-    write_csv(path, list(kept), joined, options)
+    names = list(kept)
+
+    def joined(row: Sequence[str]) -> list[str]:
+        return [f" {_SEVERAL} ".join(row[at] for at in places if row[at]) for places in kept.values()]
+
+    write_csv(path, names, (remarked(columns, row, names, joined(row)) for row in rows), options)
 
 
 class _Looked:
@@ -167,7 +172,7 @@ class _Looked:
         """Yield the rows of the file, with the cells that were added."""
         added = sum(map(len, self._more.values()))
         refuse_change(path, stamp)
-        for row in open_csv(path, options).rows:
+        for row in checked(open_csv(path, options)).rows:
             cells = [*row.cells, *[""] * added]
             if isinstance(row, BadRow):
                 yield attrs.evolve(row, cells=[*[""] * len(OWN), *cells, *[""] * len(self._addresses)])

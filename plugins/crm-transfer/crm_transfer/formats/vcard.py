@@ -13,6 +13,7 @@ from urllib.parse import unquote
 
 from crm_core.extend import BadRow, Importer, Source, SourceRow
 from crm_core.values import email_key, phone_key, text_key
+from crm_transfer.again import remarked, uncorrected
 from crm_transfer.errors import BadCell, FileFault, MappingError
 from crm_transfer.formats.contacts import OWN, Contact, Employers, Point, birthday, contacts_mapping
 from crm_transfer.formats.unchanged import Stamp, refuse_change, stamp_of
@@ -83,11 +84,16 @@ def open_vcard(path: Path, options: Mapping[str, Any]) -> Source:
 def write_vcard(path: Path, columns: Sequence[str], rows: Iterable[Sequence[str]], options: Mapping[str, Any]) -> None:
     """Write cards back as they were read, pictures left out, with what is wrong with each as properties of its own."""
     raw = columns.index(_RAW)
-    told = [(at, name.removeprefix("error_").upper()) for at, name in enumerate(columns) if name.startswith("error_")]
+    told = {name: at for at, name in enumerate(columns) if name.startswith("error_")}
     with path.open("w", encoding="utf-8", newline="") as file:
         for row in rows:
-            errors = [f"{_ERRORS}{name}:{escaped(row[at])}" for at, name in told]
-            file.writelines(card_lines([*row[raw].split("\n"), *errors]))
+            card, *wrong = remarked(columns, row, [_RAW, *told], [row[raw], *(row[at] for at in told.values())])
+            errors = [f"{_ERRORS}{_property(name)}:{escaped(text)}" for name, text in zip(told, wrong, strict=True)]
+            file.writelines(card_lines([*card.split("\n"), *errors]))
+
+
+def _property(name: str) -> str:
+    return name.removeprefix("error_").upper()
 
 
 def vcard_mapping(columns: Sequence[str]) -> str:
@@ -162,7 +168,11 @@ def _cards(path: Path, encoding: str) -> Iterator[Card]:
     try:
         with path.open(encoding=encoding, errors="surrogateescape", newline="") as lines:
             for card in cards(lines, path.name, encoding):
-                card.lines[:] = [line for line in card.lines if not line.upper().startswith(_ERRORS)]
+                told = [line for line in card.lines if line.upper().startswith(_ERRORS)]
+                card.lines[:] = [line for line in card.lines if line not in told]
+                for line in told:
+                    name, _, text = line[len(_ERRORS) :].partition(":")
+                    card.told[f"error_{name.lower()}"] = unescaped(text)
                 yield card
     except UnicodeDecodeError as error:  # UTF-16 that ends within a character
         raise FileFault(
@@ -202,6 +212,8 @@ def _rows(
         cells = [""] * len(columns)
         cells[at[_RAW]] = "\n".join(card.lines)
         try:
+            if bad := uncorrected([_RAW, *card.told], [cells[at[_RAW]], *card.told.values()]):
+                raise bad
             properties = card.properties()
             contact = _contact(properties, card.version)
             if not contact.key:

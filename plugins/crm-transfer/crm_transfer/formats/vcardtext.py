@@ -55,7 +55,10 @@ class Property:
 
 @attrs.define
 class Card:
-    """One card: the line it begins in, its lines put together again, its version, what is wrong with it."""
+    """One card: the line it begins in, its lines put together again, its version, what is wrong with it.
+
+    `told` is what an earlier import said is wrong, by column of a reject file.
+    """
 
     number: int
     lines: list[str] = attrs.field(factory=list)
@@ -63,6 +66,7 @@ class Card:
     version: str = ""
     fault: BadCell | None = None
     binaries: int = 0
+    told: dict[str, str] = attrs.field(factory=dict)
 
     def properties(self) -> list[Property]:
         """Return its properties.

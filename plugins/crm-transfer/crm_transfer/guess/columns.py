@@ -21,7 +21,9 @@ _DATES: Final = ("%d/%m/%Y", "%m/%d/%Y", "%d.%m.%Y", "%m.%d.%Y", "%d-%m-%Y", "%m
                  "%d/%m/%y", "%m/%d/%y", "%d.%m.%y", "%Y%m%d")  # fmt: skip
 _TIMES: Final = ("", " %H:%M", " %H:%M:%S")
 _SOLAR: Final = re.compile(r"1[34]\d\d[-/.](?:0?[1-9]|1[0-2])[-/.](?:0?[1-9]|[12]\d|3[01])")
-_NUMBER: Final = re.compile(r"[+-]?[0-9][0-9.,٫٬\u00a0 ]*", re.ASCII)
+_NUMBER: Final = re.compile(r"[+-]?[0-9][0-9.,٫٬\u00a0\u2009\u202f ]*", re.ASCII)
+_LEADING_ZERO: Final = re.compile(r"0[0-9]+$", re.ASCII)
+_SPACED: Final = re.compile(r"[+-]?[0-9]{1,3}(?: [0-9]{3})+(?:[.,][0-9]*)?", re.ASCII)
 _EMAIL: Final = re.compile(r"[^@\s:;,<>()]+@[^@\s:;,<>()]+\.[^@\s:;,<>()]+")
 _PHONE: Final = re.compile(r"'?[+0(][0-9 ()./-]{6,}")
 _LOCAL_PHONE: Final = re.compile(r"'?[+(]?[0-9][0-9 ()./-]{5,}")
@@ -160,7 +162,10 @@ def _numbers(seen: Seen) -> Seen | None:
     values = seen.distinct
     if not all(_NUMBER.fullmatch(ascii_digits(value)) for value in values):
         return None
-    if any(value.startswith("0") and value.isdigit() and len(value) > 1 for value in values):
+    spaced = [value for value in values if " " in value]
+    if any(_LEADING_ZERO.match(ascii_digits(value)) for value in values) or not all(
+        _SPACED.fullmatch(ascii_digits(value)) for value in spaced
+    ):
         return None
     latin = [value for value in values if "٫" not in value and "٬" not in value]
     commas, points = any("," in value for value in latin), any("." in value for value in latin)
@@ -175,6 +180,9 @@ def _numbers(seen: Seen) -> Seen | None:
         doubt = "" if points else f"{next(v for v in latin if ',' in v)} may also have a decimal comma"
     elif any(value.count(".") > 1 for value in latin):
         decimal, thousands = ",", "."
+    if spaced and thousands:  # two ways of grouping in one column: nobody knows which is meant
+        return None
+    thousands = " " if spaced else thousands
     whole = not any((decimal or ".") in value for value in latin) and len(latin) == len(values)
     if whole and any(abs(int(re.sub(r"\D", "", ascii_digits(value)) or 0)) >= _LIMIT for value in values):
         return None
