@@ -31,9 +31,8 @@ from crm_transfer.spill import Made, Rejected, Spill, Waiting
 from crm_transfer.staging import Grouping
 from crm_transfer.takeback import TakeBack
 
-_SMALLEST, _LARGEST = 20, 2_000
-_FIRST: Final = 1_000
-"""Records in the first chunk; a row may make many."""
+_SMALLEST, _FIRST, _LARGEST = 300, 1_000, 2_000
+"""Records of a chunk: at least, at first, at most; a row may make many."""
 _LOCK_SECONDS: Final = 0.03
 """How long the writes of one chunk should hold the lock, before the sync of its commit: others wait about that long."""
 _ATTEMPTS: Final = 3
@@ -158,7 +157,7 @@ class Run:
             self._tell(stage.skipped.total(), jobs, job)
 
     def _chunks(self, job: Job) -> Iterator[list[Row | BadRow]]:
-        self._size = max(_SMALLEST, min(self._size, _FIRST // len(job.compiled.records)))
+        self._size = max(1, min(self._size, _FIRST // len(job.compiled.records)))
         stage = job.compiled.stage
         if stage is not None:
             yield from stage.chunks(job.source.rows, lambda: self._size, lambda rows: self._tell_sorting(rows, job))
@@ -231,7 +230,7 @@ class Run:
                 chunk.reset()
                 if grouping is not None:
                     grouping.anew(rows)
-        self._adapt(len(rows), seconds)
+        self._adapt(len(rows), len(readers), seconds)
 
     def _prepare(
         self, chunk: Chunk, rows: Sequence[Row], readers: Sequence[RecordReader], grouping: Grouping | None
@@ -253,11 +252,12 @@ class Run:
         for row in torn:  # it is all taken back in the end; only the counts must be those of a real run
             row.status.clear()
 
-    def _adapt(self, rows: int, seconds: float) -> None:
+    def _adapt(self, rows: int, records: int, seconds: float) -> None:
         """Choose the size of the next chunk so that it holds the write lock for about 30 ms: smaller at once."""
         fitting = int(rows * _LOCK_SECONDS / max(seconds, 0.001))
         if rows >= self._size or fitting < self._size:
-            self._size = max(_SMALLEST, min(_LARGEST, fitting, (self._size + fitting) // 2))
+            smallest = max(1, _SMALLEST // records)
+            self._size = max(smallest, min(_LARGEST, fitting, (self._size + fitting) // 2))
 
     # Counting
 
