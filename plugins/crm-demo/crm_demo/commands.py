@@ -77,9 +77,12 @@ def _check_same(directory: Path, made: Made, seed: int, last_day: date) -> None:
 
 
 def _fill(directory: Path, made: Made) -> None:
+    from crm_core import CRM
+
     plan = directory / "data" / "plan.toml"
     say(f"writing the company's files to {plan.parent}")
     make(directory, made)
+    CRM.open(directory).close()  # makes the database, which nobody need be told of here
     with _for_people():
         code = run_command("import", ["--plan", str(plan), "--data", str(plan.parent)])
     if code:
