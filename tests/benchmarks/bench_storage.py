@@ -135,7 +135,7 @@ def _raw_copy(folder: Path) -> sqlite3.Connection:
     source = sqlite3.connect(folder / "ours.db")
     raw = sqlite3.connect(folder / "raw.db", isolation_level=None)
     settings = ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON")
-    for setting in (*settings, "mmap_size=1073741824", "wal_autocheckpoint=4000"):
+    for setting in (*settings, "mmap_size=1073741824", "wal_autocheckpoint=16000"):
         raw.execute(f"PRAGMA {setting}")
     for (statement,) in source.execute(
         "SELECT sql FROM sqlite_schema WHERE type IN ('table', 'index') AND sql NOT NULL"
