@@ -71,9 +71,12 @@ class CRM:
         self.storage = storage
         self.clock = clock
         self._user = user if user is not None else settings.user
+        self._named = user is not None
         self.is_new = False
         """Whether the storage held nothing, not even tables, when it was opened."""
         self._known_user: int | None = None
+        self.unknown_user = ""
+        """The name that the settings give of who is at work, once something was asked of it that no user has."""
         self._in_snapshot: ContextVar[bool] = ContextVar("in_snapshot", default=False)
         self._chain = Chain(settings)
         self._work = UnitOfWork(storage, self._chain, clock, lambda: self.user_id, self._deliver)
@@ -184,8 +187,11 @@ class CRM:
     def user_id(self) -> int | None:
         """Who is at work, None when nobody was named, and while there is no user yet.
 
+        A name that the settings give may wait for its user: an import brings others first, and nobody could take that
+        back or add the user if it were refused.
+
         Raises:
-            NotFound: the user that was named does not exist.
+            NotFound: the user that was named when this CRM was opened does not exist.
         """
         if self._user is None:
             return None
@@ -194,7 +200,11 @@ class CRM:
                 self._known_user = self._references.resolve("user", self._user)
             except NotFound:
                 if self.users.count():
-                    raise
+                    if self._named:
+                        raise
+                    self.unknown_user = self._user
+            else:
+                self.unknown_user = ""
         return self._known_user
 
     # Asking
@@ -239,7 +249,8 @@ class CRM:
     def exchange_rate(self, base: str, quote: str, on: date) -> Fraction | None:
         """Return how many units of `quote` one unit of `base` was worth on a day; None when nobody knows.
 
-        Plugins are asked first (`choose_exchange_rate`), then the `[rates]` of `crm.toml`.
+        Plugins are asked first (`choose_exchange_rate`), then the `[rates]` of `crm.toml`: each
+        currency has the rate of the latest day, on or before this one, that names it.
         """
         if base == quote:
             return Fraction(1)
@@ -247,13 +258,16 @@ class CRM:
             answer = self.host.first("choose_exchange_rate", ExchangeRateWanted(base=base, quote=quote, on=on))
             if answer is not None:
                 return Fraction(cast(Decimal, answer))
-        days = [day for day in self.settings.rates if day <= on]
-        rates = dict(self.settings.rates[max(days)]) if days else {}
-        if self.settings.reporting_currency is not None:
-            rates[self.settings.reporting_currency] = Decimal(1)
-        if base not in rates or quote not in rates:
-            return None
-        return Fraction(rates[base]) / Fraction(rates[quote])
+        worth, price = self._latest_rate(base, on), self._latest_rate(quote, on)
+        return None if worth is None or price is None else Fraction(worth) / Fraction(price)
+
+    def _latest_rate(self, currency: str, on: date) -> Decimal | None:
+        """Return the rate of a currency on a day: the latest that names it, since a day may name only some."""
+        if currency == self.settings.reporting_currency:
+            return Decimal(1)
+        rates = self.settings.rates
+        days = [day for day, named in rates.items() if day <= on and currency in named]
+        return rates[max(days)][currency] if days else None
 
     @cached_property
     def metrics(self) -> MetricService:
@@ -296,11 +310,11 @@ class CRM:
         """
         with TemporaryDirectory(prefix="crm-rehearsal-") as folder:
             settings = extended_settings(self.settings, Path(folder), fields=fields, pipelines=pipelines)
-            trial = self
+            trial, user = self, self._user if self._named else None
             if "copy" in self.storage.capabilities:
-                trial = CRM(settings, self.host, self.storage.copied(Path(folder)), self.clock, self._user)
+                trial = CRM(settings, self.host, self.storage.copied(Path(folder)), self.clock, user)
             elif settings is not self.settings:
-                trial = CRM(settings, self.host, _open_storage(None, settings), self.clock, self._user)
+                trial = CRM(settings, self.host, _open_storage(None, settings), self.clock, user)
             try:
                 if trial is not self:
                     trial._make_ready(automatic=True)
@@ -442,11 +456,14 @@ def upgrade_workspace(url_or_dir: str | Path, *, dry_run: bool = False) -> Upgra
         storage.close()
 
 
-def opened_storage(url_or_dir: str | Path) -> tuple[Settings, Host, Storage]:
-    """Open the storage of a workspace without a CRM on it, whatever state it is in; the caller closes it."""
+def opened_storage(url_or_dir: str | Path, *, tolerant: bool = False) -> tuple[Settings, Host, Storage]:
+    """Open the storage of a workspace without a CRM on it, whatever state it is in; the caller closes it.
+
+    With `tolerant`, plugins that are no good do not stand in the way: they are what is to be switched off.
+    """
     given = str(url_or_dir)
     settings = load_settings(given) if Path(given).is_dir() else settings_for_url(given)
-    host = Host.open(settings)
+    host = Host.open(settings, tolerant=tolerant)
     return settings, host, _open_storage(_scheme(host, settings.storage_url), settings)
 
 

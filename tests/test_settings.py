@@ -19,6 +19,7 @@ from crm_core.settings import (
     default_policies,
     find_workspace,
     load_settings,
+    set_disabled,
     settings_for_url,
     write_settings,
 )
@@ -102,7 +103,9 @@ def test_everything_a_workspace_may_say_is_understood(tmp_path: Path) -> None:
         settings.plugins_paths,
         settings.slow_after,
     )
-    assert (180, 7, {"horizon": 12}) == tuple(settings.policies[name] for name in ("active_days", "reopen_days", "clv"))
+    assert (180, 3, {"horizon": 12}) == tuple(
+        settings.policies[name] for name in ("active_days", "history_months", "clv")
+    )
     assert date(2017, 1, 1) == settings.history_starts_on
     assert [date(2025, 1, 1), date(2026, 1, 1)] == list(settings.rates)
     assert {"USD": Decimal("0.92"), "AMD": Decimal("0.0024")} == settings.rates[date(2026, 1, 1)]
@@ -167,7 +170,8 @@ STORAGE = '[storage]\nurl = "memory:"\n'
         ("[pipelines.p]\nstages = []", "[pipelines.p] stages is empty; expected one stage at least", "stages = ["),
         ("[pipelines.p]\nstages = [3]", "pipelines.p.stages, number 1 is int, expected a table", "stages = ["),
         ('[pipelines.p]\nstages = [{name = "a"}, {name = "a"}]', "[pipelines.p] stages names 'a' twice", "stages = ["),
-        ("[policies]\nreopen_days = 1e9", "[policies] reopen_days is 1000000000; expected days, 0 or more", "= 7"),
+        ("[policies]\nconversion_days = 1e9", "[policies] conversion_days is 1000000000; expected days", "= 90"),
+        ("[policies]\nreopen_days = 7", "has no key 'reopen_days'", "conversion_days"),
         ('[pipelines.p]\nstages = [{name = "a", kind = "done"}]', "kind is 'done'; expected open, won or lost", "won"),
         ('[pipelines.p]\nstages = [{name = "a", probability = 2}]', "probability is 2; expected 0 to 1", "0.25"),
         ('[pipelines.p]\non_won = "x"\nstages = [{name = "a"}]', "on_won is 'x'; expected sale or nothing", "sale"),
@@ -307,3 +311,41 @@ def test_a_list_of_plugins_is_short_for_their_paths(tmp_path: Path) -> None:
     text = 'plugins = ["./my_hooks.py"]\n[crm]\ncurrency = "EUR"\n[storage]\nurl = "memory:"\n'
     (tmp_path / "crm.toml").write_text(text, encoding="utf-8")
     assert ("./my_hooks.py",) == load_settings(tmp_path).plugins_paths
+
+
+SHORT = """# Our workspace
+plugins = [
+    "./my_hooks.py",  # what we do ourselves
+]  # all of them
+
+# Money
+[crm]
+currency = "EUR"
+
+[storage]  # here
+url = "memory:"
+"""
+
+
+def test_the_short_form_of_plugins_becomes_a_table_when_one_is_switched_off(tmp_path: Path) -> None:
+    file = tmp_path / "crm.toml"
+    file.write_text(SHORT, encoding="utf-8")
+    assert not set_disabled(tmp_path, "قلاب", "قلاب", disabled=False)
+    assert SHORT == file.read_text("utf-8")
+    assert set_disabled(tmp_path, "قلاب", "قلاب", disabled=True)
+    settings = load_settings(tmp_path)
+    assert (("./my_hooks.py",), ("قلاب",)) == (settings.plugins_paths, settings.plugins_disabled)
+    kept = SHORT.replace('plugins = [\n    "./my_hooks.py",  # what we do ourselves\n]  # all of them\n', "")
+    text = file.read_text("utf-8")
+    assert text.startswith(kept)
+    assert ["# what we do ourselves", "# all of them"] == re.findall("# (?:what|all).*", text)
+    assert set_disabled(tmp_path, "قلاب", "قلاب", disabled=False)
+    assert () == load_settings(tmp_path).plugins_disabled
+
+
+def test_a_plugin_that_is_switched_off_by_both_its_names_is_switched_on_whole(tmp_path: Path) -> None:
+    text = '[storage]\nurl = "memory:"\n[plugins]\ndisabled = ["kpi", "loyalty", "crm-kpi", "kpi"]  # why\n'
+    (tmp_path / "crm.toml").write_text(text, encoding="utf-8")
+    assert set_disabled(tmp_path, "kpi", "crm-kpi", disabled=False)
+    assert ("loyalty",) == load_settings(tmp_path).plugins_disabled
+    assert "# why" in (tmp_path / "crm.toml").read_text("utf-8")

@@ -32,6 +32,7 @@ KERNEL: Final = {
     "segments": ("crm_core.cli.segments:segments", "Groups of customers, such as ABC."),
     "ledger": ("crm_core.cli.ledger:ledger", "What was done: log, show, undo, verify."),
     "plugins": ("crm_core.cli.plugins:plugins", "What is installed, whether it works, and what it costs."),
+    "run": ("crm_core.cli.workers:run", "Tell plugins what happened: as a daemon, or once."),
     "storage": ("crm_core.cli.storage:storage", "The database: status, upgrade, backup, restore, verify."),
     "doctor": ("crm_core.cli.doctor:doctor", "Check the workspace from top to bottom."),
 }
@@ -71,6 +72,18 @@ class Commands(click.Group):
             meant = f"; did you mean {close[0]!r}?" if close else "; a plugin that brings it may not be installed"
             raise click.UsageError(f"there is no command {args[0]!r}{meant}", ctx)
         return super().resolve_command(ctx, args)
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Show the examples whose commands are there."""
+        formatter.write_paragraph()
+        for line in self.examples():
+            formatter.write(f"{line}\n")
+
+    def examples(self) -> list[str]:
+        """Return the lines of the examples, without those of commands that no installed plugin brings."""
+        known = {*KERNEL, *plugin_commands()}
+        heading, *lines = (self.epilog or "").splitlines()[1:]
+        return [heading, *(line for line in lines if line.split()[1] in known)]
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List the commands with their help, without importing one."""

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from crm_core.console import emit, examples, say, session
-from crm_core.errors import CrmError
+from crm_core.errors import CrmError, UsageError
 
 
 @click.command(
@@ -42,6 +42,11 @@ def init(
     from crm_core.crm import CRM
     from crm_core.settings import write_settings
 
+    if storage == "memory:":
+        raise UsageError(
+            "a workspace cannot be kept in memory:, which is empty again after every command",
+            hint="leave --storage out for a file of its own (SQLite); to try things out: crm demo",
+        )
     place = directory or Path(session().workspace or ".")
     before = set(place.iterdir()) if place.is_dir() else None
     try:

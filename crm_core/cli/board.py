@@ -1,4 +1,4 @@
-"""The board of a pipeline: its stages with counts and sums, and the largest open deals in each, within 80 columns."""
+"""The board of a pipeline: its stages with counts and sums, the largest open deals in each; at most 80 columns."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import attrs
 
 from crm_core.cli.records import labels
 from crm_core.console import clip, emit, isolate, money, on_terminal, pad, plural, say, share, width
+from crm_core.console.layout import terminal_width
 from crm_core.console.text import clean
 from crm_core.errors import NotFound
 from crm_core.extend import Pipeline, Stage
@@ -19,7 +20,10 @@ from crm_core.values import Money, format_id
 if TYPE_CHECKING:
     from crm_core.crm import CRM
 
-_BAR, _TITLE, _CUSTOMER = 24, 30, 22
+_BAR, _TITLE, _CUSTOMER, _AMOUNT = 24, 30, 22, 19
+_INDENT = 4
+_WIDEST, _NARROWEST, _WITH_CUSTOMER = 80, 32, 64
+"""Cells of a line: at most, at least, and from how many on a deal's customer has room."""
 
 
 @attrs.frozen(kw_only=True)
@@ -99,36 +103,42 @@ def _print(crm: CRM, pipeline: Pipeline, lanes: list[Lane], customers: dict[int,
         return
     most = max((lane.count for lane in open_lanes), default=0) or 1
     wide = max(width(_name(lane)) for lane in lanes)
+    room = max(min(terminal_width(), _WIDEST), _NARROWEST)
     for lane in lanes:
         say()
-        for line in _lane_lines(lane, wide, most):
+        for line in _lane_lines(lane, wide, most, room):
             say(line)
         for deal in lane.deals:
-            say("    " + _deal_line(crm, deal, customers))
+            say(" " * _INDENT + _deal_line(crm, deal, customers, room - _INDENT))
     if any(_is_late(crm, deal) for lane in lanes for deal in lane.deals):
         say()
         say("! is later than its expected close")
 
 
-def _lane_lines(lane: Lane, wide: int, most: int) -> list[str]:
-    bar = "█" * max(round(_BAR * lane.count / most), 1) if lane.stage.kind == "open" and lane.count else ""
+def _lane_lines(lane: Lane, wide: int, most: int, room: int) -> list[str]:
+    longest = max(_BAR - (_WIDEST - room), 0)
+    drawn = longest and lane.stage.kind == "open" and lane.count
+    bar = "█" * max(round(longest * lane.count / most), 1) if drawn else ""
     chance = share(lane.stage.probability, digits=0) if lane.stage.kind == "open" else lane.stage.kind
-    head = f"{pad(_name(lane), wide)}  {pad(chance, 5, right=True)}  {lane.count:>7,}  {pad(bar, _BAR)}"
+    head = f"{pad(_name(lane), wide)}  {pad(chance, 5, right=True)}  {lane.count:>7,}  {pad(bar, longest)}"
     sums = [str(one) for one in lane.sums]
     sums += [f"{lane.unknown:,} without amount"] if lane.unknown else []
-    right = 80 - width(head) - 1
+    right = room - width(head) - 1
     lines = [head.rstrip()]
     if sums and width(sums[0]) <= right:
         lines = [f"{head} {pad(sums.pop(0), right, right=True)}"]
-    return lines + [pad(one, 80, right=True) for one in sums]
+    return lines + [pad(one, room, right=True) for one in sums]
 
 
-def _deal_line(crm: CRM, deal: Deal, customers: dict[int, str]) -> str:
-    title = _fitted(deal.title, _TITLE)
-    customer = _fitted(customers.get(deal.customer_id or 0, ""), _CUSTOMER)
+def _deal_line(crm: CRM, deal: Deal, customers: dict[int, str], room: int) -> str:
+    """Return a deal in `room` cells: where they are few, the title gives way, then the customer is left out."""
     late = "!" if _is_late(crm, deal) else " "
-    amount = pad(money(deal.amount), 80 - 4 - _TITLE - _CUSTOMER - 5, right=True)
-    return f"{title}  {customer}  {amount}{late}".rstrip()
+    amount = pad(money(deal.amount), _AMOUNT, right=True)
+    texts = room - width(amount) - 3
+    if room + _INDENT < _WITH_CUSTOMER:
+        return f"{_fitted(deal.title, max(texts, 1))}  {amount}{late}".rstrip()
+    customer = _fitted(customers.get(deal.customer_id or 0, ""), _CUSTOMER)
+    return f"{_fitted(deal.title, max(min(texts - _CUSTOMER - 2, _TITLE), 1))}  {customer}  {amount}{late}".rstrip()
 
 
 def _fitted(text: str, cells: int) -> str:

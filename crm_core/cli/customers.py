@@ -8,7 +8,7 @@ from crm_core.cli.merging import merge
 from crm_core.cli.privacy import erase, export_data
 from crm_core.cli.records import delete as delete_record
 from crm_core.cli.records import edit as edit_record
-from crm_core.cli.records import emit_done, find, given, list_records, required, with_assignments
+from crm_core.cli.records import emit_done, find, given, list_records, required, search_records, with_assignments
 from crm_core.console import Number, as_of_option, examples, list_options, workspace, yes_option
 from crm_core.records import Customer
 
@@ -38,6 +38,25 @@ def list_(columns: str, where: str | None, sort: str | None, after: str | None, 
     """List customers."""
     with workspace() as crm:
         list_records(crm, "customer", columns.split(","), where=where, sort=sort, after=after, limit=limit)
+
+
+@customers.command(
+    "find",
+    epilog=examples(
+        "crm customers find lovelace", "crm customers find ada example.org", 'crm customers find "0170 123" --limit 5'
+    ),
+)
+@click.argument("words", metavar="TEXT...", nargs=-1, required=True)
+@click.option("--after", metavar="CURSOR", help="Read on after the cursor that the page before ended with.")
+@click.option("--limit", type=Number(1, 10_000), default=20, show_default=True, help="At most so many.")
+def find_(words: tuple[str, ...], after: str | None, limit: int) -> None:
+    """Find customers by parts of names, e-mail addresses, phone numbers and other contact points.
+
+    Every word must be in one of them, in any script and spelling; words of one or two letters must begin a word. The
+    best come first: the whole TEXT, names that begin with it, beginnings of words, the rest.
+    """
+    with workspace() as crm:
+        search_records(crm, "customer", " ".join(words), after=after, limit=limit)
 
 
 @customers.command(

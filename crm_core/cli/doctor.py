@@ -110,7 +110,7 @@ def _deliveries(crm: CRM) -> Iterator[Finding]:
         mine = [one for one in parked if (one.plugin, one.hook) == subscriber]
         last = f"the last at position {mine[-1].position:,}: {mine[-1].error}"
         text = f"{plural(len(mine), 'transaction')} given up on, {last}"
-        advice = f"crm plugins explain {mine[-1].plugin}; what was given up on is not delivered again"
+        advice = f"crm plugins retry {mine[-1].plugin} tells it again, with --forget it is let go"
         yield Finding("deliveries", "doubtful", text, advice)
     if not behind and not parked:
         yield Finding("deliveries", "well", "nothing failed")

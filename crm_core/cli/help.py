@@ -14,7 +14,9 @@ def draw(context: click.Context) -> None:
     with RichContext(drawn, info_name=context.command_path) as rich_context:
         click.echo(drawn.get_help(rich_context))
     # Drawn apart: a paragraph would run the examples together.
-    for line in (context.command.epilog or "").splitlines()[1:]:
+    command = context.command
+    lines = command.examples() if isinstance(command, Commands) else (command.epilog or "").splitlines()[1:]
+    for line in lines:
         click.echo(f" {line}" if line.startswith(" ") else click.style(f" {line}", dim=True))
 
 

@@ -9,13 +9,23 @@ def main(arguments: list[str] | None = None) -> int:
     """Run `crm` and return its exit code: 0 done, 1 failed, 2 usage, 3 some rows rejected, 130 interrupted."""
     given = sys.argv[1:] if arguments is None else arguments
     if given == ["--version"]:
-        from crm_core import __version__
-
-        sys.stdout.write(f"crm {__version__}\n")
-        return 0
+        return _say_version()
     try:
         from crm_core.cli.run import run
 
         return run(given)
     except KeyboardInterrupt:
         return 130
+
+
+def _say_version() -> int:
+    from crm_core import __version__
+
+    try:
+        sys.stdout.write(f"crm {__version__}\n")
+        sys.stdout.flush()
+    except (OSError, AttributeError):  # a full disk, a reader that left, a closed stream: as with every command
+        from crm_core.cli.run import run
+
+        return run(["--version"])
+    return 0

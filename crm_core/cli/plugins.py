@@ -8,6 +8,7 @@ import attrs
 import click
 
 from crm_core.cli.app import lenient_settings
+from crm_core.cli.standing import standing_json, standing_table
 from crm_core.console import (
     MISSING,
     Column,
@@ -18,17 +19,19 @@ from crm_core.console import (
     pairs,
     plural,
     say,
+    session,
     table,
     workspace,
     workspace_directory,
     workspace_place,
     yes_option,
 )
-from crm_core.errors import NotFound
+from crm_core.errors import CrmError, NotFound
 
 if TYPE_CHECKING:
     from crm_core.host import Host, PluginInfo
     from crm_core.ledger.purge import PurgeReport
+    from crm_core.ledger.standing import Standing
     from crm_core.upkeep import DetachReport, Start
 
 
@@ -75,18 +78,68 @@ def check(context: click.Context, names: tuple[str, ...]) -> None:
 @plugins.command(epilog=examples("crm plugins explain kpi"))
 @click.argument("name", metavar="PLUGIN")
 def explain(name: str) -> None:
-    """Explain a plugin: what it is, what it hooks into, why it does not run."""
+    """Explain a plugin: what it is, what it hooks into, where its deliveries stand, why it does not run."""
     host = _host()
     (wanted,) = _known(host, (name,))
     found = host.explain(wanted)
+    standings = _standings(wanted)
 
     def show() -> None:
         pairs(found.facts)
+        if standings:
+            heading("Deliveries")
+            standing_table(standings)
         if found.traceback:
             heading("The last failure")
             say(found.traceback.rstrip())
 
-    emit({**_info_json(found.info), "facts": [list(fact) for fact in found.facts], "traceback": found.traceback}, show)
+    data = {
+        **_info_json(found.info),
+        "facts": [list(fact) for fact in found.facts],
+        "deliveries": [standing_json(one) for one in standings],
+        "traceback": found.traceback,
+    }
+    emit(data, show)
+
+
+@plugins.command(epilog=examples("crm plugins retry loyalty", "crm plugins retry loyalty --forget"))
+@click.argument("name", metavar="PLUGIN")
+@click.option("--forget", is_flag=True, help="Do not tell it: take what was given up on off the list, for good.")
+@yes_option
+@click.pass_context
+def retry(context: click.Context, name: str, forget: bool, yes: bool) -> None:
+    """Tell a plugin now what was given up on; what fails again stays on the list, and the exit code is 1.
+
+    It comes after what the plugin was told meanwhile, under the same positions as before. A call may take as long as in
+    crm run.
+    """
+    if forget:
+        confirm(f"Never tell {name} what was given up on?", yes=yes)
+        with workspace() as crm:
+            count = crm.ledger.delivery.forget(name)
+        emit({"forgotten": count}, lambda: say(f"{plural(count, 'transaction')} forgotten"))
+        return
+    from crm_core.ledger.telling import Failure
+    from crm_core.upkeep import Workers
+
+    failures: list[Failure] = []
+    crew = Workers(
+        workspace_place(),
+        user=session().user,
+        once=True,
+        retry=name,
+        tell=lambda news: failures.append(news) if isinstance(news, Failure) else None,
+    )
+    report = crew.run()
+
+    def show() -> None:
+        say(f"{plural(report.delivered, 'transaction')} told, {plural(len(failures), 'failure')}")
+        for one in failures:
+            say(f"position {one.position:,}: {one.error}")
+
+    emit({"delivered": report.delivered, "failures": [attrs.asdict(one) for one in failures]}, show)
+    if failures:
+        context.exit(1)
 
 
 @plugins.command(epilog=examples("crm plugins time"))
@@ -218,6 +271,16 @@ def _host() -> Host:
     from crm_core.host import Host
 
     return Host.open(lenient_settings(), tolerant=True)
+
+
+def _standings(name: str) -> list[Standing]:
+    """Return where the deliveries of a plugin stand; none outside of a workspace, or where it cannot be opened."""
+    from crm_core.upkeep import standings_of
+
+    try:
+        return [one for one in standings_of(workspace_place()) if one.plugin == name]
+    except CrmError:
+        return []
 
 
 def _known(host: Host, names: tuple[str, ...]) -> list[str]:

@@ -12,7 +12,7 @@ from crm_core.cli.records import label, labels, show_record, show_records
 from crm_core.console import Column, emit, heading, moment, money, pairs, plural, say, table
 from crm_core.errors import CrmError
 from crm_core.events import ProfileWanted
-from crm_core.records import Customer, Deal, Record
+from crm_core.records import Customer, Deal, Interaction, Record
 from crm_core.records.json import record_json
 from crm_core.values import format_id, local_midnight
 
@@ -41,7 +41,7 @@ class Event:
 
 @attrs.frozen(kw_only=True)
 class Profile:
-    """What was gathered of a customer."""
+    """What was gathered of a customer; `undated` are interactions of which nobody knows when they were."""
 
     customer: Customer
     contact_points: Sequence[Record]
@@ -49,6 +49,7 @@ class Profile:
     deals: Sequence[Deal]
     sales: Sequence[Any]
     timeline: Sequence[Event]
+    undated: Sequence[Interaction]
     segments: Mapping[str, str] | None
     sections: Mapping[str, Sequence[Mapping[str, Any]]]
 
@@ -77,6 +78,7 @@ def gather(crm: CRM, customer: Customer, *, segments: bool | None = None) -> Pro
         deals=deals,
         sales=sales,
         timeline=_timeline(crm, mine, deals, sales),
+        undated=crm.interactions.find(f"{mine} and occurred_at is null", limit=_MOST).records,
         segments=_segments(crm, customer) if _is_wanted(crm, segments) else None,
         sections=_sections(crm, customer),
     )
@@ -137,9 +139,7 @@ def _timeline(crm: CRM, mine: str, deals: Sequence[Deal], sales: Sequence[Any]) 
         Event(
             at=one.occurred_at,
             kind=one.kind,
-            text=" ".join(
-                filter(None, [_arrow(one.direction), one.topic and f"[{one.topic}]", one.subject or one.body])
-            ),
+            text=_said(one),
             id=one.id,
         )
         for one in crm.interactions.find(mine, sort="-occurred_at", limit=_MOST).records
@@ -160,6 +160,10 @@ def _timeline(crm: CRM, mine: str, deals: Sequence[Deal], sales: Sequence[Any]) 
             voided = " (voided)" if sale.voided_at is not None else ""
             events.append(Event(at=sale.sold_at, kind=sale.kind, text=money(sale.amount) + voided, id=sale.id))
     return sorted(events, key=lambda event: (event.instant(crm), event.id), reverse=True)
+
+
+def _said(one: Interaction) -> str:
+    return " ".join(filter(None, [_arrow(one.direction), one.topic and f"[{one.topic}]", one.subject or one.body]))
 
 
 def _passage(change: Any) -> str:
@@ -220,6 +224,14 @@ def _print_profile(crm: CRM, found: Profile, events: int) -> None:
         heading(title)
         columns = list(dict.fromkeys(name for row in section for name in row))
         table(columns, [[str(row.get(name, "")) for name in columns] for row in section])
+    if found.undated:
+        heading(f"Without a date: {plural(len(found.undated), 'interaction')}")
+        table(
+            ["when", "what", Column("", fit="wrap")],
+            [["no date", one.kind, _said(one)] for one in found.undated[:events]],
+        )
+        if len(found.undated) > events:
+            say(f"{len(found.undated) - events:,} more: --timeline {len(found.undated)}")
     heading(f"Timeline: {plural(len(found.timeline), 'event')}")
     shown = found.timeline[:events]
     table(
@@ -291,6 +303,7 @@ def _profile_json(crm: CRM, found: Profile, events: int) -> dict[str, Any]:
             {"at": iso(one.at), "kind": one.kind, "text": one.text, "id": format_id(one.id)}
             for one in found.timeline[:events]
         ],
+        "undated": listed("interaction", found.undated[:events]),
         "segments": None if found.segments is None else dict(found.segments),
         "sections": {title: [dict(row) for row in rows] for title, rows in found.sections.items()},
     }

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from crm_core.console import Column, cell, clean, confirm, emit, note, pairs, plural, print_json, say, session, table
-from crm_core.errors import ConflictError, InvalidValue, UsageError
+from crm_core.errors import ConflictError, InvalidValue, NotFound, UsageError
 from crm_core.records import Record, RecordType
 from crm_core.records.json import record_json
 from crm_core.records.registry import OWN_FIELDS, Field
@@ -16,8 +16,9 @@ from crm_core.values import Money, format_id, strip_marks
 
 if TYPE_CHECKING:
     from crm_core.crm import CRM
-    from crm_core.services.records import Page
+    from crm_core.services.records import Found, Page, RecordService
 
+_SUGGESTED = 3
 _RIGHT = frozenset({"money", "integer", "decimal"})
 _FLEXIBLE = frozenset({"text", "reference", "tags"})
 
@@ -45,6 +46,23 @@ def list_records(
         show_records(crm, fields, page.records)
     if page.next is not None:
         note(f"There are more: --after {page.next}", after=page.next)
+
+
+def search_records(crm: CRM, type_name: str, typed: str, *, after: str | None, limit: int) -> None:
+    """Print one page of what a search finds, with the text that shows why, and how to read on."""
+    kind = crm.registry.named(type_name)
+    found: Found[Record] = crm.records(type_name).search(typed, after=after, limit=limit)
+    results = list(zip(found.records, found.matched, strict=True))
+    if session().json:
+        print_json([{**record_json(kind, record), "matched": matched} for record, matched in results])
+    elif not results:
+        noun = plural(crm.records(type_name).count(), kind.declaration.label.lower())
+        say(f"That was all for {typed!r}." if after else f"Nothing is found by {typed!r}; there are {noun}.")
+    else:
+        heads = [Column("name", fit="clip", least=16), Column("matched", fit="clip", least=12), Column("id")]
+        table(heads, [[clean(label(record)), clean(matched), format_id(record.id)] for record, matched in results])
+    if found.next is not None:
+        note(f"There are more: --after {found.next}", after=found.next)
 
 
 def show_records(crm: CRM, fields: Sequence[Field], records: Sequence[Record], *, title: str = "") -> None:
@@ -86,8 +104,28 @@ def emit_done(crm: CRM, type_name: str, record: Record, done: str) -> None:
 
 
 def find(crm: CRM, type_name: str, reference: str) -> Any:
-    """Return the record that a person named: by id, ending of an id, external id, e-mail, phone or name."""
-    return crm.records(type_name).get(crm.resolve(type_name, reference))
+    """Return the record that a person named: by id, ending of an id, external id, e-mail, phone or name.
+
+    Raises:
+        NotFound: there is none; the hint names those that a search finds.
+    """
+    try:
+        found = crm.resolve(type_name, reference)
+    except NotFound as error:
+        raise _with_suggestions(crm, type_name, reference, error) from None
+    return crm.records(type_name).get(found)
+
+
+def _with_suggestions(crm: CRM, type_name: str, reference: str, error: NotFound) -> NotFound:
+    try:
+        service: RecordService[Record] = crm.records(type_name)
+        records = service.search(reference, limit=_SUGGESTED).records
+    except UsageError:  # nothing was typed, or records of this type are not searched
+        return error
+    if not records:
+        return error
+    told = ", ".join(f"{clean(label(record))} ({format_id(record.id)})" for record in records)
+    return NotFound(error.message, hint=f"did you mean {told}?")
 
 
 def edit(crm: CRM, type_name: str, reference: str, assignments: Sequence[str], if_version: int | None) -> None:
@@ -108,7 +146,8 @@ def edit(crm: CRM, type_name: str, reference: str, assignments: Sequence[str], i
             hint=f"look again: crm {crm.registry.named(type_name).plural} show {format_id(record.id)}",
         )
     changed = with_assignments(crm, type_name, record, assignments)
-    emit_done(crm, type_name, crm.records(type_name).edit(changed), "changed")
+    stored: Record = crm.records(type_name).edit(changed)
+    emit_done(crm, type_name, stored, "nothing changed:" if stored.version == record.version else "changed")
 
 
 def delete(crm: CRM, type_name: str, reference: str, *, yes: bool) -> None:

@@ -41,7 +41,9 @@ def contain(call: Callable[[], Any], arguments: list[str]) -> int:
     try:
         result = call()
         sys.stdout.flush()
-    except Exception as error:
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:  # a plugin may raise whatever it likes
         if "--debug" in arguments and not isinstance(error, (click.ClickException, click.Abort)):
             traceback.print_exc()
         return _failed(error, as_json)
@@ -71,15 +73,17 @@ def _print_warnings(as_json: bool) -> None:
     logger.propagate = False
 
 
-def _failed(error: Exception, as_json: bool) -> int:
+def _failed(error: BaseException, as_json: bool) -> int:
     if isinstance(error, (BrokenPipeError, ReaderLeft)):
         # Whoever read has read enough; without this the interpreter complains again while it exits.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     if isinstance(error, click.Abort):
         interrupted = isinstance(error.__cause__, KeyboardInterrupt)
-        print_error("Interrupted" if interrupted else "Aborted", _stopped(interrupted), as_json=as_json)
-        return 130 if interrupted else 1
+        exit_code = 130 if interrupted else 1
+        kind = "Interrupted" if interrupted else "Aborted"
+        print_error(kind, _stopped(interrupted), exit_code=exit_code, as_json=as_json)
+        return exit_code
     kind, message, hint, exit_code = _described(error)
     details = error.details if isinstance(error, CrmError) else {}
     print_error(kind, message, hint, exit_code=exit_code, as_json=as_json, details=details)
@@ -110,7 +114,7 @@ def _stopped(interrupted: bool) -> str:
     return "interrupted; what was committed before stays" if interrupted else "stopped, nothing was changed"
 
 
-def _described(error: Exception) -> tuple[str, str, str, int]:
+def _described(error: BaseException) -> tuple[str, str, str, int]:
     """Return the kind of an error, its message, the next step and the exit code."""
     kind = type(error).__name__
     if isinstance(error, CrmError):

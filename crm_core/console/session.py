@@ -84,9 +84,22 @@ def workspace(*, as_of: str | None = None) -> Iterator[CRM]:
 
         clock = FixedClock(instant(as_of, _zone_of(place)))
     with CRM.open(place, user=at.user, clock=clock) as crm:
-        if crm.is_new and isinstance(place, Path) and crm.settings.storage_url != "memory:":
+        in_memory = isinstance(place, Path) and crm.settings.storage_url == "memory:"
+        if crm.is_new and isinstance(place, Path) and not in_memory:
             note(f"there was no database yet: {crm.storage.status().place} was made, and is empty")
-        yield crm
+        try:
+            yield crm
+        finally:
+            if in_memory and crm.ledger.operations(limit=1):  # it began empty, so all of them are this command's
+                note(
+                    'nothing of this is kept: [storage] url in crm.toml is "memory:", which ends with the command. '
+                    'To keep records: url = "sqlite:///crm.db"'
+                )
+        if crm.unknown_user and crm.user_id is None:
+            note(
+                f"crm.toml says that {crm.unknown_user!r} is at work, and no user is called so: this is recorded as "
+                f"nobody's. To add the user: crm users add {crm.unknown_user!r}"
+            )
 
 
 def instant(typed: str, zone: tzinfo) -> datetime:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal
 import attrs
 
 from crm_core.query.ast import Compare, Expression, SortKey
+from crm_core.query.search import Hit, Question
 from crm_core.records.schema import Manifest, Primitive, Row, SchemaChange
 
 if TYPE_CHECKING:
@@ -198,6 +199,15 @@ class Storage(ABC):
     def execute(self, select: Select[Any]) -> list[tuple[Any, ...]]:
         """Run an analytic select where the data is (capability `execute`)."""
         raise NotImplementedError(f"{type(self).__name__} does not declare the capability 'execute'")
+
+    def search(self, table: str, question: Question, *, after: Hit | None = None, limit: int) -> list[Hit] | None:
+        """Return the rows of a table that a question finds, in the order of `Hit`, those behind `after` (`search`).
+
+        What a row is found by is the manifest's `searched`, of the table and of those whose owner it is;
+        `crm_core.query.search.rank_of` says what matches, and how well. None: not at this moment (the index is behind),
+        so that the kernel reads the rows instead, which gives the same answer and takes longer.
+        """
+        raise NotImplementedError(f"{type(self).__name__} does not declare the capability 'search'")
 
     def copied(self, folder: Path) -> Storage:
         """Open a copy of what is committed now, for trials nobody else sees (capability `copy`).

@@ -14,7 +14,7 @@ from crm_core.records import KERNEL_RECORDS, TOPICS, extension_declaration, reco
 
 KERNEL_COMMANDS: Final = frozenset(
     {"init", "customers", "interactions", "deals", "sales", "users", "teams", "pipelines", "fields"}
-    | {"metrics", "segments", "ledger", "plugins", "storage", "doctor"}
+    | {"metrics", "segments", "ledger", "plugins", "run", "storage", "doctor"}
 )
 """Commands of `crm` that the kernel has itself; a plugin cannot claim them."""
 
@@ -49,10 +49,10 @@ class Names:
     def _collision(self, plugin: Plugin, key: tuple[str, str]) -> PluginCollision:
         holder = self._held[key]
         first = title("crm-core", crm_core.__version__) if holder is None else holder.title
-        others = f" or {holder.name!r}" if holder else ""
+        others = f" or {holder.name}" if holder else ""
         return PluginCollision(
             f"claims the {key[0]} {key[1]!r}, which {first} has already",
-            hint=f"uninstall one of the two, or put {plugin.name!r}{others} in [plugins] disabled of crm.toml",
+            hint=f"uninstall one of the two, or `crm plugins detach` {plugin.name}{others}",
         )
 
 

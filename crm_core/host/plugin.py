@@ -84,8 +84,14 @@ class Plugin:
             hint: what to do; the general advice when empty.
             kind: the class of the error.
         """
-        general = f'run `crm plugins explain {self.name}`; to go on without it: [plugins] disabled = ["{self.name}"]'
-        return kind(f"{self.lead}{what}", plugin=self.name, hook=hook, hint=hint or general)
+        return kind(f"{self.lead}{what}", plugin=self.name, hook=hook, hint=hint or self._advice)
+
+    @property
+    def _advice(self) -> str:
+        if self.candidate.own is not None:
+            return "correct it, or leave it out of CRM.open(plugins=...)"
+        # The command, not the setting: that has no place beside the short form `plugins = ["./my_hooks.py"]`.
+        return f"run `crm plugins explain {self.name}`; to go on without it: `crm plugins detach {self.name}`"
 
     @property
     def lead(self) -> str:

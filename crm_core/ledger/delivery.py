@@ -6,96 +6,40 @@ A subscriber that fails is tried again with growing pauses, then the transaction
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import suppress
 from functools import partial
 from threading import Lock
 from time import monotonic
-from typing import Any, Final, cast
+from typing import Final
 
 import attrs
 
-from crm_core.errors import DuplicateKey
-from crm_core.events import Action, Changed, ChangedRecord, CustomersMerged, MergedPair, Origin
+from crm_core.errors import ConflictError, DuplicateKey, NotFound, UsageError
+from crm_core.events import Origin
 from crm_core.extend import Storage
 from crm_core.host import Host, Subscriber
-from crm_core.ledger.history import History, OperationEntry, RowChange, TransactionEntry
-from crm_core.ledger.process import may_be_alive, this_process
-from crm_core.ledger.reading import decode_rows
-from crm_core.ledger.tables import CURSORS, FORGOTTEN, PARKED
+from crm_core.ledger.history import History, OperationEntry, TransactionEntry
+from crm_core.ledger.leases import PAUSES, Cursor, Leases
+from crm_core.ledger.notices import HOOKS, Notices
+from crm_core.ledger.standing import Parked, parked_in
+from crm_core.ledger.tables import FORGOTTEN, PARKED
+from crm_core.ledger.telling import Call, DeliveryReport, Failure, Told, report_of, told_one
 from crm_core.ledger.work import UnitOfWork
-from crm_core.query.ast import And, Compare
-from crm_core.records import Record, RecordType, Registry
-from crm_core.records.schema import Row
-from crm_core.values import Clock, format_id, from_micros, new_id, parse_id, to_micros
-
-HOOK_TYPES: Final[Mapping[str, str]] = {
-    "on_customers_changed": "customer",
-    "on_interactions_changed": "interaction",
-    "on_deals_changed": "deal",
-    "on_sales_changed": "sale",
-}
-"""Which record type each delivery hook follows."""
-
-MERGED: Final = "on_customers_merged"
-"""The hook that is told of merges and of their undoing, whoever did them."""
-
-HOOKS: Final = (*HOOK_TYPES, MERGED)
-"""Every delivery hook, in the order in which they are served."""
-
-OPT_IN: Final = frozenset({"import", "undo", "merge"})
-"""Origins that reach only subscribers that ask for them: an import of history must not message anybody."""
+from crm_core.records import Registry
+from crm_core.values import Clock, from_micros, new_id
 
 _BATCH: Final = 200
-_EVENT: Final = 2_000
-"""Changes in one event at most."""
-_LEASE_SECONDS: Final = 30
-_PAUSES: Final = (1, 10, 60, 600)
-"""Seconds before each further attempt; after the last one the transaction is parked."""
-
-_WEIGHT: Final[Sequence[Action]] = ("updated", "created", "deleted")
-"""Of several changes of a record in one transaction, the heaviest is what happened to it."""
 
 _log = logging.getLogger("crm_core.delivery")
-
-
-@attrs.define
-class Cursor:
-    """Where a subscriber stands: everything up to `position` was delivered or parked."""
-
-    id: int
-    plugin: str
-    hook: str
-    position: int
-    attempts: int = 0
-    next_at: int = 0
-    lease: str | None = None
-    lease_until: int = 0
-    error: str | None = None
-
-
-@attrs.frozen
-class Parked:
-    """A transaction that a subscriber failed on time and again, and was passed over."""
-
-    id: int
-    plugin: str
-    hook: str
-    position: int
-    at: int
-    error: str
-
-
-@attrs.frozen(kw_only=True)
-class DeliveryReport:
-    """What one run did: events delivered, and the failures in words."""
-
-    delivered: int
-    failures: tuple[str, ...]
+_failures_log = logging.getLogger("crm_core.delivery.failures")
 
 
 class Delivery:
-    """Brings committed changes to the subscribers of one CRM."""
+    """Brings committed changes to the subscribers of one CRM.
+
+    `leases` are those of this worker; `calling` is told of each call before it is made.
+    """
 
     def __init__(
         self,
@@ -108,14 +52,14 @@ class Delivery:
         crm: object = None,
     ) -> None:
         """Take the machine's clock: leases are held against other processes, whatever day the CRM is looked at from."""
+        self.leases = Leases(storage, clock)
+        self.calling: Callable[[Call], None] = lambda call: None
         self._storage = storage
-        self._registry = registry
         self._host = host
         self._work = work
         self._history = history
-        self._clock = clock
+        self._notices = Notices(storage, registry, history)
         self._crm = crm
-        self._name = f"{this_process()}#{format_id(new_id())}"
         self._turn = Lock()
         self._wanted = False
 
@@ -125,11 +69,11 @@ class Delivery:
 
     def cursors(self) -> list[Cursor]:
         """Return every cursor, also those of plugins that are gone."""
-        return [Cursor(*row) for row in self._storage.find(CURSORS.name)]  # type: ignore[arg-type]
+        return self.leases.all()
 
     def parked(self) -> list[Parked]:
         """Return what was given up on, oldest first."""
-        return [Parked(*row) for row in self._storage.find(PARKED.name)]  # type: ignore[arg-type]
+        return parked_in(self._storage)
 
     def start_new(self) -> None:
         """Give every new subscriber a cursor at the head: what happened before its time is not delivered."""
@@ -140,13 +84,22 @@ class Delivery:
         if fresh:
             head = self._history.head()
             with suppress(DuplicateKey):  # another process that opens the CRM now was faster
-                self._save([Cursor(ids.get(key) or new_id(), *key, head) for key in fresh])
+                self.leases.save([Cursor(ids.get(key) or new_id(), *key, head) for key in fresh])
 
     def behind(self, position: int) -> list[Cursor]:
-        """Return the cursors of those who listen and have not been told of everything up to a position."""
-        listening = {(one.plugin, hook) for hook in HOOKS for one in self._listeners(hook)}
-        late = [cursor for cursor in self.cursors() if cursor.position < position]
-        return [cursor for cursor in late if (cursor.plugin, cursor.hook) in listening]
+        """Return the cursors of those who listen and have not been told of everything up to a position.
+
+        Of one for whom something was given up on, which can be told again, the cursor stands before that.
+        """
+        listening = {(one.plugin, one.hook) for one in self._subscribers()}
+        parked: dict[tuple[str, str], int] = {}
+        for one in self.parked():
+            place = (one.plugin, one.hook)
+            parked[place] = min(parked.get(place, one.position), one.position)
+        cursors = [cursor for cursor in self.cursors() if (cursor.plugin, cursor.hook) in listening]
+        for cursor in cursors:
+            cursor.position = min(cursor.position, parked.get((cursor.plugin, cursor.hook), cursor.position + 1) - 1)
+        return [cursor for cursor in cursors if cursor.position < position]
 
     def run(self, seconds: float = 5.0) -> DeliveryReport:
         """Deliver what is due, for at most about `seconds`.
@@ -154,67 +107,186 @@ class Delivery:
         While this process delivers already (in another thread, or further up this one) it only asks that to go on.
         """
         self._wanted = True
-        delivered, failures, end = 0, list[str](), monotonic() + seconds
+        told, failures, end = list[Told](), list[Failure](), monotonic() + seconds
         while self._wanted and monotonic() < end and self._turn.acquire(blocking=False):
             try:
                 self._wanted = False
-                count, failed = self._round(end)
-                delivered += count
+                found, failed = self._round(end)
+                told += found
                 failures += failed
-                self._wanted = self._wanted or count > 0
+                self._wanted = self._wanted or bool(found)
             finally:
                 self._turn.release()
-        return DeliveryReport(delivered=delivered, failures=tuple(failures))
+        return report_of(told, failures)
 
-    def _round(self, end: float) -> tuple[int, list[str]]:
-        """Bring each subscriber what is due to it; returns how many events, and the failures in words."""
-        delivered, failures = 0, list[str]()
+    def settle(self, name: str, failed: Call | None = None, error: str = "") -> Failure | None:
+        """Give back what a worker held that ended without doing so itself.
+
+        Args:
+            name: what the worker signed its leases with.
+            failed: the call it did not come back from, which counts as an attempt.
+            error: why, in words.
+        """
+        failure = None
+        for cursor in self.leases.left_by(name):
+            ended = None
+            if failed is not None and (cursor.plugin, cursor.hook) == (failed.plugin, failed.hook):
+                told = f"{failed.plugin}.{failed.hook}: {error}"
+                again = failed.position <= cursor.position
+                ended = self._failed_again(failed, told) if again else self._failed(cursor, failed.position, told)
+                failure = ended
+            self.leases.give_back(cursor, name, partial(self._park_if_last, ended, cursor))
+        return failure
+
+    def retry(self, plugin: str, *, without: Collection[tuple[str, int]] = ()) -> DeliveryReport:
+        """Tell a plugin now of what was given up on, oldest first; what fails again stays parked, with the new reason.
+
+        Args:
+            plugin: its name.
+            without: what to leave, by hook and position.
+
+        Raises:
+            NotFound: nothing was given up on, or the plugin does not listen (any more).
+            ConflictError: another worker tells it of something now.
+            UsageError: it is called in a hook.
+        """
+        waiting = self._parked_of(plugin)
+        subscribers = [one for one in self._subscribers() if one.plugin == plugin]
+        if not subscribers:
+            raise NotFound(f"{plugin} listens to nothing", hint="crm plugins list shows which plugins are at work")
+        if not self._turn.acquire(blocking=False):
+            raise UsageError(f"{plugin} cannot be told while this process delivers", hint="do it outside of on_* hooks")
+        told, failures = list[Told](), list[Failure]()
+        try:
+            for subscriber in subscribers:
+                mine = [
+                    one for one in waiting if one.hook == subscriber.hook and (one.hook, one.position) not in without
+                ]
+                found, failed = self._retry(subscriber, mine) if mine else ([], [])
+                told += found
+                failures += failed
+        finally:
+            self._turn.release()
+        return report_of(told, failures)
+
+    def forget(self, plugin: str) -> int:
+        """Give up for good on what is parked for a plugin; returns how many transactions that were.
+
+        Raises:
+            NotFound: nothing was given up on.
+        """
+        waiting = self._parked_of(plugin)
+        self._settle_parked(waiting)
+        return len(waiting)
+
+    def _retry(self, subscriber: Subscriber, parked: Sequence[Parked]) -> tuple[list[Told], list[Failure]]:
+        with self.leases.taken(subscriber.plugin, subscriber.hook, early=True) as cursor:
+            if cursor is None:
+                raise ConflictError(f"another worker is telling {subscriber.plugin} right now", hint="try again")
+            told, failures = list[Told](), list[Failure]()
+            for one in parked:
+                failure = self._tell_parked(subscriber, cursor, one)
+                failures += [failure] if failure is not None else []
+                told += [told_one(one)] if failure is None else []
+            return told, failures
+
+    def _parked_of(self, plugin: str) -> list[Parked]:
+        waiting = [one for one in self.parked() if one.plugin == plugin]
+        if not waiting:
+            raise NotFound(f"nothing was given up on for {plugin}", hint="crm doctor shows what was")
+        return waiting
+
+    def _tell_parked(self, subscriber: Subscriber, cursor: Cursor, parked: Parked) -> Failure | None:
+        (entry,) = self._history.following(parked.position - 1, 1)
+        try:
+            self._call(subscriber, entry, cursor)
+            if cursor.lease is None:
+                raise ConflictError("it took so long that another worker took over", hint="try again")
+        except Exception as error:  # whatever it is: told, and kept
+            call = Call(parked.plugin, parked.hook, parked.position)
+            return self._failed_again(call, _told(subscriber.plugin, subscriber.hook, error))
+        self._settle_parked([parked])
+        return None
+
+    def _failed_again(self, call: Call, told: str) -> Failure:
+        """Note of what is parked already why it failed this time."""
+        place = (call.plugin, call.hook, call.position)
+        with self.leases.writing():
+            for one in self.parked():
+                if (one.plugin, one.hook, one.position) == place:
+                    self._park(attrs.evolve(one, at=self.leases.now(), error=told))
+        return Failure(
+            plugin=call.plugin, hook=call.hook, position=call.position, error=told, attempts=1, again_in=None
+        )
+
+    def _round(self, end: float) -> tuple[list[Told], list[Failure]]:
+        """Bring each subscriber what is due to it."""
+        told, failures = list[Told](), list[Failure]()
+        for subscriber in self._subscribers():
+            count, position, failed = self._deliver(subscriber, end)
+            if count:
+                told.append(Told(plugin=subscriber.plugin, hook=subscriber.hook, transactions=count, position=position))
+            failures += failed
+        return told, failures
+
+    def _subscribers(self) -> Iterator[Subscriber]:
+        """Yield those who listen, in the order in which they are served."""
         for hook in HOOKS:
-            for subscriber in self._listeners(hook):
-                count, failure = self._deliver(subscriber, end)
-                delivered += count
-                if failure:
-                    failures.append(failure)
-        return delivered, failures
+            yield from self._host.subscribers(hook) if self._host.implements(hook) else ()
 
-    def _listeners(self, hook: str) -> Sequence[Subscriber]:
-        return self._host.subscribers(hook) if self._host.implements(hook) else ()
+    def _deliver(self, subscriber: Subscriber, end: float) -> tuple[int, int, list[Failure]]:
+        """Tell one subscriber; returns of how many transactions, up to which position, and what failed.
 
-    def _deliver(self, subscriber: Subscriber, end: float) -> tuple[int, str]:
-        with self._leased(subscriber) as cursor:
-            count = 0
+        It ends at what is to be tried again, and goes on after what is parked.
+        """
+        count, position, failures = 0, 0, list[Failure]()
+        plugin, hook = subscriber.plugin, subscriber.hook
+        known = self.leases.cursor(plugin, hook)
+        # A look costs less than a lease, and most often nothing is due.
+        if known is None or not self.leases.is_due(known) or not self._history.following(known.position, 1):
+            return count, position, failures
+        with self.leases.taken(plugin, hook) as cursor:
             while cursor is not None and monotonic() < end:
                 entries = self._history.following(cursor.position, _BATCH)
                 for entry in entries:
                     called, failure = self._attempt(subscriber, cursor, entry)
-                    count += called
-                    if failure or cursor.lease is None:
-                        return count, failure
+                    count, position = (count + 1, entry.position) if called else (count, position)
+                    failures += [failure] if failure is not None else []
+                    if cursor.lease is None or cursor.attempts:
+                        return count, position, failures
                     if monotonic() >= end:
                         break
                 if len(entries) < _BATCH:
                     break
-            return count, ""
+        return count, position, failures
 
-    def _attempt(self, subscriber: Subscriber, cursor: Cursor, entry: TransactionEntry) -> tuple[bool, str]:
+    def _attempt(self, subscriber: Subscriber, cursor: Cursor, entry: TransactionEntry) -> tuple[bool, Failure | None]:
         """Deliver one transaction and move the cursor behind it.
 
         The cursor is saved after each call; what holds nothing for the subscriber is passed over without a write.
-        Returns whether there was something, and the failure in words.
+        Returns whether there was something, and what failed.
         """
         try:
-            called = self._call(subscriber, entry)
+            called = self._call(subscriber, entry, cursor)
         except Exception as error:  # whatever it is: told, tried again, then parked
-            return False, self._failed(cursor, entry, error)
+            told = _told(subscriber.plugin, subscriber.hook, error)
+            failure = self._failed(cursor, entry.position, told)
+            self.leases.keep(cursor, also=partial(self._park_if_last, failure, cursor))
+            return False, failure
+        if cursor.lease is None:
+            return False, None
         cursor.position, cursor.attempts, cursor.next_at, cursor.error = entry.position, 0, 0, None
         if called:
-            self._hold(cursor)
-        return called, ""
+            self.leases.keep(cursor)
+        return called, None
 
-    def _call(self, subscriber: Subscriber, entry: TransactionEntry) -> bool:
-        """Call the subscriber with what the transaction means to it; returns whether it means anything."""
+    def _call(self, subscriber: Subscriber, entry: TransactionEntry, cursor: Cursor) -> bool:
+        """Call the subscriber with what the transaction means to it; returns whether it means anything.
+
+        Nothing is called any more, and the cursor has no lease, once another worker has taken over.
+        """
         operation = self._history.operation(entry.operation_id)
-        events = self._events(subscriber, entry, operation)
+        events = self._notices.of(subscriber, entry, operation)
         if not events:
             return False
         by = f"{subscriber.plugin}.{subscriber.hook}"
@@ -231,38 +303,12 @@ class Delivery:
             causes=causes,
         )
         for make in events:
+            if not self.leases.still_held(cursor):
+                return False
+            self.calling(Call(subscriber.plugin, subscriber.hook, entry.position))
             with self._work.caused_by(operation.as_operation(causes), by=by):
                 subscriber.call(make(origin=origin, position=entry.position, at=from_micros(entry.at), crm=self._crm))
         return True
-
-    def _events(
-        self, subscriber: Subscriber, entry: TransactionEntry, operation: OperationEntry
-    ) -> list[Callable[..., object]]:
-        """Return what makes the events that a transaction means to a subscriber; none when it means nothing."""
-        if subscriber.hook == MERGED:
-            pairs, undone = self._merges(entry, operation)
-            return [partial(CustomersMerged, pairs=pairs, undone=undone)] if pairs else []
-        if operation.kind in OPT_IN and operation.kind not in subscriber.include:
-            return []
-        kind = self._registry.types[HOOK_TYPES[subscriber.hook]]
-        rows = [change for batch in self._history.changes(entry, self._tables(kind)) for change in batch]
-        changes = self._changed(kind, rows) if rows else ()
-        return [partial(Changed, changes=changes[at : at + _EVENT]) for at in range(0, len(changes), _EVENT)]
-
-    def _merges(self, entry: TransactionEntry, operation: OperationEntry) -> tuple[tuple[MergedPair, ...], bool]:
-        """Return the customers that a transaction merged, or whose merge it took back or brought back.
-
-        A transaction of an undo stands for the whole of it: which step took back which merge is not noted.
-        """
-        merge, undone = operation, False
-        while merge.undoes is not None:
-            merge, undone = self._history.operation(merge.undoes), not undone
-        mine = format_id(entry.id)
-        noted = merge.detail.get("merged", ()) if merge.kind == "merge" else ()
-        pairs = [
-            MergedPair(parse_id(kept), parse_id(gone)) for kept, gone, tx in noted if merge != operation or tx == mine
-        ]
-        return tuple(pairs), undone
 
     def _chain(self, operation: OperationEntry) -> list[OperationEntry]:
         """Return the operations that led to this one, oldest first, itself last."""
@@ -271,144 +317,49 @@ class Delivery:
             chain.insert(0, self._history.operation(chain[0].cause))
         return chain
 
-    def _tables(self, kind: RecordType) -> tuple[str, ...]:
-        return (kind.plural, kind.tags_table) if kind.tags_table else (kind.plural,)
+    def _failed(self, cursor: Cursor, position: int, told: str) -> Failure:
+        """Note a failure: the transaction is tried again later or, when its attempts are used up, parked.
 
-    def _changed(self, kind: RecordType, rows: Sequence[RowChange]) -> tuple[ChangedRecord[Any], ...]:
-        """Turn changes of rows, and of tag rows, into changes of records as they are now, one of each record."""
-        owner_of = [(change, self._owner(kind, change)) for change in rows]
-        ids = list(dict.fromkeys(owner for _, owner in owner_of))
-        stored = {cast(int, row[0]): row for row in self._storage.get_many(kind.plural, ids)}
-        records = dict(zip(stored, decode_rows(self._storage, kind, list(stored.values())), strict=True))
-        changed: dict[int, ChangedRecord[Any]] = {}
-        for change, owner in owner_of:
-            of_tags = change.table != kind.plural
-            fields = {"tags": (None, None)} if of_tags else _fields(kind, change, stored.get(owner))
-            first = changed.get(owner)
-            actions: list[Action] = ["updated" if of_tags else change.action, *([first.action] if first else [])]
-            action = max(actions, key=_WEIGHT.index)
-            fields = {} if action != "updated" else {**(first.fields if first else {}), **fields}
-            gone = _deleted(kind, change) or (first.before if first else None)
-            changed[owner] = ChangedRecord(owner, action, records.get(owner), fields, gone)
-        return tuple(changed.values())
-
-    def _owner(self, kind: RecordType, change: RowChange) -> int:
-        """Return the record a change belongs to: its own, or the one a tag is of."""
-        if change.table == kind.plural:
-            return change.id
-        column = f"{kind.name}_id"
-        if change.row:
-            return int(change.row[self._registry.named(change.table).table.column_names.index(column)] or 0)
-        return int(change.cells.get(column, (0, None))[0] or 0)
-
-    @contextmanager
-    def _leased(self, subscriber: Subscriber) -> Iterator[Cursor | None]:
-        """Hold a subscriber's cursor, so that no other process delivers to it meanwhile.
-
-        Yields None when nothing is due, or another process holds it.
+        The cursor is still to be saved, and the transaction to be parked with it.
         """
-        cursor = self._cursor(subscriber.plugin, subscriber.hook)
-        if cursor is None or not self._is_due(cursor) or not self._history.following(cursor.position, 1):
-            yield None
-            return
-        with self._writing():
-            self._storage.lock(CURSORS.name, [cursor.id])
-            cursor = self._cursor(subscriber.plugin, subscriber.hook)
-            due = cursor is not None and self._is_due(cursor)
-            if cursor is not None and due:
-                self._lease(cursor)
-        if cursor is None or not due:
-            yield None
-            return
-        try:
-            yield cursor
-        finally:
-            if cursor.lease is not None:
-                self._hold(cursor, release=True)
-
-    def _is_due(self, cursor: Cursor) -> bool:
-        now = to_micros(self._clock.now())
-        if cursor.next_at > now:
-            return False
-        return cursor.lease is None or cursor.lease_until < now or not may_be_alive(cursor.lease.partition("#")[0])
-
-    def _lease(self, cursor: Cursor) -> None:
-        cursor.lease, cursor.lease_until = self._name, to_micros(self._clock.now()) + _LEASE_SECONDS * 1_000_000
-        self._storage.put_many(CURSORS.name, CURSORS.column_names, [attrs.astuple(cursor)])
-
-    def _hold(self, cursor: Cursor, *, release: bool = False) -> None:
-        """Save a cursor and hold it for longer, or let it go; one that another process took over is left to it."""
-        with self._writing():
-            self._storage.lock(CURSORS.name, [cursor.id])
-            now = self._cursor(cursor.plugin, cursor.hook)
-            if now is None or now.lease != self._name:
-                _log.warning("%s.%s took longer than its lease; another process goes on", cursor.plugin, cursor.hook)
-                cursor.lease = None
-            elif release:
-                cursor.lease, cursor.lease_until = None, 0
-                self._storage.put_many(CURSORS.name, CURSORS.column_names, [attrs.astuple(cursor)])
-            else:
-                self._lease(cursor)
-
-    def _cursor(self, plugin: str, hook: str) -> Cursor | None:
-        where = And((Compare("plugin", "=", plugin), Compare("hook", "=", hook)))
-        rows = self._storage.find(CURSORS.name, where)
-        return Cursor(*rows[0]) if rows else None  # type: ignore[arg-type]
-
-    def _failed(self, cursor: Cursor, entry: TransactionEntry, error: Exception) -> str:
-        """Note a failure: the transaction is tried again later or, when its attempts are used up, parked."""
-        told = f"{cursor.plugin}.{cursor.hook}: {type(error).__name__}: {error}"
-        now = to_micros(self._clock.now())
+        now = self.leases.now()
+        attempts, again_in = cursor.attempts + 1, None
         cursor.error = told
-        if cursor.attempts < len(_PAUSES):
-            cursor.next_at = now + _PAUSES[cursor.attempts] * 1_000_000
-            cursor.attempts += 1
-            _log.warning("%s; tried again in %s s", told, _PAUSES[cursor.attempts - 1])
+        if cursor.attempts < len(PAUSES):
+            again_in = PAUSES[cursor.attempts]
+            cursor.next_at = now + again_in * 1_000_000
+            cursor.attempts = attempts
+            _failures_log.warning("%s; tried again in %s s", told, again_in)
         else:
-            cursor.position, cursor.attempts, cursor.next_at = entry.position, 0, 0
-            row = (new_id(), cursor.plugin, cursor.hook, entry.position, now, told)
-            with self._writing():
-                self._storage.put_many(PARKED.name, PARKED.column_names, [row])
-            _log.error("%s; parked at position %s after %s attempts", told, entry.position, len(_PAUSES) + 1)
-        self._hold(cursor)
-        return told
+            cursor.position, cursor.attempts, cursor.next_at = position, 0, 0
+            _failures_log.error("%s; parked at position %s after %s attempts", told, position, attempts)
+        return Failure(
+            plugin=cursor.plugin,
+            hook=cursor.hook,
+            position=position,
+            error=told,
+            attempts=attempts,
+            again_in=again_in,
+        )
 
-    def _save(self, cursors: Sequence[Cursor]) -> None:
-        with self._writing():
-            self._storage.put_many(CURSORS.name, CURSORS.column_names, [attrs.astuple(cursor) for cursor in cursors])
+    def _park_if_last(self, failure: Failure | None, cursor: Cursor) -> None:
+        """Park what failed for the last time, in the transaction that moves the cursor behind it."""
+        if failure is None or failure.again_in is not None:
+            return
+        place = (cursor.plugin, cursor.hook, failure.position)
+        if place not in [(one.plugin, one.hook, one.position) for one in self.parked()]:
+            self._park(Parked(new_id(), *place, self.leases.now(), failure.error))
 
-    @contextmanager
-    def _writing(self) -> Iterator[None]:
-        self._storage.begin(write=True)
-        try:
-            yield
-            self._storage.commit()
-        except BaseException:
-            self._storage.rollback()
-            raise
+    def _park(self, parked: Parked) -> None:
+        self._storage.put_many(PARKED.name, PARKED.column_names, [parked.row()])
 
-
-def _deleted(kind: RecordType, change: RowChange) -> Record | None:
-    """Return the record a delete took away, as it was."""
-    if change.action != "deleted" or change.table != kind.plural:
-        return None
-    return kind.decode([change.cells.get(name, (None, None))[0] for name in kind.table.column_names])
+    def _settle_parked(self, parked: Sequence[Parked]) -> None:
+        """Take off the list what was delivered after all, or is not wanted any more; its reason may be personal."""
+        now = self.leases.now()
+        with self.leases.writing():
+            rows = [attrs.evolve(one, error="").row(settled_at=now) for one in parked]
+            self._storage.put_many(PARKED.name, PARKED.column_names, rows)
 
 
-def _fields(kind: RecordType, change: RowChange, row: Row | None) -> dict[str, tuple[Any, Any]]:
-    """Return (old, new) values by field of an updated row.
-
-    A cell the image lacks, such as a currency that stayed, is taken from `row`.
-    """
-    found: dict[str, tuple[Any, Any]] = {}
-    if change.action != "updated" or row is None:
-        return found
-    now = dict(zip(kind.table.column_names, row, strict=False))
-    for field in kind.fields.values():
-        columns = [column.name for column in field.codec.columns]
-        if any(column in change.cells for column in columns):
-            old, new = (
-                tuple(change.cells[c][side] if c in change.cells else now[c] for c in columns) for side in (0, 1)
-            )
-            found[field.path] = (field.codec.decode(old), field.codec.decode(new))
-    return found
+def _told(plugin: str, hook: str, error: Exception) -> str:
+    return f"{plugin}.{hook}: {type(error).__name__}: {error}"

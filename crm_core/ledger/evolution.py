@@ -30,6 +30,7 @@ from crm_core.records.schema import (
     Rename,
     Row,
     SchemaChange,
+    Search,
     Table,
     Widen,
 )
@@ -187,6 +188,8 @@ def describe(change: SchemaChange) -> str:
             return f"allow {table_name}.{column.name} to be empty"
         case Rename(table_name, old, column):
             return f"rename field {table_name}.{old} to {column.name}"
+        case Search(table_name, searched):
+            return f"search {table_name} by {', '.join(one.column for one in searched) or 'nothing'}"
         case Drop(table_name, column_name):
             return f"remove {f'field {table_name}.{column_name}' if column_name else f'table {table_name}'}"
 
@@ -230,6 +233,9 @@ def _table_changes(stored: Table, wanted: Table, filled: set[str]) -> Iterator[S
         if not column.nullable:
             yield Relax(wanted.name, attrs.evolve(column, nullable=True))
     yield from _index_changes(stored, wanted, renames)
+    searched = _merged_table(stored, wanted).searched
+    if set(stored.searched) != set(searched):
+        yield Search(wanted.name, searched)
 
 
 def _column_changes(table: Table, known: Column, column: Column) -> Iterator[SchemaChange]:
@@ -269,7 +275,10 @@ def _merged_table(stored: Table | None, wanted: Table) -> Table:
         if names & set(index.columns)
     ]
     return attrs.evolve(
-        wanted, columns=wanted.columns + kept, indexes=tuple(dict.fromkeys([*wanted.indexes, *on_kept]))
+        wanted,
+        columns=wanted.columns + kept,
+        indexes=tuple(dict.fromkeys([*wanted.indexes, *on_kept])),
+        searched=wanted.searched + tuple(one for one in stored.searched if one.column in names),
     )
 
 
@@ -289,14 +298,19 @@ def _kept_columns(stored: Table, wanted: Table) -> list[Column]:
 
 
 def _refusal(table: Table, column: Column, what: str) -> StorageError:
+    path = column.name.replace("__", ".", 1)
     return StorageError(
-        f"{column.owner}: the field {table.name}.{column.name} {what}; stored values are never cut, guessed or lost",
+        f"{column.owner}: the field {path} of {table.name} {what}; stored values are never cut, guessed or lost",
         hint="declare a new field beside it and fill that by a DataMigration, or go back to its old declaration",
     )
 
 
 def _type_name(column: Column) -> str:
-    return f"{column.meaning or column.type}{f' with {column.scale} digits' if column.scale else ''}"
+    if column.meaning == "decimal":
+        return f"decimal with {column.scale} digits after the point"
+    if column.references:
+        return f"reference to {column.references}"
+    return column.meaning or {"int": "integer"}.get(column.type, column.type)
 
 
 def _declaring(tables: Iterable[Table]) -> set[str]:
@@ -307,7 +321,9 @@ def same_but_order(one: Manifest, other: Manifest) -> bool:
     """Whether two manifests hold the same tables, columns and indexes for the same versions, in whatever order."""
 
     def content(manifest: Manifest) -> object:
-        tables = {t.name: (t.owner, frozenset(t.columns), frozenset(t.indexes)) for t in manifest.tables.values()}
+        tables = {
+            t.name: (t.owner, *map(frozenset, (t.columns, t.indexes, t.searched))) for t in manifest.tables.values()
+        }
         return manifest.version, dict(manifest.owners), tables
 
     return content(one) == content(other)

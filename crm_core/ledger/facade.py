@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 from crm_core.errors import AmbiguousReference, InvalidValue, NotFound
 from crm_core.extend import Storage
 from crm_core.ledger.chain import Chain
-from crm_core.ledger.delivery import Delivery, DeliveryReport
+from crm_core.ledger.delivery import Delivery
 from crm_core.ledger.history import History, OperationEntry, RowChange
+from crm_core.ledger.telling import DeliveryReport
 from crm_core.ledger.work import Operation, UnitOfWork
 from crm_core.records import Record
 from crm_core.values import format_id, parse_id, to_micros

@@ -17,8 +17,8 @@ def this_process() -> str:
 
 def may_be_alive(process: str) -> bool:
     """Whether the process may still be at work; on another host (and on Windows) nobody can tell, so it may."""
-    host, pid, start = process.rsplit(":", 2)
-    if host != platform.node() or os.name == "nt":
+    _, pid, start = process.rsplit(":", 2)
+    if not is_here(process) or os.name == "nt":
         return True
     try:
         os.kill(int(pid), 0)
@@ -27,6 +27,11 @@ def may_be_alive(process: str) -> bool:
     except PermissionError:
         return True
     return start == _started(int(pid))
+
+
+def is_here(process: str) -> bool:
+    """Whether the process is, or was, one of this machine, with whose clock it shares its own."""
+    return process.rsplit(":", 2)[0] == platform.node()
 
 
 def _started(pid: int) -> str:

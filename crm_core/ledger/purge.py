@@ -106,7 +106,10 @@ def _narrowed(table: Table, owner: str) -> Table:
     columns = tuple(column for column in table.columns if column.owner != owner)
     names = {column.name for column in columns}
     return attrs.evolve(
-        table, columns=columns, indexes=tuple(index for index in table.indexes if names.issuperset(index.columns))
+        table,
+        columns=columns,
+        indexes=tuple(index for index in table.indexes if names.issuperset(index.columns)),
+        searched=tuple(one for one in table.searched if one.column in names),
     )
 
 

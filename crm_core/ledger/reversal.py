@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from typing import Any, Final, cast
 
 from crm_core.errors import InvalidValue
@@ -49,12 +49,16 @@ class Reversal:
         self._freeing: set[tuple[str, int]] = set()
         self._whole = whole
         self._reversed: dict[tuple[str, int], None] = {}
+        self._came_and_went: set[tuple[str, int]] = set()
         self.staying = Staying(storage, registry, history, self._transactions)
 
     @property
     def reversed(self) -> dict[str, int]:
-        """How many records of each type went back, wholly or in part."""
-        return dict(Counter(self._types[table].name for table, _ in self._reversed))
+        """How many records of each type went back, wholly or in part.
+
+        Records that were made and deleted again in what is taken back are there neither before nor after.
+        """
+        return dict(Counter(self._types[one[0]].name for one in self._reversed if one not in self._came_and_went))
 
     def steps(self) -> Iterator[TransactionEntry]:
         """Yield the transactions to take back, newest first; each goes back in one transaction."""
@@ -130,7 +134,7 @@ class Reversal:
             row = present.get(change.id)
             if change.emptied and row is not None and row[2] not in self._own:
                 self.staying.refuse(kind, row, _EMPTIED)
-            edit = None if row is None else self._restoring(kind, row, change)
+            edit = None if row is None else self._restoring(kind, row, change, updated)
             if edit is not None:
                 edits.append(edit)
                 changed = tuple(edit.changes.get(name, cell) for name, cell in zip(names, edit.before, strict=True))
@@ -139,7 +143,7 @@ class Reversal:
             tx.update(kind.table, edits)
             self._forget_row_hashes(tx, kind, [cast(int, edit.before[0]) for edit in edits])
 
-    def _restoring(self, kind: RecordType, row: Row, change: RowChange) -> Edit | None:
+    def _restoring(self, kind: RecordType, row: Row, change: RowChange, batch: Sequence[RowChange]) -> Edit | None:
         """Return the edit that takes a change back as far as nobody has touched its fields since."""
         derived = derived_columns(kind)
         now = dict(zip(self._work.columns(kind.table), row, strict=True))
@@ -159,13 +163,32 @@ class Reversal:
             self.staying.refuse(kind, row, f"its former {', '.join(nowhere)} is gone")
             if kind.name == "external_id":
                 return None
-        left = {*later, *nowhere}
+        taken = self._taken(kind, {c: old for c, (old, _) in change.cells.items() if field[c] not in later}, now, batch)
+        if taken:
+            self.staying.refuse(kind, row, f"key taken: {_listed(taken)}")
+        left = {*later, *nowhere, *(field[column] for column in taken if column in field)}
         back = {c: old for c, (old, _) in change.cells.items() if c in now and field[c] not in left}
         if not back:
             return None
         wanted = self._normalised(kind, row, {**now, **back})
         changes = {name: cell for name, cell in wanted.items() if cell != now[name]}
         return Edit(row, changes, derived) if changes else None
+
+    def _taken(
+        self, kind: RecordType, back: Mapping[str, Primitive], now: Mapping[str, Primitive], batch: Sequence[RowChange]
+    ) -> dict[str, Primitive]:
+        """Return the unique values that would go back and that another record holds now, by column.
+
+        A record that gives its value up in the same batch holds nothing.
+        """
+        taken: dict[str, Primitive] = {}
+        for index in kind.table.indexes if kind.name != "external_id" else ():
+            if index.unique and not back.keys().isdisjoint(index.columns):
+                values = {column: back.get(column, now.get(column)) for column in index.columns}
+                leaving = {(one.table, one.id) for one in batch if not one.cells.keys().isdisjoint(index.columns)}
+                if None not in values.values() and self._is_taken(kind, values, leaving):
+                    taken |= values
+        return taken
 
     def _points_nowhere(self, kind: RecordType, path: str, value: Primitive, cells: Mapping[str, Primitive]) -> bool:
         """Whether a value that would go back into a field points at a record that is not there any more."""
@@ -217,6 +240,8 @@ class Reversal:
                 continue
             images.append(image)
             self._note(kind, change.id, row, tx)
+            if image["created_tx"] in self._own:
+                self._came_and_went.add((kind.plural, change.id))
         if tx is not None:
             tx.put_back(kind.table, images)
 
@@ -226,7 +251,7 @@ class Reversal:
         for index in kind.table.indexes:
             values = {column: cells[column] for column in index.columns}
             if index.unique and None not in values.values() and self._is_taken(kind, values):
-                return "key taken: " + ", ".join(f"{column} {value!r}" for column, value in values.items())
+                return f"key taken: {_listed(values)}"
         for field in kind.fields.values():
             value = cells.get(field.column) if field.declaration.references else None
             target = self._registry.types.get(field.declaration.references)
@@ -240,11 +265,13 @@ class Reversal:
         returns = record in self._returning and record not in self.staying
         return returns or self._current(kind, [record_id])[record_id] is not None
 
-    def _is_taken(self, kind: RecordType, values: Mapping[str, Primitive]) -> bool:
+    def _is_taken(
+        self, kind: RecordType, values: Mapping[str, Primitive], leaving: Set[tuple[str, int]] = frozenset()
+    ) -> bool:
         where = And(tuple(Compare(column, "=", cast(Any, value)) for column, value in values.items()))
         holders = self._storage.find(kind.plural, where, limit=2, columns=["id"])
         # In a dry run a holder may be one that would have gone by now.
-        passing = self._freeing | self._seen.keys()
+        passing = self._freeing | leaving | self._seen.keys()
         return any((kind.plural, holder[0]) not in passing for holder in holders)
 
     # What is now
@@ -262,3 +289,7 @@ class Reversal:
             if (kind.plural, record_id) in self._seen:
                 found[record_id] = self._seen[(kind.plural, record_id)]
         return found
+
+
+def _listed(values: Mapping[str, Primitive]) -> str:
+    return ", ".join(f"{column} {value!r}" for column, value in values.items())

@@ -87,6 +87,8 @@ PARKED: Final = Table(
         _int("position"),
         _int("at"),
         _text("error"),
+        # When it was delivered after all, or given up for good; its error is empty then.
+        _int("settled_at", nullable=True),
     ),
     (Index(("plugin", "hook")),),
 )

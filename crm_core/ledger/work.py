@@ -343,6 +343,18 @@ class UnitOfWork:
         return action()
 
     @contextmanager
+    def following(self) -> Iterator[None]:
+        """Inside, records are written as they were just read, not as a caller saw them: a stale one is read again.
+
+        Raises:
+            StorageConflict: one of them was changed meanwhile; `retried` does the whole of it again.
+        """
+        try:
+            yield
+        except ConflictError as error:
+            raise StorageConflict(f"{error.message}, by somebody else", hint="do the whole of it again") from error
+
+    @contextmanager
     def operation(
         self,
         label: str,

@@ -220,7 +220,7 @@ class MemoryStorage(Storage):
     def status(self) -> StorageStatus:
         """Return how many rows there are; nothing of it outlives the process."""
         rows = sum(len(table.rows) for table in self._tables.values())
-        details = {"rows": str(rows), "durable": "no: it ends with the process"}
+        details = {"rows": str(rows), "durable": "no: it ends with the process", "search": "reads every row"}
         return StorageStatus(engine="memory", place="this process", size=None, details=details)
 
     def scrub(self) -> str:

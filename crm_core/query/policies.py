@@ -28,7 +28,6 @@ class Policies:
     customer_unit: Literal["organisation", "customer"] = "organisation"
     lead: str = "first contact known; no supplier, partner or mere contact"
     active_days: int = 365
-    reopen_days: int = 7
     conversion_days: int = 0
     exchange_date: Literal["sale", "as_of"] = "sale"
     history_starts_on: date | None = None

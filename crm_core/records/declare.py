@@ -45,6 +45,7 @@ class FieldDeclaration:
     choices: tuple[str, ...] = ()
     derived: bool = False
     key: bool = False
+    searched: bool = False
     scale: int = 0
     help: str = ""
     was: str = ""
@@ -58,6 +59,7 @@ def text(
     max_length: int = 400,
     choices: Sequence[str] = (),
     key: bool = False,
+    searched: bool = False,
     personal: bool = False,
     indexed: bool = False,
     unique: bool = False,
@@ -67,7 +69,8 @@ def text(
 ) -> Any:
     """Declare a `str` of at most `max_length` characters (0: no limit).
 
-    `key=True` also stores its normalised text key, indexed.
+    `key=True` also stores its normalised text key, indexed. `searched=True` lets `search` find records by any part of
+    that key: this one, or the one that this is part of. A field that is a key itself (`indexed`, `derived`) needs none.
     """
     return _field(
         FieldDeclaration(
@@ -76,6 +79,7 @@ def text(
             max_length=max_length,
             choices=tuple(choices),
             key=key,
+            searched=searched,
             personal=personal,
             indexed=indexed,
             unique=unique,

@@ -46,7 +46,7 @@ class User(Record):
 class Customer(Record):
     """A person or an organisation that buys, may buy, or bought."""
 
-    name: str | None = text("Name", default=None, key=True, personal=True)
+    name: str | None = text("Name", default=None, key=True, searched=True, personal=True)
     kind: str = text("Kind", default="person", choices=("person", "organisation"))
     role: str = text(
         "Role",
@@ -76,7 +76,7 @@ class ContactPoint(Record):
     customer_id: int = reference("customer", "Customer", part_of=True)
     kind: str = text("Kind", choices=CONTACT_KINDS)
     value: str = text("Value", personal=True)
-    key: str | None = text("Key", default=None, personal=True, indexed=True, derived=True)
+    key: str | None = text("Key", default=None, searched=True, personal=True, indexed=True, derived=True)
     primary: bool = boolean("Primary", default=False)
     label: str | None = text("Label", default=None, max_length=100, personal=True)
 

@@ -22,7 +22,7 @@ from crm_core.records.declare import (
     tag_record,
 )
 from crm_core.records.rows import RowFunctions, row_functions
-from crm_core.records.schema import SYSTEM_COLUMNS, Column, Index, Manifest, Row, Table
+from crm_core.records.schema import SYSTEM_COLUMNS, Column, Index, Manifest, Row, SearchedColumn, Table
 
 _MAX_NAME: Final = 63
 _SYSTEM: Final = tuple(Column(name, "int", nullable=False) for name in SYSTEM_COLUMNS)
@@ -267,7 +267,29 @@ def _table(declaration: RecordDeclaration, fields: Mapping[str, Field], owner: s
             indexes.append(Index((field.column,), unique=declared.unique))
         if declared.key:
             indexes.append(Index((f"{field.column}_key",)))
-    return Table(declaration.plural, tuple(columns), tuple(dict.fromkeys(indexes)), owner)
+    searched = tuple(_searched(declaration.name, field, fields) for field in fields.values() if _is_searched(field))
+    return Table(declaration.plural, tuple(columns), tuple(dict.fromkeys(indexes)), owner, searched)
+
+
+def _is_searched(field: Field) -> bool:
+    return field.declaration.searched
+
+
+def _searched(name: str, field: Field, fields: Mapping[str, Field]) -> SearchedColumn:
+    """Return the column with a searched field's key, and the one with the id of the record that is found by it."""
+    declared = field.declaration
+    if not declared.key and not (declared.indexed and declared.derived):
+        raise UsageError(
+            f"{name}.{field.path} is searched, but has no text key",
+            hint="declare it with key=True, or (a key that its service computes) with indexed=True, derived=True",
+        )
+    wholes = [other.column for other in fields.values() if other.declaration.part_of]
+    if len(wholes) > 1:
+        raise UsageError(
+            f"{name}.{field.path} is searched, but a {name} is part of {len(wholes)} records: {', '.join(wholes)}",
+            hint="searched texts belong to a record, or to what is part of just one",
+        )
+    return SearchedColumn(f"{field.column}_key" if declared.key else field.column, wholes[0] if wholes else "id")
 
 
 def _check_references(types: Mapping[str, RecordType]) -> None:

@@ -53,6 +53,14 @@ class Index:
 
 
 @attrs.frozen
+class SearchedColumn:
+    """A column of text keys by whose parts records are found; `owner` is the column with their ids in the same row."""
+
+    column: str
+    owner: str = "id"
+
+
+@attrs.frozen
 class Table:
     """One table: the first column is its integer primary key `id`."""
 
@@ -60,6 +68,7 @@ class Table:
     columns: tuple[Column, ...]
     indexes: tuple[Index, ...] = ()
     owner: str = "crm-core"
+    searched: tuple[SearchedColumn, ...] = ()
 
     @cached_property
     def column_names(self) -> tuple[str, ...]:
@@ -150,6 +159,14 @@ class Rename:
 
 
 @attrs.frozen
+class Search:
+    """Let records be found by these texts of a table, and no others of it; storages without `search` pass over it."""
+
+    table: str
+    searched: tuple[SearchedColumn, ...]
+
+
+@attrs.frozen
 class Drop:
     """Remove a column or (column is empty) a whole table; only a purge asks for it."""
 
@@ -157,7 +174,7 @@ class Drop:
     column: str = ""
 
 
-SchemaChange = AddType | AddField | AddIndex | DropIndex | Widen | Relax | Rename | Drop
+SchemaChange = AddType | AddField | AddIndex | DropIndex | Widen | Relax | Rename | Search | Drop
 
 
 def _table_from_json(data: Mapping[str, Any]) -> Table:
@@ -166,4 +183,5 @@ def _table_from_json(data: Mapping[str, Any]) -> Table:
         columns=tuple(Column(**column) for column in data["columns"]),
         indexes=tuple(Index(tuple(index["columns"]), index["unique"]) for index in data["indexes"]),
         owner=data["owner"],
+        searched=tuple(SearchedColumn(**one) for one in data.get("searched", ())),
     )

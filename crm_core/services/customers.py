@@ -93,21 +93,42 @@ class CustomerService(RecordService[Customer]):
             UsageError: the two are one, or of two kinds, or a choice is none.
             NotFound: one of them is not there.
             ConflictError: one of them changed since it was read.
+            StorageConflict: others kept changing what follows, however often it was tried.
             Vetoed: a plugin refuses that one of the records follows, or that `gone` goes.
         """
         work = self._session.work
         if dry_run and work.current is not None:
             raise UsageError("a dry run of a merge needs no transaction around it", hint="end that one first")
+        return work.retried(lambda: self._merged(keep, gone, choose, across_kinds=across_kinds, dry_run=dry_run))
+
+    def _merged(
+        self,
+        keep: Customer | int,
+        gone: Customer | int,
+        choose: Mapping[str, Side],
+        *,
+        across_kinds: bool,
+        dry_run: bool,
+    ) -> MergeReport:
+        work = self._session.work
         report: MergeReport | None = None
-        try:
-            with work.operation("merge customers", kind="merge") as operation, work.transaction() as tx:
-                report = self._merge(tx, self._party(keep), self._party(gone), choose, across_kinds=across_kinds)
-                merged = [format_id(report.kept), format_id(report.gone), format_id(tx.id)]
-                operation.detail.setdefault("merged", []).append(merged)
-                if dry_run:
-                    raise _Rehearsed
-        except _Rehearsed:
-            assert report is not None, "a rehearsal ends after its report"
+        with work.operation("merge customers", kind="merge") as operation:
+            before = operation.detail.get("merged", [])
+            try:
+                with work.transaction() as tx:
+                    kept, lost = self._party(keep), self._party(gone)
+                    with work.following():
+                        report = self._merge(tx, kept, lost, choose, across_kinds=across_kinds)
+                    merged = [format_id(report.kept), format_id(report.gone), format_id(tx.id)]
+                    operation.detail["merged"] = [*before, merged]
+                    if dry_run:
+                        raise _Rehearsed
+            except BaseException as error:
+                operation.detail["merged"] = before
+                if not isinstance(error, _Rehearsed):
+                    raise
+        assert report is not None, "what did not fail has a report"
+        if dry_run:
             return attrs.evolve(report, dry_run=True)
         return attrs.evolve(report, operation_id=operation.id)
 

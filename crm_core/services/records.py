@@ -6,13 +6,14 @@ The services of the kernel's own types build on it and add what is particular to
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import wraps
+from contextlib import suppress
+from functools import cached_property, wraps
 from itertools import islice, repeat
-from typing import Any, ClassVar, Concatenate, Final, Generic, ParamSpec, TypeVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Concatenate, Final, Generic, ParamSpec, TypeVar, cast, overload
 
 import attrs
 
-from crm_core.errors import NotFound, UsageError
+from crm_core.errors import InvalidValue, NotFound, UsageError
 from crm_core.events import Change
 from crm_core.ledger.reading import decode_rows
 from crm_core.ledger.removal import Removal
@@ -23,7 +24,10 @@ from crm_core.query.page import decode_cursor, encode_cursor
 from crm_core.records import Record, RecordType
 from crm_core.records.schema import Row
 from crm_core.services.chunk import ChunkWriter, Outcome, Refusal, Rules, Write
-from crm_core.values import format_id
+from crm_core.values import format_id, parse_id
+
+if TYPE_CHECKING:
+    from crm_core.query.search import Searched
 
 R = TypeVar("R", bound=Record)
 N = TypeVar("N")
@@ -57,6 +61,22 @@ class Page(Generic[R]):
     def __len__(self) -> int:
         return len(self.records)
 
+    @overload
+    def __getitem__(self, place: int) -> R: ...
+
+    @overload
+    def __getitem__(self, place: slice) -> tuple[R, ...]: ...
+
+    def __getitem__(self, place: int | slice) -> R | tuple[R, ...]:
+        return self.records[place]
+
+
+@attrs.frozen
+class Found(Page[R]):
+    """One page of what a search found, best first; `matched` has, for each record, the text key that shows why."""
+
+    matched: tuple[str, ...]
+
 
 class RecordService(Generic[R]):
     """Reads and writes records of one type."""
@@ -77,12 +97,14 @@ class RecordService(Generic[R]):
 
     # Reading
 
-    def get(self, record_id: int) -> R:
-        """Return one record.
+    def get(self, record_id: int | str) -> R:
+        """Return one record, by its id or the 13 characters people see of it.
 
         Raises:
             NotFound: there is none with this id.
+            UsageError: that is no id; `CRM.resolve` finds records by what else people call them.
         """
+        record_id = self._id(record_id)
         found = self.get_many([record_id])
         if not found:
             told = format_id(record_id) if record_id > 0 else record_id
@@ -120,6 +142,42 @@ class RecordService(Generic[R]):
         rows = rows[:limit] if more else rows
         cursor = encode_cursor(keys, rows[-1], self.kind.table.column_names) if more and rows else None
         return Page(tuple(self._decode(rows)), cursor)
+
+    def search(self, typed: str, *, after: str | None = None, limit: int = 20) -> Found[R]:
+        """Return one page of the records that have every word of `typed` in their texts, in part or whole.
+
+        A customer's texts are the name, e-mail addresses, phone numbers and other contact points; plugins may add some
+        (`searched=True`). Spelling matters as little as for text keys, and a phone number is found however it is
+        written. Words of one or two characters must begin a word. First come those with a text that is the whole of
+        `typed`, then those whose name begins with it, then those with words that begin with its words, then the rest;
+        each by name. No page is slower than the first.
+
+        Raises:
+            UsageError: nothing is typed, this type has no searched texts, or the cursor is not understood.
+        """
+        if limit < 1:
+            raise UsageError(f"a page of {limit} records is none", hint="ask for 1 or more")
+        from crm_core.query.search import question_of
+        from crm_core.services.search import decode_place, encode_place, matched_texts, places_of
+
+        searched, storage, question = self._searched, self._session.storage, question_of(typed)
+        place = decode_place(after) if after else None
+        places = places_of(storage, searched, question, after=place, limit=limit + 1)
+        records = self.get_many([place.id for place in places[:limit]])
+        matched = matched_texts(storage, searched, question, [record.id for record in records])
+        return Found(tuple(records), encode_place(places[limit - 1]) if len(places) > limit else None, tuple(matched))
+
+    @cached_property
+    def _searched(self) -> Searched:
+        """What lets records be found: also what is kept for plugins that are detached."""
+        from crm_core.query.search import searched_in
+
+        found = searched_in(self._session.work.stored).get(self.kind.plural)
+        if found is None:
+            raise UsageError(
+                f"{self.kind.plural} are not searched", hint="filter a list: --where 'name contains \"text\"'"
+            )
+        return found
 
     def iterate(self, where: str | Expression | None = None, *, batch: int = 1_000) -> Iterator[R]:
         """Yield every record that matches, page by page, in id order, in constant memory."""
@@ -214,15 +272,17 @@ class RecordService(Generic[R]):
             return self._chunks.write(tx, writes)
 
     @retried
-    def delete(self, record: R | int) -> None:
-        """Delete a record with its parts (contact points, tags ...); the ledger keeps the full image, undo restores it.
+    def delete(self, record: R | int | str) -> None:
+        """Delete a record, given as it was read or as in `get`, with its parts (contact points, tags ...).
+
+        The ledger keeps the full image, and undo restores it.
 
         Raises:
             StillReferenced: other records point at it; the message counts them.
             ConflictError: it changed since it was read.
         """
         with self._session.work.transaction(f"delete {self.kind.name}") as tx:
-            stored = self.get(record) if isinstance(record, int) else self._as_read([record])[0]
+            stored = self._as_read([record])[0] if isinstance(record, Record) else self.get(record)
             self._chunks.refuse_vetoed(tx, [Change(stored, None)])
             Removal(self._session.storage, self._session.registry).remove(tx, self.kind, [stored.id])
 
@@ -248,6 +308,18 @@ class RecordService(Generic[R]):
 
     def _written(self, pairs: Sequence[tuple[R | None, R]]) -> None:
         """Write what belongs to every change of these records, in the same transaction."""
+
+    def _id(self, given: object) -> int:
+        if isinstance(given, int) and not isinstance(given, bool):
+            return given
+        if isinstance(given, str):
+            with suppress(InvalidValue):
+                return parse_id(given)
+        raise UsageError(
+            f"{given!r} is no id of a {self.kind.name}; expected a whole number, or its 13 characters such as "
+            f"{format_id(1 << 60)}",
+            hint=f"crm.resolve({self.kind.name!r}, text) gives the id for a name, an e-mail address or an external id",
+        )
 
     def _complete(self, record: R) -> R:
         try:
@@ -298,4 +370,4 @@ def _pairs(records: Iterable[R], names: Iterable[N]) -> Iterator[tuple[R, N]]:
             raise UsageError("there are fewer external ids than records", hint="give each record one") from None
 
 
-__all__ = ["CHUNK", "Outcome", "Page", "RecordService", "Refusal", "Write", "retried"]
+__all__ = ["CHUNK", "Found", "Outcome", "Page", "RecordService", "Refusal", "Write", "retried"]

@@ -34,7 +34,6 @@ class Policy:
 POLICIES: Final[Mapping[str, Policy]] = MappingProxyType(
     {
         "active_days": Policy(default=365, expected="days, 1 or more", example="active_days = 180", check=checks.days),
-        "reopen_days": Policy(default=7, expected="days, 0 or more", example="reopen_days = 7", check=checks.count),
         "conversion_days": Policy(
             default=0,
             expected="days after the first contact in which a lead may convert, 0 for however late",

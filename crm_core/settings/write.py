@@ -101,6 +101,8 @@ def add_to_settings(
 def set_disabled(directory: str | Path, plugin: str, distribution: str, *, disabled: bool) -> bool:
     """Add a plugin to `[plugins] disabled`, or take it out, by either name; comments and order of the file stay.
 
+    The short form `plugins = ["./my_hooks.py"]` has no place for it, and becomes a table at the end of the file.
+
     Returns:
         Whether that changed anything.
 
@@ -112,9 +114,9 @@ def set_disabled(directory: str | Path, plugin: str, distribution: str, *, disab
     load_settings(directory)
     file = Path(directory).expanduser().absolute() / FILE_NAME
     document = tomlkit.parse(file.read_bytes().decode("utf-8-sig"))
-    plugins: Any = document.setdefault("plugins", tomlkit.table())
+    plugins = _table_of_plugins(document)
     names = plugins.setdefault("disabled", tomlkit.array())
-    there = [name for name in (plugin, distribution) if name in names]
+    there = [name for name in names if name in (plugin, distribution)]
     if bool(there) is disabled:
         return False
     if disabled:
@@ -152,6 +154,19 @@ def no_file() -> SettingsError:
         "own fields and pipelines are kept in crm.toml, and this CRM was opened by a URL",
         hint="create a workspace with `crm init DIR` and open the directory",
     )
+
+
+def _table_of_plugins(document: Any) -> Any:
+    """Return the table `[plugins]` of a document, made of the short form or anew where there is none."""
+    import tomlkit
+
+    held = document.get("plugins")
+    if isinstance(held, list):
+        document.remove("plugins")
+        table = tomlkit.table()
+        table.add("paths", held)
+        document.add("plugins", table)
+    return document.setdefault("plugins", tomlkit.table())
 
 
 def _replace(file: Path, text: str) -> Path:

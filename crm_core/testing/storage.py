@@ -26,6 +26,7 @@ from crm_core.ledger.evolution import upgrade
 from crm_core.query.ast import And, Compare, Contains, Exists, Expression, In, IsNull, Not, Or, Remainder, SortKey
 from crm_core.records.schema import Column, Drop, Index, Manifest, Primitive, Row, Table
 from crm_core.testing.machine import pages, storage_machine
+from crm_core.testing.searching import SearchContract
 from crm_core.testing.tables import (
     AWKWARD_NUMBERS,
     AWKWARD_TEXTS,
@@ -43,7 +44,7 @@ T = TypeVar("T")
 _COLUMNS = THINGS.column_names
 
 
-class StorageContract(ABC):
+class StorageContract(SearchContract, ABC):
     """What every storage promises. Subclass it in a test module, name the subclass `Test...`, and define `open`.
 
     The random walk beside the model takes `CRM_STORAGE_STEPS` steps (default 1,000).

@@ -1,20 +1,25 @@
-"""Looking after a workspace's database without working in it: backup, restore, verify, and plugins that go and come."""
+"""Looking after a workspace without working in it: backup, restore, verify, plugins that go and come, workers."""
 
 from __future__ import annotations
 
 from crm_core.upkeep.backup import BackupInfo, RestoreReport, Start, back_up, restore
 from crm_core.upkeep.check import verify_workspace
-from crm_core.upkeep.plugins import DetachReport, attach, detach, purge_plugin
+from crm_core.upkeep.plugins import DetachReport, attach, detach, purge_plugin, standings_of
+from crm_core.upkeep.workers import RunReport, Trouble, Workers
 
 __all__ = [
     "BackupInfo",
     "DetachReport",
     "RestoreReport",
+    "RunReport",
     "Start",
+    "Trouble",
+    "Workers",
     "attach",
     "back_up",
     "detach",
     "purge_plugin",
     "restore",
+    "standings_of",
     "verify_workspace",
 ]

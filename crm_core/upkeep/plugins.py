@@ -14,6 +14,7 @@ from crm_core.errors import NotFound, UsageError
 from crm_core.extend import Storage
 from crm_core.host import Host, PluginInfo
 from crm_core.ledger.purge import PurgeReport, purge
+from crm_core.ledger.standing import Standing, standings
 from crm_core.ledger.tables import CURSORS, FORGOTTEN, HEAD
 from crm_core.query.ast import Compare
 from crm_core.records.schema import Row
@@ -41,7 +42,7 @@ def detach(directory: Path, name: str) -> DetachReport:
         NotFound: neither an installed plugin nor the database knows the name.
         UsageError: the workspace cannot be opened without it, because it is its storage.
     """
-    settings, host, storage = opened_storage(directory)
+    settings, host, storage = opened_storage(directory, tolerant=True)
     try:
         plugin, owner = _named(host, name)
         _refuse_storage(settings, host, plugin)
@@ -64,7 +65,7 @@ def attach(directory: Path, name: str, *, start: Start | None = None) -> DetachR
         NotFound: it is not installed.
         UsageError: something happened meanwhile, and `start` is missing.
     """
-    _, host, storage = opened_storage(directory)
+    _, host, storage = opened_storage(directory, tolerant=True)
     try:
         plugin, owner = _named(host, name)
         if _installed(host, plugin) is None:
@@ -105,6 +106,18 @@ def purge_plugin(url_or_dir: str | Path, name: str, *, dry_run: bool = False) ->
         if stored is not None:
             storage.use(stored)
         return purge(storage, owner, plugin, dry_run=dry_run)
+    finally:
+        storage.close()
+
+
+def standings_of(url_or_dir: str | Path) -> list[Standing]:
+    """Return where every subscriber of a workspace stands; the database is read as it is, and nothing is upgraded."""
+    _, _, storage = opened_storage(url_or_dir)
+    try:
+        stored = storage.schema()
+        if stored is not None:
+            storage.use(stored)
+        return standings(storage)
     finally:
         storage.close()
 

@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from threading import Lock
 from typing import Final
 
-_RARELY: Final = 100_000
-"""New objects between two searches: an import of thousands of rows, a segment of thousands of customers."""
+_RARELY: Final = 500_000
+"""New objects between two searches: an import of thousands of rows, a segment of 200,000 customers."""
 _lock: Final = Lock()
 _inside: list[tuple[int, int, int]] = []
 """For each block that is running, in any thread, the thresholds that hold when the last of them ends."""
@@ -32,4 +32,12 @@ def few_collections() -> Iterator[None]:
         with _lock:
             _inside.pop()
             if not _inside:
+                _promote()
                 gc.set_threshold(*before)
+
+
+def _promote() -> None:
+    """Count what was made inside as old, for else the next object made would start a search through all of it."""
+    if not gc.get_freeze_count():  # what a program froze on purpose stays frozen
+        gc.freeze()
+        gc.unfreeze()

@@ -11,6 +11,14 @@ from time import perf_counter
 
 import attrs
 
+AS_OURS = (
+    "PRAGMA journal_mode = WAL",
+    "PRAGMA synchronous = FULL",
+    "PRAGMA wal_autocheckpoint = 16000",
+    "PRAGMA cache_size = -65536",
+)
+"""The settings of an SQLite connection that inserts many rows: the raw side has those of ours."""
+
 
 @attrs.frozen(kw_only=True)
 class Row:

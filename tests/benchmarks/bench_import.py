@@ -19,7 +19,7 @@ from zoneinfo import ZoneInfo
 from crm_core import CRM
 from crm_core.values import local_midnight, new_ids, text_key, to_micros
 from crm_transfer import import_file, parse_mapping
-from tests.benchmarks import Row, at_least, at_most
+from tests.benchmarks import AS_OURS, Row, at_least, at_most
 
 COLUMNS = ("no", "name", "kind", "source", "first_contact_at", "country", "region", "city", "industry", "language")
 MAPPING = '[file]\nsystem = "bench"\n[[record]]\ntype = "customer"\nkey = "no"\n[record.fields]\n' + "\n".join(
@@ -104,7 +104,7 @@ def _raw(folder: Path, path: Path) -> float:
         ]
     made.close()
     base = sqlite3.connect(folder / "raw.db", isolation_level=None)
-    for statement in ("PRAGMA journal_mode = WAL", "PRAGMA synchronous = FULL", *schema):
+    for statement in (*AS_OURS, *schema):
         base.execute(statement)
     started = perf_counter()
     with path.open(encoding="utf-8", newline="") as file:

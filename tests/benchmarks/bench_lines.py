@@ -25,7 +25,7 @@ from typing import Any
 from crm_core import CRM
 from crm_core.values import email_key, new_ids, text_key, to_micros
 from crm_transfer import import_file, load_mapping, parse_mapping
-from tests.benchmarks import Row, at_least, at_most
+from tests.benchmarks import AS_OURS, Row, at_least, at_most
 
 SIZES = (10_000, 100_000)
 FULL_SIZES = (10_000, 100_000, 1_000_000)
@@ -180,7 +180,7 @@ def _emptied(folder: Path) -> sqlite3.Connection:
         ]
     made.close()
     base = sqlite3.connect(folder / "raw.db", isolation_level=None)
-    for statement in ("PRAGMA journal_mode = WAL", "PRAGMA synchronous = FULL", *schema):
+    for statement in (*AS_OURS, *schema):
         base.execute(statement)
     return base
 

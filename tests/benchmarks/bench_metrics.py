@@ -313,20 +313,21 @@ def _velocity(with_period: bool) -> Raw:
     return lambda raw: (raw.execute(closed).fetchall(), raw.execute(still).fetchall())
 
 
-_ENTRIES = """select deal_id, pipeline, stage, at, rank,
-    max(rank) over (partition by deal_id order by coalesce(at, 0), id
-    rows between 1 following and unbounded following) reached from (select deal_id, id, pipeline, stage, at,
+_ENTRIES = """select deal_id, pipeline, stage, at, late, rank,
+    max(case when late = 0 then rank end) over (partition by deal_id order by coalesce(at, 0), id
+    rows between 1 following and unbounded following) reached from (select deal_id, id, pipeline, stage, at, late,
     case pipeline when 'sales' then case stage when 'new' then 0 when 'qualified' then 1 when 'proposal' then 2
     when 'negotiation' then 3 when 'won' then 6 when 'lost' then -1 end end rank from (
-    select id, deal_id, pipeline, to_stage stage, at from stage_changes union all
-    select 0, c.deal_id, c.pipeline, c.from_stage, deals.opened_at from (select deal_id, pipeline, from_stage,
+    select id, deal_id, pipeline, to_stage stage, at, 0 late from stage_changes union all
+    select 0, c.deal_id, c.pipeline, c.from_stage, deals.opened_at,
+    case when deals.opened_at > c.at then 1 else 0 end from (select deal_id, pipeline, from_stage, at,
     lag(at) over (partition by deal_id order by at, id) since from stage_changes) c
     join deals on deals.id = c.deal_id where c.since is null and c.from_stage is not null))"""
 
 
 def _stage_conversion(with_period: bool) -> Raw:
-    text = f"""select e.stage, count(distinct case when reached > rank then e.deal_id end),
-        count(distinct e.deal_id)
+    text = f"""select e.stage, count(distinct case when late = 0 and reached > rank then e.deal_id end),
+        count(distinct case when late = 0 then e.deal_id end), count(case when late = 1 then 1 end)
         from ({_ENTRIES}) e join deals on deals.id = e.deal_id
         where not (e.pipeline = 'sales' and e.stage in ('won', 'lost')) {_inside("at", with_period)} group by e.stage"""
     return lambda raw: raw.execute(text).fetchall()

@@ -14,7 +14,7 @@ from unittest.mock import patch
 
 from crm_core import CRM, Customer, Interaction
 from crm_core.values import new_ids, text_key
-from tests.benchmarks import Row, at_most, beside, side_by_side
+from tests.benchmarks import AS_OURS, Row, at_most, beside, side_by_side
 
 _START = datetime(2026, 1, 1, tzinfo=UTC)
 _CHUNK = 1_000
@@ -33,8 +33,8 @@ def run(full: bool) -> list[Row]:
 
 def _raw_connection(path: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(path, isolation_level=None)
-    for setting in ("foreign_keys=ON", "synchronous=FULL", "mmap_size=1073741824"):
-        connection.execute(f"PRAGMA {setting}")
+    for setting in (*AS_OURS, "PRAGMA foreign_keys=ON", "PRAGMA mmap_size=1073741824"):
+        connection.execute(setting)
     return connection
 
 

@@ -15,7 +15,7 @@ from crm_core.query.ast import Compare, SortKey
 from crm_core.records import KERNEL_RECORDS, Customer, Interaction, Record, RecordType, build_registry, schema
 from crm_core.values import new_ids
 from crm_storage_sql.plugin import open_sqlite
-from tests.benchmarks import Row, beside, side_by_side
+from tests.benchmarks import AS_OURS, Row, beside, side_by_side
 
 CHUNK = 1000
 _REGISTRY = build_registry(zone=ZoneInfo("UTC"), records=[(cls, "crm-core") for cls in KERNEL_RECORDS])
@@ -134,9 +134,8 @@ def _raw_copy(folder: Path) -> sqlite3.Connection:
     """Return a connection to a database with the same tables and indexes, opened with the same settings."""
     source = sqlite3.connect(folder / "ours.db")
     raw = sqlite3.connect(folder / "raw.db", isolation_level=None)
-    settings = ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON")
-    for setting in (*settings, "mmap_size=1073741824", "wal_autocheckpoint=16000"):
-        raw.execute(f"PRAGMA {setting}")
+    for setting in (*AS_OURS, "PRAGMA foreign_keys=ON", "PRAGMA mmap_size=1073741824"):
+        raw.execute(setting)
     for (statement,) in source.execute(
         "SELECT sql FROM sqlite_schema WHERE type IN ('table', 'index') AND sql NOT NULL"
     ):

@@ -261,13 +261,33 @@ def test_a_reader_that_stops_reading_is_no_error(shop: Crm) -> None:
         assert (first, "code 0\n") == (done.stdout, done.stderr)
 
 
-def test_a_full_disk_behind_the_output_is_said(shop: Crm) -> None:
+@pytest.mark.parametrize("command", [["customers", "list"], ["--version"], ["--json", "--version"]])
+def test_a_full_disk_behind_the_output_is_said(shop: Crm, command: list[str]) -> None:
     if not Path("/dev/full").exists():
         pytest.skip("NOT RUN: this system has no /dev/full")
-    command = [sys.executable, "-m", "crm_core", "-w", str(shop.directory), "customers", "list"]
+    called = [sys.executable, "-m", "crm_core", *command]
     with Path("/dev/full").open("w") as full:
-        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
-    refused(Said(done.returncode, "", done.stderr), 1, "full", "hint: ")
+        done = subprocess.run(called, stdout=full, stderr=subprocess.PIPE, text=True, check=False, cwd=shop.directory)
+    said = Said(done.returncode, "", done.stderr)
+    if "--json" in command:
+        assert (1, "StorageFull", "the disk is full") == (said.code, said.error["type"], said.error["message"])
+    else:
+        refused(said, 1, "the disk is full", "hint: ")
+
+
+def test_whatever_a_plugin_raises_is_said_in_words(crm: Crm) -> None:
+    hooks = crm.directory / "hooks.py"
+    hooks.write_text(
+        "from crm_core import hookimpl\n\n"
+        "@hookimpl\ndef before_customers_change(event):\n    raise BaseException('b آ')\n",
+        encoding="utf-8",
+    )
+    settings = crm.directory / "crm.toml"
+    settings.write_text(
+        settings.read_text(encoding="utf-8") + '\n[plugins]\npaths = ["./hooks.py"]\n', encoding="utf-8"
+    )
+    refused(crm.process("customers", "add", "Ada"), 1, "unexpected BaseException: b آ", "hint: ")
+    assert [] == crm.ok("customers", "list", "--json").json
 
 
 def test_closed_streams_are_no_error(shop: Crm) -> None:
@@ -373,6 +393,11 @@ def test_init_that_fails_leaves_nothing(tmp_path: Path) -> None:
     assert [] == list(tmp_path.iterdir())
 
 
+def test_init_refuses_a_database_that_ends_with_the_command(tmp_path: Path) -> None:
+    refused(process("init", "shop", "--storage", "memory:", cwd=tmp_path), 2, "memory:", "crm demo")
+    assert [] == list(tmp_path.iterdir())
+
+
 def test_init_where_nothing_can_be_made_is_a_failure_with_words(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("", encoding="utf-8")
     refused(process("init", "file/shop", cwd=tmp_path), 1, "crm.toml", "hint: ")
@@ -397,13 +422,14 @@ def _wait_until_it_waits(pid: int) -> None:
 @pytest.mark.skipif(
     not Path("/proc/self/task").exists(), reason="NOT RUN: this system has no /proc to see a process wait"
 )
-def test_ctrl_c_ends_a_command_with_130_and_loses_nothing(crm: Crm) -> None:
+@pytest.mark.parametrize("as_json", [[], ["--json"]])
+def test_ctrl_c_ends_a_command_with_130_and_loses_nothing(crm: Crm, as_json: list[str]) -> None:
     import fcntl
 
     queue = (crm.directory / "crm.db-lock").open("r+")
     fcntl.flock(queue, fcntl.LOCK_EX)
     waiting = subprocess.Popen(
-        [sys.executable, "-m", "crm_core", "-w", str(crm.directory), "customers", "add", "Ada"],
+        [sys.executable, "-m", "crm_core", "-w", str(crm.directory), *as_json, "customers", "add", "Ada"],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -413,7 +439,10 @@ def test_ctrl_c_ends_a_command_with_130_and_loses_nothing(crm: Crm) -> None:
     _, err = waiting.communicate(timeout=30)
     queue.close()
     assert 130 == waiting.returncode, err
-    assert "error: interrupted" in err
+    if as_json:
+        assert (130, "Interrupted") == (Said(130, "", err).error["exit_code"], Said(130, "", err).error["type"])
+    else:
+        assert "error: interrupted" in err
     assert "Traceback" not in err
     assert [] == crm.ok("customers", "list", "--json").json
 

@@ -89,3 +89,11 @@ def test_the_reference_in_the_documentation_is_current() -> None:
 
 def test_the_names_that_no_plugin_may_take_are_the_commands_of_the_kernel() -> None:
     assert set(KERNEL) == KERNEL_COMMANDS
+
+
+def test_an_example_of_a_plugin_that_is_not_installed_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert any("crm demo" in line for line in crm.examples())
+    monkeypatch.setattr("crm_core.cli.app.plugin_commands", dict)
+    shown = crm.get_help(click.Context(crm, info_name="crm"))
+    assert "crm metrics show win_rate" in shown
+    assert [] == [line for line in shown.splitlines() if "crm demo" in line or "crm import" in line]

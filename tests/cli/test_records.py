@@ -197,6 +197,31 @@ def test_the_board_stays_within_80_columns_with_long_names_of_any_script(shop: C
     assert any("123,456,789.00 EUR" in line for line in lines)
 
 
+@pytest.mark.parametrize("columns", [32, 40, 63, 64, 70, 200])
+def test_the_board_fits_a_narrow_terminal_and_shows_every_amount(
+    shop: Crm, monkeypatch: pytest.MonkeyPatch, columns: int
+) -> None:
+    from crm_core.console import width
+
+    monkeypatch.setenv("COLUMNS", str(columns))
+    shop.ok(
+        "deals", "add", "Ada Lovelace", "قرارداد پشتیبانی سه‌ساله برای همهٔ شعبه‌های شرکت", "--amount", "123456789 EUR"
+    )
+    lines = shop.ok("deals", "board").out.splitlines()
+    assert max(map(width, lines)) <= min(columns, 80)
+    (line,) = [line for line in lines if "123,456,789.00 EUR" in line and "قرا" in line]
+    assert ("Ada" in line) == (columns >= 64)
+
+
+def test_an_edit_that_says_what_is_there_already_says_that_nothing_changed(shop: Crm) -> None:
+    shop.ok("customers", "edit", "Ada Lovelace", "city=ایروان")
+    (before,) = [c["version"] for c in shop.ok("customers", "list", "--json").json if c["name"] == "Ada Lovelace"]
+    said = shop.ok("customers", "edit", "Ada Lovelace", "city=ایروان")
+    assert said.out.startswith("nothing changed: customer Ada Lovelace (")
+    assert f"version {before})" in said.out
+    assert shop.ok("customers", "edit", "Ada Lovelace", "city=Gyumri").out.startswith("changed customer Ada Lovelace (")
+
+
 def test_a_storage_url_may_stand_for_a_workspace(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'team.db'}"
     assert 0 == process("customers", "add", "Ada", "-w", url).code
@@ -215,6 +240,22 @@ def test_as_names_the_user_at_work(shop: Crm) -> None:
     shop.ok("customers", "add", "Newer", "--as", "sara@example.org")
     newest, before = shop.ok("ledger", "log", "--limit", "2", "--json").json
     assert newest["user"] == before["user"] is not None
+
+
+def test_whoever_crm_toml_names_may_come_after_other_users(tmp_path: Path) -> None:
+    place = str(tmp_path / "ws")
+    assert 0 == process("init", place, "--user", "boss").code
+    assert 0 == process("-w", place, "users", "add", "Ann").code
+    newest = process("-w", place, "ledger", "log", "--json").json[0]["id"]
+    assert 0 == process("-w", place, "ledger", "undo", newest, "--yes").code
+    assert 0 == process("-w", place, "users", "add", "Ann").code
+    told = process("-w", place, "customers", "add", "Eve")
+    assert 0 == told.code
+    assert "crm users add 'boss'" in told.err
+    assert (0, "") == ((added := process("-w", place, "users", "add", "boss")).code, added.err)
+    assert 0 == process("-w", place, "customers", "add", "Ada").code
+    assert [True, False, False] == [bool(e["user"]) for e in process("-w", place, "ledger", "log", "--json").json[:3]]
+    assert 1 == process("-w", place, "--as", "nobody", "customers", "add", "Eve").code
 
 
 def test_upgrade_of_a_current_database_has_nothing_to_do(shop: Crm) -> None:
@@ -247,7 +288,7 @@ def test_the_doctor_shows_what_a_plugin_could_not_take_in(shop: Crm) -> None:
         for _ in range(5):
             assert ["doubtful"] == [one["state"] for one in _deliveries(shop)]
             for cursor in crm.ledger.delivery.cursors():
-                crm.ledger.delivery._save([attrs.evolve(cursor, next_at=0)])
+                crm.ledger.delivery.leases.save([attrs.evolve(cursor, next_at=0)])
             crm.ledger.deliver()
     (found,) = _deliveries(shop)
     assert "1 transaction given up on" in found["text"]

@@ -350,3 +350,39 @@ def test_the_storage_of_the_workspace_is_not_detached(shop: Crm) -> None:
     said = shop("plugins", "detach", "storage-sql", "--json")
     assert (2, True) == (said.code, "[storage]" in said.error["hint"])
     assert 1 == shop("plugins", "detach", "nothing").code
+
+
+@pytest.mark.parametrize("form", ["plugins = {}\n", "[plugins]\npaths = {}\n"])
+@pytest.mark.parametrize("code", [LISTENER, "def broken(:\n"])
+def test_a_teams_own_file_goes_and_comes_sound_or_broken(crm: Crm, form: str, code: str) -> None:
+    settings = crm.directory / "crm.toml"
+    before = settings.read_text("utf-8")
+    own = form.format('["./قلاب.py"]')
+    settings.write_text(before + "\n" + own if own.startswith("[") else own + before, encoding="utf-8")
+    (crm.directory / "قلاب.py").write_text(code, encoding="utf-8")
+    listed = crm("customers", "list", "--json")
+    if code != LISTENER:
+        assert (1, True) == (listed.code, "crm plugins detach قلاب" in listed.error["hint"])
+    assert crm.ok("plugins", "detach", "قلاب", "--json").json["changed"]
+    crm.ok("customers", "list")
+    assert crm.ok("plugins", "attach", "قلاب", "--json").json["changed"]
+    assert listed.code == crm("customers", "list").code
+    assert not crm.ok("plugins", "attach", "قلاب", "--json").json["changed"]
+
+
+def test_any_plugin_goes_and_comes_beside_the_short_form_of_own_files(loyal: Crm) -> None:
+    settings = loyal.directory / "crm.toml"
+    settings.write_text('plugins = ["./own.py"]\n' + settings.read_text("utf-8"), encoding="utf-8")
+    (loyal.directory / "own.py").write_text(LISTENER, encoding="utf-8")
+    loyal.ok("plugins", "detach", "loyalty")
+    assert [None] == points(loyal)
+    loyal.ok("plugins", "attach", "loyalty")
+    assert [100] == points(loyal)
+
+
+def test_what_is_written_to_a_workspace_in_memory_is_said_to_be_lost(tmp_path: Path) -> None:
+    (tmp_path / "crm.toml").write_text('[crm]\ncurrency = "EUR"\n[storage]\nurl = "memory:"\n', encoding="utf-8")
+    crm = Crm(tmp_path)
+    assert "nothing of this is kept" in crm.ok("customers", "add", "آدا").err
+    assert "nothing of this is kept" in json.loads(crm.ok("customers", "add", "Ada", "--json").err)["note"]
+    assert "" == crm.ok("customers", "list").err

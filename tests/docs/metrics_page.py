@@ -20,9 +20,11 @@ Each metric has one name and one definition. A result carries its numerator and 
 what is doubtful, and the policies applied; `crm metrics explain NAME` adds the SQL and the rows behind the number.
 
 - A period is half-open, in the workspace's calendar and time zone. Without a period a number is of all time.
-- Undefined is a value with a reason (no data, unknown amounts, an incomplete window), never 0.
+- Undefined is a value with a reason (no data, unknown amounts, an incomplete window), never 0. A sum of money
+  is 0 where nothing was sold between the first and the last sale that is known; undefined before, after, without any.
 - Amounts of several currencies are never added up: there is one result per currency, or, with `reporting_currency` and
-  `[rates]` in `crm.toml`, one that is converted at the rate of the day of the sale. A rate that is missing is named.
+  `[rates]` in `crm.toml`, one that is converted at the rate of the day of the sale: of each currency the latest rate up
+  to that day, for a day under `[rates]` may name only some. A rate that is missing is named.
 - What has no currency, such as a sale without an amount, is in no currency's result; where there is one result per
   currency, one of them counts it: that of the workspace's currency, or the first. So what was left out adds up.
 - Deals of several pipelines never mix: each pipeline has its own result.

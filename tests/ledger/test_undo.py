@@ -229,3 +229,39 @@ def test_an_undo_inside_a_transaction_is_refused(crm: CRM) -> None:
         with pytest.raises(UsageError, match="cannot be a part of a transaction"):
             crm.ledger.undo(added)
     assert "Eve" == crm.customers.get(ada.id).name
+
+
+def test_a_former_value_that_another_record_holds_now_is_refused_by_name_and_all_else_goes_back(crm: CRM) -> None:
+    users = [crm.users.add(User(name=f"U{n}", email=f"u{n}@example.org")) for n in range(3)]
+    with crm.operation("new addresses", kind="api") as operation:
+        for n, user in enumerate(users):
+            crm.users.edit(user.evolve(name=f"N{n}", email=f"n{n}@example.org"))
+    taker = crm.users.add(User(name="Taker", email="u1@example.org"))
+    dry = crm.ledger.undo(operation.id, dry_run=True)
+    assert [(users[1].id, "key taken: email 'u1@example.org'")] == [(item.id, item.reason) for item in dry.refused]
+    report = crm.ledger.undo(operation.id)
+    assert (dry.reversed, dry.refused, dry.kept) == (report.reversed, report.refused, report.kept)
+    found = [crm.users.get(user.id) for user in users]
+    assert ["u0@example.org", "n1@example.org", "u2@example.org"] == [user.email for user in found]
+    assert ["U0", "U1", "U2"] == [user.name for user in found]
+    assert "u1@example.org" == crm.users.get(taker.id).email
+
+
+def test_values_that_changed_hands_within_one_operation_go_back(crm: CRM) -> None:
+    one, two = (crm.users.add(User(name=name, email=f"{name}@example.org")) for name in ("a", "b"))
+    with crm.operation("swap", kind="api") as operation:
+        one = crm.users.edit(one.evolve(email=None))
+        crm.users.edit(two.evolve(email="a@example.org"))
+        crm.users.edit(one.evolve(email="b@example.org"))
+    crm.ledger.undo(operation.id)
+    assert ["a@example.org", "b@example.org"] == [crm.users.get(user.id).email for user in (one, two)]
+
+
+def test_what_an_operation_made_and_deleted_again_is_not_counted(crm: CRM) -> None:
+    with crm.operation("in and out", kind="api") as operation:
+        crm.customers.add(Customer(name="Stays"))
+        crm.customers.delete(crm.customers.add(Customer(name="Goes")))
+    dry = crm.ledger.undo(operation.id, dry_run=True)
+    report = crm.ledger.undo(operation.id)
+    assert {"customer": 1} == dry.reversed == report.reversed
+    assert 0 == crm.customers.count()

@@ -280,6 +280,8 @@ def let_loose(crm: CRM) -> None:
     assert {"letter", "visit", "loyalty_entry", "sale_line", "consent", "relation", "interaction"} <= reached
     assert crm.customers.get(canary.person).birth_date == BORN == crm.records(Visit).get(canary.ids["visit"]).birthday
 
+    assert crm.customers.search("canary").records, "by what is looked for after the erasure"
+
     told = json.dumps(crm.privacy.export(canary.person), ensure_ascii=False)
     assert [] == [value for value in canary.used if value not in told]
     assert "witness" not in told
@@ -290,6 +292,8 @@ def let_loose(crm: CRM) -> None:
     done = crm.privacy.erase(canary.person)
     assert attrs_but_time(said.receipt.to_json()) == attrs_but_time(done.receipt.to_json())
     assert [] == holding(crm, "canary")
+    assert () == crm.customers.search("canary").records
+    assert crm.customers.search("witness").records
     assert of_witness == about(crm, "witness")
     shell = crm.customers.get(canary.person)
     assert crm.records(Visit).get(canary.ids["visit"]).birthday is None

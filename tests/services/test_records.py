@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -33,6 +35,7 @@ from crm_core.records import (
     reference,
     text,
 )
+from crm_core.values import format_id
 from tests.strategies import records_of
 
 
@@ -97,6 +100,35 @@ def test_the_system_values_of_a_new_record_are_ours(crm: CRM) -> None:
     edited = crm.customers.edit(added.evolve(created_tx=3, updated_tx=4, city="London"))
     assert (added.created_tx, 2) == (edited.created_tx, edited.version)
     assert edited == crm.customers.get(added.id)
+
+
+def test_a_record_is_got_by_the_id_people_see(crm: CRM) -> None:
+    ada = crm.customers.add(Customer(name="Ada"))
+    assert ada == crm.customers.get(format_id(ada.id)) == crm.customers.get(format_id(ada.id).lower())
+    with pytest.raises(NotFound, match="no customer 0000000000001"):
+        crm.customers.get("0000000000001")
+    crm.customers.delete(format_id(ada.id))
+    assert 0 == crm.customers.count()
+
+
+@pytest.mark.parametrize("given", ["some text", "آدا", "", True, None, 1.5])
+def test_what_is_no_id_is_named_with_what_was_expected(crm: CRM, given: Any) -> None:
+    with pytest.raises(
+        UsageError, match=rf"{re.escape(repr(given))} is no id of a customer; expected .* 13 char"
+    ) as told:
+        crm.customers.get(given)
+    with pytest.raises(UsageError, match="is no id of a customer"):
+        crm.customers.delete(given)
+    assert "crm.resolve('customer'" in told.value.hint
+
+
+def test_a_page_is_indexed_like_a_list(crm: CRM) -> None:
+    ada, bob, eve = crm.customers.add_many(Customer(name=name) for name in ("Ada", "Bob", "Eve"))
+    page = crm.customers.find(sort="name")
+    assert (3, ada, eve, (ada, bob)) == (len(page), page[0], page[-1], page[:2])
+    assert bob == crm.customers.search("bob")[0]
+    with pytest.raises(IndexError):
+        page[3]
 
 
 def test_an_edit_that_changes_nothing_writes_nothing(crm: CRM) -> None:
@@ -400,6 +432,11 @@ def test_who_is_at_work_is_found_and_nobody_is_needed_before_there_are_users(wor
         assert [ada.id] == [one.actor_id for one in crm.records(StageChange).find()]
     with CRM.open(workspace, user="ada@example.org") as crm:
         assert ada.id == crm.user_id
+    with CRM.open(workspace) as crm:
+        crm.users.edit(ada.evolve(name="Lovelace", email=None))
+    with CRM.open(workspace) as crm:  # of crm.toml, which names nobody any more
+        crm.customers.add(Customer(name="Eve"))
+        assert (None, "ada") == (next(iter(crm.ledger.operations())).user_id, crm.unknown_user)
     with CRM.open(workspace, user="nobody") as crm, pytest.raises(NotFound, match="no user matches 'nobody'"):
         crm.customers.add(Customer(name="Eve"))
 

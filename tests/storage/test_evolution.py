@@ -98,7 +98,12 @@ def test_changes_lead_from_what_is_stored_to_what_is_declared(
 @pytest.mark.parametrize(
     ("before", "after", "word"),
     [
-        (TITLE, Column("title", "int"), "from text to int"),
+        (TITLE, Column("title", "int"), "from text to integer;"),
+        (
+            Column("fields__score", "int", scale=2),
+            Column("fields__score", "text", scale=2),
+            r"the field fields\.score of deals changes its type from integer to text;",
+        ),
         (Column("on", "int", meaning="day"), Column("on", "int", meaning="moment"), "from day to moment"),
         (Column("n", "int", meaning="decimal", scale=2), Column("n", "int", meaning="decimal", scale=4), "2 digits"),
         (TITLE, attrs.evolve(TITLE, nullable=False), "required"),
@@ -113,7 +118,7 @@ def test_what_could_lose_data_is_refused_and_points_to_a_data_migration(
     stored = manifest() if before is SYSTEM[0] else manifest(before)
     with pytest.raises(StorageError, match=word) as error:
         plan_changes(stored, manifest(after))
-    assert "deals." in str(error.value)
+    assert " of deals " in str(error.value)
     assert "DataMigration" in error.value.hint
 
 

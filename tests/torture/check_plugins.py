@@ -6,8 +6,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import attrs
+
 from crm_core import CRM, Customer, Deal, Interaction, Money, Sale, hookimpl
 from crm_core.errors import CrmError, PluginError
+from crm_core.ledger.telling import Failure
+from crm_core.upkeep import Workers
 from tests.torture import Finding, require
 from tests.torture.backends import NOW, Backend
 from tests.torture.world import state
@@ -30,6 +34,21 @@ HOOKS = {
     "on_deals_changed": "deals",
     "on_sales_changed": "sales",
 }
+
+
+LISTENERS = [hook for hook in HOOKS if hook.startswith("on_")]
+ENDLESS = {
+    "hangs": "time.sleep(1000)",
+    "hangs and holds what it can": "signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals()); time.sleep(1000)",
+    "ends the process": "os._exit(0)",
+    "is killed": "os.kill(os.getpid(), signal.SIGKILL)",
+}
+"""What a plugin does that no process contains: `crm run` gives it one of its own."""
+_HOOK = """
+@hookimpl
+def {hook}(event):
+    {line}
+"""
 
 
 def _raises(event: Any, crm: CRM) -> Any:
@@ -70,8 +89,48 @@ def run(backend: Backend, place: Path, long: bool) -> Iterator[Finding]:
             _fail(work, hook, WRITES[written], fault)
             tried += 1
     figure = f"{len(HOOKS)} hooks x {len(FAULTS)} faults, {tried} in all: contained, named, nothing by half"
-    figure += "; deadline of a hang in on_*: NOT RUN, there is no daemon yet that could set one"
     yield Finding(promise=PROMISE, storage=backend.name, state="held", figure=figure)
+    names = list(ENDLESS)[:: 1 if long else 2]
+    for name in names:
+        _end(backend, place / name, ENDLESS[name])
+    figure = f"{len(names)} faults x {len(LISTENERS)} on_* hooks: {', '.join(names)}; named, the others told"
+    yield Finding(promise="plugin faults, crm run", storage=backend.name, state="held", figure=figure)
+
+
+def _end(backend: Backend, work: Path, line: str) -> None:
+    """Let a bad plugin stop in each hook, beside a good one, and two workers tell both."""
+    backend.make(work, _everything)
+    told = work / "told"
+    good = f"with open({str(told)!r}, 'a') as told: told.write(type(event).__name__ + chr(10))"
+    for name, code in (("bad", line), ("good", good)):
+        hooks = "".join(_HOOK.format(hook=hook, line=code) for hook in LISTENERS)
+        (work / f"{name}.py").write_text(f"import os, signal, time\nfrom crm_core import hookimpl\n{hooks}", "utf-8")
+    with (work / "crm.toml").open("a", encoding="utf-8") as settings:
+        settings.write('\n[plugins]\npaths = ["./bad.py", "./good.py"]\n')
+    with CRM.open(work) as crm:
+        mine = [one for one in crm.ledger.delivery.cursors() if one.plugin in ("bad", "good")]
+        crm.ledger.delivery.leases.save([attrs.evolve(one, position=0) for one in mine])
+    failures: list[Failure] = []
+
+    def tell(news: object) -> None:
+        if isinstance(news, Failure):
+            failures.append(news)
+
+    Workers(work, count=2, once=True, deadline=0.5, tell=tell).run()
+    Workers(work, once=True, deadline=0.5, tell=tell).run()  # what the one had in hand when the other looked
+    named = {(one.plugin, one.hook) for one in failures}
+    require(named == {("bad", hook) for hook in LISTENERS}, f"{line}: {named}")
+    require(len(told.read_text().split()) >= len(LISTENERS), f"{line}: the other plugin was not told of everything")
+    with CRM.open(work) as crm:
+        for one in crm.ledger.delivery.cursors():
+            require(one.lease is None, f"{line}: {one.plugin}.{one.hook} is still held")
+            require(one.plugin != "bad" or one.attempts > 0, f"{line}: the failure of {one.hook} does not count")
+
+
+def _everything(crm: CRM) -> None:
+    _ada(crm)
+    for write in WRITES.values():
+        write(crm, crm.customers.find().records[0])
 
 
 def _ada(crm: CRM) -> None:

@@ -32,6 +32,7 @@ class Asked:
     buckets: tuple[Bounds, ...] = (Bounds(None, None, "all time"),)
     now: datetime
     present: bool = True
+    compared: bool = False
 
 
 @attrs.frozen
@@ -53,6 +54,7 @@ class MetricQuestion(Question):
         self.metric = metric
         self.where = asked.where
         self.asked_by = asked.by
+        self.compared = asked.compared
         self._present = asked.present
         self.by = tuple(dict.fromkeys([*metric.intrinsic, *asked.by]))
         if (

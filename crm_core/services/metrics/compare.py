@@ -9,8 +9,8 @@ import attrs
 
 from crm_core.extend.metric import Metric
 from crm_core.services.metrics.asking import MetricQuestion
-from crm_core.services.metrics.notes import data_span
 from crm_core.services.metrics.results import Comparison, Result, number
+from crm_core.services.metrics.spans import data_span
 from crm_core.values import Bounds, from_micros
 
 

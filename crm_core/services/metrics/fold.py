@@ -14,6 +14,7 @@ from crm_core.extend.metric import Measure, Metric, Unit
 from crm_core.services.metrics.asking import MetricQuestion
 from crm_core.services.metrics.dimensions import dimension, label_groups
 from crm_core.services.metrics.results import GroupKey, Result, number
+from crm_core.services.metrics.spans import is_beyond
 from crm_core.values import Bounds, exponent, from_micros
 
 _DAY: Final = 86_400_000_000
@@ -205,7 +206,7 @@ def _result(
     above, below = units(metric)
     numerator = _in_shown_units(cell.numerator, above, currency)
     denominator = _in_shown_units(cell.denominator, below, currency)
-    undefined = cell.undefined or _undefined(metric, bucket, cell)
+    undefined = cell.undefined or _undefined(metric, question, bucket, cell)
     divided = is_divided(metric)
     exact = None if undefined else numerator / denominator if divided else numerator
     return Result(
@@ -234,7 +235,7 @@ def _in_shown_units(exact: Fraction, unit: Unit, currency: str | None) -> Fracti
     return exact
 
 
-def _undefined(metric: Metric, bucket: Bounds, cell: _Cell) -> str:
+def _undefined(metric: Metric, question: MetricQuestion, bucket: Bounds, cell: _Cell) -> str:
     if metric.undefined_when:
         counts = dict.fromkeys([*metric.excluded, *metric.flagged], 0) | cell.counts()
         counts |= {"numerator": int(cell.numerator), "denominator": int(cell.denominator)}
@@ -249,7 +250,11 @@ def _undefined(metric: Metric, bucket: Bounds, cell: _Cell) -> str:
         return f"nothing to count: {', '.join(left_out)}"
     if cell.told_elsewhere and any(cell.told_elsewhere.excluded.values()):
         return "nothing to count: what was left out has no currency"
-    return f"no {metric.subject} {inside(bucket.name)}" if is_divided(metric) else ""
+    return (
+        f"no {metric.subject} {inside(bucket.name)}"
+        if is_divided(metric) or is_beyond(metric, question, bucket)
+        else ""
+    )
 
 
 def _excluded(metric: Metric, cell: _Cell) -> dict[str, int]:

@@ -12,6 +12,7 @@ from crm_core.extend.metric import Metric
 from crm_core.services.metrics.asking import MetricQuestion
 from crm_core.services.metrics.fold import inside, is_divided
 from crm_core.services.metrics.results import Result
+from crm_core.services.metrics.spans import data_span, population
 from crm_core.values import from_micros
 
 if TYPE_CHECKING:
@@ -25,19 +26,6 @@ def notes_on(metrics: Sequence[Metric], questions: Mapping[str, MetricQuestion],
         mine = [row for row in rows if row.metric == metric.name]
         notes |= dict.fromkeys(_notes(metric, questions[metric.name], mine))
     return list(notes)
-
-
-def data_span(metric: Metric, question: MetricQuestion) -> tuple[int, int] | None:
-    """Return the first and last moment of the rows a metric is made of, in microseconds; None when none is dated."""
-    if metric.span is not None:
-        return metric.span(question)
-    if metric.time is None:
-        return None
-    time = metric.time(question.tables)
-    dated = select(time).where(time.is_not(None), *_population(metric, question))
-    # One row at each end of an index, where MIN and MAX in one select would read all of it.
-    ends = [question.run(dated.order_by(order).limit(1)) for order in (time.asc(), time.desc())]
-    return (int(ends[0][0][0]), int(ends[1][0][0])) if ends[0] else None
 
 
 def rows_behind(metric: Metric, question: MetricQuestion, limit: int) -> tuple[int, tuple[int, ...]]:
@@ -54,11 +42,7 @@ def _rows(metric: Metric, question: MetricQuestion) -> tuple[Any, list[ColumnEle
     """Return the table of the rows behind a metric, and their conditions, the caller's filter where it is on it."""
     table = question.tables[question.crm.registry.named(metric.rows or metric.base).plural]
     filters = [] if metric.rows else question.filters(metric.base)
-    return table, [*_population(metric, question), *filters]
-
-
-def _population(metric: Metric, question: MetricQuestion) -> list[ColumnElement[bool]]:
-    return [metric.where(question.tables)] if metric.where else []
+    return table, [*population(metric, question), *filters]
 
 
 def _notes(metric: Metric, question: MetricQuestion, rows: Sequence[Result]) -> Iterator[str]:

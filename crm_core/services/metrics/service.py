@@ -15,9 +15,10 @@ from crm_core.query.question import bounds_of, in_zone, moment_of
 from crm_core.services.metrics.asking import Asked, MetricQuestion
 from crm_core.services.metrics.compare import compare
 from crm_core.services.metrics.fold import fold
-from crm_core.services.metrics.notes import data_span, notes_on, rows_behind
+from crm_core.services.metrics.notes import notes_on, rows_behind
 from crm_core.services.metrics.results import Explanation, Result, Results
 from crm_core.services.metrics.scan import scan, sql_text
+from crm_core.services.metrics.spans import data_span
 from crm_core.values import UNITS, Bounds, Period, Unit, around, ascii_digits, buckets, from_micros, local_midnight
 
 ALL_TIME: Final = Bounds(None, None, "all time")
@@ -161,7 +162,7 @@ class MetricService:
         if call.around is not None:
             if call.period is not None or call.series is not None:
                 raise UsageError("a comparison around a day has its own period", hint="leave out period and series")
-            return attrs.evolve(asked, buckets=self._windows(call.around, call.months))
+            return attrs.evolve(asked, buckets=self._windows(call.around, call.months), compared=True)
         bounds = bounds_of(self._crm, call.period, now, until_now=call.as_of is not None)
         asked = attrs.evolve(asked, buckets=(bounds or ALL_TIME,))
         if call.series is None:

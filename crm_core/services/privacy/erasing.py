@@ -248,7 +248,8 @@ class Eraser:
             reason = "keys of records that are kept and held nothing personal, such as the numbers of invoices"
             yield Kept(what="external_ids", count=self._kept_names, reason=reason)
         yield Kept(what="log of operations", count=1, reason="who did what and when, and how each was called")
-        errors = sum(row[-1] is not None for table in (CURSORS, PARKED) for row in self._storage.find(table.name))
+        tables = (CURSORS, PARKED)
+        errors = sum(bool(row[0]) for table in tables for row in self._storage.find(table.name, columns=["error"]))
         if errors:
             reason = "messages of plugins that failed may quote what they were given; crm doctor shows them"
             yield Kept(what="failed deliveries", count=errors, reason=reason)

@@ -6,7 +6,7 @@ from typing import Any
 
 from crm_core.errors import NotFound, UsageError
 from crm_core.ledger.session import Session
-from crm_core.services.privacy.erasing import FINAL, Eraser, Erasure
+from crm_core.services.privacy.erasing import FINAL, Eraser, Erasure, Receipt
 from crm_core.services.privacy.exporting import Export
 from crm_core.services.privacy.finding import PERSON, Found
 from crm_core.values import format_id
@@ -39,6 +39,7 @@ class PrivacyService:
         Raises:
             NotFound: there is no such customer.
             UsageError: it is called inside a transaction.
+            StorageConflict: others kept changing records about the person, however often it was tried.
         """
         session = self._session
         if session.work.current is not None:
@@ -47,12 +48,18 @@ class PrivacyService:
         if dry_run:
             eraser = Eraser(session, self._found(customer_id), None)
             return Erasure(receipt=eraser.run(at, self._by()), dry_run=True)
+        receipt, operation_id = session.work.retried(lambda: self._erased(customer_id, at))
+        return Erasure(receipt=receipt, operation_id=operation_id, left_over=session.storage.scrub())
+
+    def _erased(self, customer_id: int, at: str) -> tuple[Receipt, int]:
+        session = self._session
         erasing = session.work.operation("erase customer", detail={"final": FINAL})
         with erasing as operation, session.work.transaction() as tx:
             session.storage.lock(session.registry.types[PERSON].plural, [customer_id])
-            receipt = Eraser(session, self._found(customer_id), tx).run(at, self._by())
+            with session.work.following():
+                receipt = Eraser(session, self._found(customer_id), tx).run(at, self._by())
             operation.detail["receipt"] = receipt.to_json()
-        return Erasure(receipt=receipt, operation_id=operation.id, left_over=session.storage.scrub())
+        return receipt, operation.id
 
     def _found(self, customer_id: int) -> Found:
         if not self._session.storage.get_many(self._session.registry.types[PERSON].plural, [customer_id]):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, datetime
 from decimal import Decimal
@@ -20,6 +21,9 @@ from crm_core.values import Bounds, Period, exponent, few_collections, format_id
 
 _ALL_TIME = Bounds(None, None, "all time")
 _CHUNK = 500
+
+_Columns = tuple[Any, ...]
+"""The ids, labels and scores of all assignments, each as one tuple."""
 
 
 class SegmentQuestion(Question):
@@ -83,7 +87,9 @@ class SegmentService:
         question = SegmentQuestion(self._crm, segment, values, bounds or _ALL_TIME, now, as_of is not None)
         with self._crm.snapshot(), few_collections():
             division = segment.assign(question)
-            members = _members(question, division)
+            columns = _columns(division)
+            members = _members(question, division, columns)
+            summary = _summary(segment, division, columns)
         shown = {name: _plain(value) for name, value in values.items()}
         shown |= {"period": bounds.name} if bounds and period is not None else {}
         return SegmentResult(
@@ -91,7 +97,7 @@ class SegmentService:
             label=segment.label,
             params=shown | ({"currency": division.currency} if division.currency else {}),
             policy=question.policies.shown(segment.policies),
-            summary=_summary(segment, division),
+            summary=summary,
             members=members,
             notes=division.notes,
         )
@@ -121,17 +127,23 @@ def _as_text(value: Any) -> str:
     return ",".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
 
 
-def _members(question: Question, division: Division) -> tuple[Member, ...]:
+def _columns(division: Division) -> _Columns:
+    return tuple(zip(*division.assignments, strict=True)) if division.assignments else ((), (), ())
+
+
+def _members(question: Question, division: Division, columns: _Columns) -> tuple[Member, ...]:
     """Name who was assigned; made in C from end to end, because there may be millions."""
-    if not division.assignments:
+    ids, labels, scores = columns
+    if not ids:
         return ()
-    ids, labels, scores = zip(*division.assignments, strict=True)
     names = _names(question, ids)
+    named: list[str | None] = list(map(names.get, ids))
+    if None in named:
+        named = [name or format_id(one) for name, one in zip(named, ids, strict=True)]
     unit = _unit(division)
     shown: Iterable[int | float | None] = scores
     if unit != 1:
         shown = [None if score is None else score / unit if score % unit else score // unit for score in scores]
-    named = [names.get(one) or format_id(one) for one in ids]
     return tuple(map(partial(tuple.__new__, Member), zip(ids, named, labels, shown, strict=True)))
 
 
@@ -154,13 +166,14 @@ def _shown(score: int, unit: int) -> int | float:
     return whole if not rest else score / unit
 
 
-def _summary(segment: Segment, division: Division) -> tuple[SummaryRow, ...]:
+def _summary(segment: Segment, division: Division, columns: _Columns) -> tuple[SummaryRow, ...]:
+    _, labels, scores = columns
+    counts = dict.fromkeys(segment.labels, 0) | Counter(labels)
+    totals = dict.fromkeys(counts, 0)
+    for label, score in zip(labels, scores, strict=True):
+        if score:
+            totals[label] += score
     unit = _unit(division)
-    counts = dict.fromkeys(segment.labels, 0)
-    totals = dict.fromkeys(segment.labels, 0)
-    for _, label, score in division.assignments:
-        counts[label] = counts.get(label, 0) + 1
-        totals[label] = totals.get(label, 0) + (score or 0)
     return tuple(
         SummaryRow(label=label, customers=number, value=_shown(totals[label], unit), currency=division.currency)
         for label, number in counts.items()

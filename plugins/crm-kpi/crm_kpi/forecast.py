@@ -16,7 +16,7 @@ from crm_kpi.deals import closed, closed_at, currency, lasting, won
 
 _WITHOUT_AMOUNT: Final = "open deals without an amount"
 _CHANGED: Final = "deals that were closed or changed since, and count with the amount of now"
-_NO_CURRENCY: Final = "deals without an amount, which belong to no currency"
+_NO_CURRENCY: Final = "open deals without an amount, which belong to no currency"
 _UNWEIGHED: Final = "open deals whose stage is unknown or has no probability"
 
 
@@ -99,6 +99,8 @@ def _at(cell: Cell, bucket: int, **parts: Any) -> Measure:
 
 @attrs.define
 class _Parts:
+    """What the velocity of some deals is made of: numbers of deals, and sums of amounts and of cycles."""
+
     open: Fraction = Fraction(0)
     closed: Fraction = Fraction(0)
     won: Fraction = Fraction(0)
@@ -108,13 +110,20 @@ class _Parts:
     cycle: Fraction = Fraction(0)
     missing: str = ""
 
-    def add(self, closed: int, won: int, priced: int, amount: Fraction, cycles: int, cycle: int) -> None:
-        self.closed += closed
-        self.won += won
-        self.priced += priced
-        self.amount += amount
-        self.cycles += cycles
-        self.cycle += cycle
+    def add(self, other: _Parts) -> None:
+        self.open += other.open
+        self.closed += other.closed
+        self.won += other.won
+        self.priced += other.priced
+        self.amount += other.amount
+        self.cycles += other.cycles
+        self.cycle += other.cycle
+        self.missing = self.missing or other.missing
+
+    def among(self, everything: _Parts) -> _Parts:
+        """Return these open deals and this average amount, with the win rate and the sales cycle of all deals."""
+        shared = ("closed", "won", "cycles", "cycle")
+        return attrs.evolve(self, **{name: getattr(everything, name) for name in shared})
 
     def undefined(self) -> str:
         if self.missing:
@@ -131,17 +140,17 @@ class _Parts:
 def _sales_velocity(q: MetricQuery) -> Iterator[Measure]:
     found = _velocity_parts(q)
     for (group, bucket), by_currency in found.items():
+        everything = _Parts()
+        for parts in by_currency.values():
+            everything.add(parts)
         known = {code: parts for code, parts in by_currency.items() if code is not None}
-        unknown = by_currency.get(None, _Parts())
         if len(known) <= 1:
-            for parts in known.values():
-                for field in attrs.fields_dict(_Parts):
-                    setattr(unknown, field, getattr(unknown, field) + getattr(parts, field))
-            yield _velocity(group, bucket, next(iter(known), None), unknown)
+            yield _velocity(group, bucket, next(iter(known), None), everything)
             continue
         for code, parts in known.items():
-            yield _velocity(group, bucket, code, parts)
-        yield Measure(group=group, bucket=bucket, excluded={_NO_CURRENCY: int(unknown.open + unknown.closed)})
+            yield _velocity(group, bucket, code, parts.among(everything))
+        unknown = by_currency.get(None, _Parts())
+        yield Measure(group=group, bucket=bucket, excluded={_NO_CURRENCY: int(unknown.open)})
 
 
 def _rate(q: MetricQuery, cell: Cell) -> tuple[Fraction, str]:
@@ -184,10 +193,18 @@ def _velocity_parts(q: MetricQuery) -> dict[tuple[tuple[Any, ...], int], dict[st
 
     for cell in q.cells(columns, where=[closed(t)], time=closed_at(t), currency=currency(t)):
         number, wins, with_amount, amount, cycles, total = cell.values
-        parts = parts_of(cell, cell.bucket)
         rate, missing = _rate(q, cell) if amount else (Fraction(1), "")
-        parts.missing = parts.missing or missing
-        parts.add(number, wins, with_amount, amount * rate, cycles, total)
+        parts_of(cell, cell.bucket).add(
+            _Parts(
+                closed=Fraction(number),
+                won=Fraction(wins),
+                priced=Fraction(with_amount),
+                amount=amount * rate,
+                cycles=Fraction(cycles),
+                cycle=Fraction(total),
+                missing=missing,
+            )
+        )
     for at in range(len(q.buckets)):
         for cell in q.cells([func.count()], where=_open_at(q, at), currency=currency(t)):
             parts_of(cell, at).open += cell.values[0]
@@ -235,7 +252,8 @@ METRICS: Final = (
         kind="derived",
         formula="open deals x win rate x average won deal / sales cycle in days",
         population="deals open at the end of the period, and the deals closed in it; per pipeline",
-        traps="undefined where one of its parts is; amounts of several currencies are not mixed",
+        traps="undefined where one of its parts is; with several currencies, win rate and cycle are of all deals; "
+        "open deals and average are each currency's, and open deals without an amount are left out and counted",
         example="20 open, win rate 25%, average 1,000.00, cycle 50 days: 100.00 a day",
         subject="closed deals",
         base="deal",

@@ -14,6 +14,7 @@ from crm_kpi.deals import won
 from crm_kpi.sales import counting_sales, with_customers
 
 _DAY: Final = 86_400_000_000
+_HALF: Final = _DAY // 2
 _EVER: Final = 2**62
 """Later than any date: a conversion whose date is unknown."""
 _EARLY: Final = "leads who had bought before their first contact"
@@ -33,29 +34,37 @@ def _wins_of(q: MetricQuery, *columns: Any) -> Any:
 
 
 def _leads(q: MetricQuery) -> Any:
-    """Return (unit_id, first_at, sale_at, won_at) of the leads of the period: first contact, sale and win, or NULL."""
+    """Return (unit_id, first_at, sale_at, won_at) of the leads of the period: first contact, sale and win, or NULL.
+
+    Where a policy counts days, also (first_on, sale_on, won_on): the first of those that are days without a time.
+    """
     t = q.tables
-    customers = t.customers
-    sale = _sales_of(q, func.min(func.coalesce(t.sales.c.sold_at, _EVER)))
-    win = _wins_of(q, func.min(func.coalesce(t.deals.c.closed_at, _EVER)))
+    customers, sales, deals = t.customers, t.sales.c, t.deals.c
     first = customers.c.first_contact_at
+    firsts = {"first_at": first}
+    found = {
+        "sale_at": _sales_of(q, func.min(func.coalesce(sales.sold_at, _EVER))),
+        "won_at": _wins_of(q, func.min(func.coalesce(deals.closed_at, _EVER))),
+    }
+    if q.policies.conversion_days:
+        firsts["first_on"] = _day(first, customers.c.first_contact_at_is_date)
+        found["sale_on"] = _sales_of(q, func.min(_day(sales.sold_at, sales.sold_at_is_date)))
+        found["won_on"] = _wins_of(q, func.min(_day(deals.closed_at, deals.closed_at_is_date)))
+    looked_up = [each.scalar_subquery().label(name) for name, each in found.items()]
     if not q.counts_organisations:
-        columns = [customers.c.id.label("unit_id"), func.min(first).label("first_at")]
-        columns += [sale.scalar_subquery().label("sale_at"), win.scalar_subquery().label("won_at")]
+        columns = [customers.c.id.label("unit_id"), *(func.min(each).label(name) for name, each in firsts.items())]
         # Grouped by its key, because SQLite dissolves a plain subquery and looks up sale and win for each mention.
-        return select(*columns).where(_is_lead(t), *q.within(first)).group_by(customers.c.id).subquery("leads")
+        leads = select(*columns, *looked_up).where(_is_lead(t), *q.within(first)).group_by(customers.c.id)
+        return leads.subquery("leads")
     source, unit = q.unit_of(customers, customers.c.id)
-    members = (
-        select(
-            unit.label("unit_id"),
-            case((customers.c.role == LEAD_ROLE, first)).label("first_at"),
-            sale.scalar_subquery().label("sale_at"),
-            win.scalar_subquery().label("won_at"),
-        )
-        .select_from(source)
-        .subquery("members")
-    )
-    return _of_heads(q, members, "first_at", "sale_at", "won_at")
+    contacts = [case((customers.c.role == LEAD_ROLE, each)).label(name) for name, each in firsts.items()]
+    members = select(unit.label("unit_id"), *contacts, *looked_up).select_from(source).subquery("members")
+    return _of_heads(q, members, *firsts, *found)
+
+
+def _day(moment: Any, is_date: Any) -> Any:
+    """Return a moment that is a day without a time, else NULL."""
+    return case((is_date == 1, moment))
 
 
 def _of_heads(q: MetricQuery, members: Any, *names: str) -> Any:
@@ -103,11 +112,7 @@ def _conversions(q: MetricQuery) -> Any:
 
 def _lead_conversion(q: MetricQuery) -> Iterator[Measure]:
     leads = _leads(q)
-    days = q.policies.conversion_days
-    limit = leads.c.first_at + days * _DAY if days else literal(_EVER + 1)
-    converted = _before(limit, leads)
-    if q.unknown_from is not None:
-        converted = and_(converted, _before(literal(q.unknown_from), leads))
+    converted = _converted(q, leads)
     early = or_(leads.c.sale_at < leads.c.first_at, leads.c.won_at < leads.c.first_at)
     columns = [count_if(converted), func.count(), count_if(early)]
     for cell in q.cells(columns, source=with_customers(q, leads), time=leads.c.first_at):
@@ -115,8 +120,24 @@ def _lead_conversion(q: MetricQuery) -> Iterator[Measure]:
         yield cell.measure(numerator=became, denominator=all_of_them, flagged={_EARLY: before})
 
 
-def _before(limit: Any, leads: Any) -> Any:
-    return or_(leads.c.sale_at < limit, leads.c.won_at < limit)
+def _converted(q: MetricQuery, leads: Any) -> Any:
+    """Return the condition that a lead became a customer, in time and by now.
+
+    Two days are so many calendar days apart, though a change of the clocks makes one of them an hour shorter or longer:
+    half a day more is allowed for it. Anything with a time of day has so many times 24 hours.
+    """
+    days = q.policies.conversion_days
+    if not days:
+        return _by(q, literal(_EVER + 1), leads.c.sale_at, leads.c.won_at)
+    end = leads.c.first_at + days * _DAY
+    both_are_days = and_(leads.c.first_on == leads.c.first_at, _by(q, end + _HALF, leads.c.sale_on, leads.c.won_on))
+    return or_(_by(q, end + 1, leads.c.sale_at, leads.c.won_at), both_are_days)
+
+
+def _by(q: MetricQuery, limit: Any, *moments: Any) -> Any:
+    """Return the condition that one of the moments comes before the limit, and before what is unknown yet."""
+    known = [] if q.unknown_from is None else [q.unknown_from]
+    return or_(*(and_(moment < limit, *(moment < end for end in known)) for moment in moments))
 
 
 def _span(q: MetricQuery) -> tuple[int, int] | None:
@@ -158,9 +179,10 @@ METRICS: Final = (
         label="Lead conversion",
         unit="ratio",
         kind="cohort",
-        formula="leads of the period who became customers, whenever / leads of the period",
+        formula="leads of the period who became customers, within conversion_days (0: whenever) / leads of the period",
         population="customers first contacted in the period, but suppliers, partners and mere contacts",
-        traps="any won deal or sale converts; one earlier than the first contact counts and is flagged",
+        traps="any won deal or sale converts; one earlier than the first contact counts and is flagged; "
+        "conversion_days are calendar days, the last included, where both ends are days, else 24 hours each",
         example="of 100 leads of January 12 bought by today: 12%",
         subject="leads",
         base="customer",

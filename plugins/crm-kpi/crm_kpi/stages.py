@@ -39,26 +39,29 @@ def _changes(q: MetricQuery) -> Any:
     """Return every stage change, with the moment of the one before it in its deal."""
     changes = q.tables.stage_changes
     before: dict[str, Any] = {"partition_by": changes.c.deal_id, "order_by": [changes.c.at, changes.c.id]}
-    found: list[Any] = [changes.c[name] for name in ("deal_id", "pipeline", "from_stage")]
+    found: list[Any] = [changes.c[name] for name in ("deal_id", "pipeline", "from_stage", "at")]
     found.append(func.lag(changes.c.at).over(**before).label("since"))
     return select(*found).subquery("changes")
 
 
 def _entries(q: MetricQuery) -> Any:
-    """Return (deal_id, pipeline, stage, at, rank, reached): each entry into a stage, and the furthest one later.
+    """Return (deal_id, pipeline, stage, at, late, rank, reached): each entry into a stage, and the furthest one later.
 
-    A deal whose first recorded move leaves a stage had entered that stage when it was opened.
+    A deal whose first recorded move leaves a stage had entered that stage when it was opened; `late` is 1 where it was
+    opened after that move, and its place among the entries is unknown.
     """
     changes, deals = q.tables.stage_changes, q.tables.deals
-    moves = select(changes.c.id, changes.c.deal_id, changes.c.pipeline, changes.c.to_stage.label("stage"), changes.c.at)
+    names = ("id", "deal_id", "pipeline", "at")
+    moves = select(*[changes.c[name] for name in names], changes.c.to_stage.label("stage"), literal(0).label("late"))
     first = _changes(q)
     opened = (
         select(
             literal(0).label("id"),
             first.c.deal_id,
             first.c.pipeline,
-            first.c.from_stage.label("stage"),
             deals.c.opened_at.label("at"),
+            first.c.from_stage.label("stage"),
+            case((deals.c.opened_at > first.c.at, 1), else_=0).label("late"),
         )
         .select_from(first.join(deals, deals.c.id == first.c.deal_id))
         .where(first.c.since.is_(None), first.c.from_stage.is_not(None))
@@ -66,24 +69,26 @@ def _entries(q: MetricQuery) -> Any:
     both = union_all(moves, opened).subquery("entered")
     rank = _rank(q, both.c.pipeline, both.c.stage)
     order: Any = {"partition_by": both.c.deal_id, "order_by": [func.coalesce(both.c.at, 0), both.c.id]}
-    reached = func.max(rank).over(**order, rows=(1, None))
-    columns = [both.c.deal_id, both.c.pipeline, both.c.stage, both.c.at]
+    reached = func.max(case((both.c.late == 0, rank))).over(**order, rows=(1, None))
+    columns = [both.c[name] for name in ("deal_id", "pipeline", "stage", "at", "late")]
     return select(*columns, rank.label("rank"), reached.label("reached")).subquery("entries")
 
 
 def _stage_conversion(q: MetricQuery) -> Iterator[Measure]:
     deals, entries = q.tables.deals, _entries(q)
-    further = func.count(case((entries.c.reached > entries.c.rank, entries.c.deal_id)).distinct())
-    all_of_them = func.count(entries.c.deal_id.distinct())
+    in_order = entries.c.late == 0
+    further = func.count(case((and_(in_order, entries.c.reached > entries.c.rank), entries.c.deal_id)).distinct())
+    all_of_them = func.count(case((in_order, entries.c.deal_id)).distinct())
     cells = q.cells(
-        [further, all_of_them],
+        [further, all_of_them, count_if(entries.c.late == 1)],
         source=entries.join(deals, deals.c.id == entries.c.deal_id),
         where=[_is_open(q, entries.c.pipeline, entries.c.stage)],
         time=entries.c.at,
         instead={"stage": entries.c.stage, "pipeline": entries.c.pipeline},
     )
     for cell in cells:
-        yield cell.measure(numerator=cell.values[0], denominator=cell.values[1])
+        became, entered, late = cell.values
+        yield cell.measure(numerator=became, denominator=entered, excluded={_NOT_COUNTED[0]: late})
 
 
 def _visits(q: MetricQuery) -> tuple[Any, Any, Any, dict[str, Any]]:
@@ -153,7 +158,8 @@ METRICS: Final = (
         kind="cohort",
         formula="deals that later entered a further stage / deals that entered this stage",
         population="deals that entered the stage in the period, per pipeline and stage, from recorded moves",
-        traps="shows where deals get stuck; skipping a stage is getting further; a deal that came back counts once",
+        traps="shows where deals get stuck; skipping a stage is getting further; a deal that came back counts once; "
+        "a visit that ended before it began, by the day the deal was opened, is left out and counted",
         example="10 deals entered Proposal, 6 of them Negotiation or Won later: 60%",
         subject="recorded stage changes",
         base="deal",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import UTC, date, datetime
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +74,18 @@ def test_with_a_reporting_currency_amounts_are_converted_at_the_day_of_the_sale(
         assert ("EUR", 280) == (row.currency, row.value)
         per_customer = crm.metrics.compute("revenue_per_customer")
         assert [(70, 4)] == [(row.value, row.denominator) for row in per_customer]
+
+
+def test_a_day_that_names_one_currency_leaves_the_others_their_rates(tmp_path: Path) -> None:
+    rates = '[rates]\n"2018-01-01" = {USD = "0.8", JPY = "0.01"}\n"2018-02-01" = {USD = "0.9"}'
+    with _open(tmp_path, 'reporting_currency = "EUR"', rates) as crm:
+        for on in (date(2018, 1, 31), date(2018, 2, 1)):
+            _sell(crm, "100", "USD", on)
+            _sell(crm, "1000", "JPY", on)
+        months = crm.metrics.compute("revenue", series="month")
+        assert [(90, None), (100, None)] == [(row.value, row.undefined) for row in months]
+        assert [190] == [row.value for row in crm.metrics.compute("revenue")]
+        assert Fraction("0.01") / Fraction("0.9") == crm.exchange_rate("JPY", "USD", date(2018, 2, 1))
 
 
 def test_a_missing_rate_is_named_with_its_currency_and_day(tmp_path: Path) -> None:
@@ -278,3 +291,15 @@ def test_a_missing_rate_leaves_the_sales_velocity_undefined(tmp_path: Path) -> N
             crm.deals.add(Deal(title="Won", pipeline="sales", stage="won", amount=Money("10", currency), **days))
         (row,) = crm.metrics.compute("sales_velocity")
         assert (None, "no exchange rate from USD to EUR on 2018-03-15") == (row.value, row.undefined)
+
+
+def test_nothing_sold_is_zero_inside_the_data_and_unknown_beyond_it(crm: CRM) -> None:
+    (row,) = crm.metrics.compute("revenue")
+    assert (None, "no sales in all time") == (row.value, row.undefined)
+    for on in (date(2017, 11, 5), date(2018, 1, 5)):
+        _sell(crm, "100", "EUR", on)
+    months = crm.metrics.compute("revenue", period="2017-10..2018-02", series="month")
+    assert [None, 100, 0, 100, None] == [row.value for row in months]
+    assert "no sales in 2018-02" == months[4].undefined
+    (count,) = crm.metrics.compute("sales_count", period="2018-02")
+    assert (0, None) == (count.value, count.undefined)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import UTC, date, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -23,7 +24,7 @@ LEFT_OUT = {
     "pipeline_value": {"open deals without an amount": 1},
     "weighted_forecast": {"open deals without an amount": 1},
     "win_rate_value": {"won deals without an amount": 1, "lost deals without an amount": 1},
-    "sales_velocity": {"deals without an amount, which belong to no currency": 3},
+    "sales_velocity": {"open deals without an amount, which belong to no currency": 1},
 }
 
 
@@ -110,6 +111,26 @@ def test_every_row_has_its_reason_though_another_one_counts(crm: CRM) -> None:
     rows = crm.metrics.compute("win_rate_value")
     assert {"the amounts of the lost deals are missing or all 0"} == {row.undefined for row in rows}
     assert 1 == sum(row.excluded.get("lost deals without an amount", 0) for row in rows)
+
+
+def _velocities(crm: CRM, **options: Any) -> dict[str | None, float]:
+    return {row.currency: row.value for row in crm.metrics.compute("sales_velocity", **options)}
+
+
+def test_the_win_rate_and_the_cycle_of_the_velocity_are_those_of_all_deals() -> None:
+    won: dict[str, Any] = {"stage": "won", "opened_at": date(2018, 1, 1), "closed_at": date(2018, 1, 11)}
+    eur, usd = Money("100", "EUR"), Money("100", "USD")
+    with CRM.open("memory:", clock=FixedClock(NOW)) as crm:
+        wins = [crm.deals.add(Deal(title="Won", amount=eur, **won)) for _ in range(2)]
+        crm.deals.add_many(Deal(title="Lost", stage="lost", closed_at=date(2018, 1, 11)) for _ in range(8))
+        still = [crm.deals.add(Deal(title="Open", stage="new", amount=eur)) for _ in range(4)]
+        assert ({"EUR": 8}, 0.2) == (_velocities(crm), crm.metrics.compute("win_rate")[0].value)
+        crm.deals.edit(wins[0].evolve(amount=usd, closed_at=date(2018, 1, 31)))
+        for deal in still[:2]:
+            crm.deals.edit(deal.evolve(amount=usd))
+        assert (20, 0.2) == tuple(crm.metrics.compute(name)[0].value for name in ("sales_cycle", "win_rate"))
+        for options in ({}, {"period": "2018-01"}):
+            assert {"EUR": 2, "USD": 2} == _velocities(crm, **options), "2 open x 20% x 100 / 20 days, of each"
 
 
 @pytest.mark.parametrize("options", [{}, {"around": "2018-01-15", "months": 1}, {"series": "month"}])

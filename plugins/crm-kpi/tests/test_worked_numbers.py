@@ -201,6 +201,25 @@ def test_6_of_10_deals_get_further_and_visits_of_2_4_and_9_days_take_5(crm: CRM)
     assert (6, 10, 0.6) == (rows["proposal"].numerator, rows["proposal"].denominator, rows["proposal"].value)
 
 
+def test_a_deal_opened_after_its_first_move_is_left_out_of_the_stage_it_left_and_counted(crm: CRM) -> None:
+    for opened in (DAY, DAY + timedelta(days=20)):
+        deal = crm.deals.add(Deal(title="Deal", opened_at=opened))
+        common = {"deal_id": deal.id, "pipeline": "sales"}
+        changes = crm.records(StageChange)
+        for change in list(changes.find()):
+            if change.deal_id == deal.id:
+                changes.delete(change)
+        for days, before, after in ((5, "proposal", "qualified"), (9, "qualified", "negotiation")):
+            at = DAY + timedelta(days=days)
+            changes.add(StageChange(**common, from_stage=before, to_stage=after, at=at))
+    late = {"visits that ended before they began": 1}
+    for name, parts in (("stage_conversion", (1, 1)), ("stage_duration", (5, 1))):
+        rows = {row.group["stage"].id: row for row in crm.metrics.compute(name)}
+        assert (*parts, late) == (rows["proposal"].numerator, rows["proposal"].denominator, rows["proposal"].excluded)
+        assert (2, {}) == (rows["qualified"].denominator, rows["qualified"].excluded)
+    assert 2 == {row.group["stage"].id: row.numerator for row in crm.metrics.compute("stage_conversion")}["qualified"]
+
+
 def test_visits_of_2_4_and_9_days_have_the_mean_5_and_the_median_4(crm: CRM) -> None:
     changes = crm.records(StageChange)
     for days in (2, 4, 9):

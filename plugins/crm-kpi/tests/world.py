@@ -428,7 +428,7 @@ class Naive:
             if moves and moves[0].from_stage is not None:
                 path.insert(0, (moves[0].from_stage, deal.opened_at))
             if path and path[0][1] is not None and micros(path[0][1]) > min(micros(c.at) for c in moves):
-                path.sort(key=lambda step: micros(step[1]))
+                path.pop(0)
             visits = [at for at, (name, moment) in enumerate(path) if name == stage and self.inside(moment)]
             later = [
                 any(name != "lost" and STAGES.index(name) > place for name, _ in path[visit + 1 :]) for visit in visits

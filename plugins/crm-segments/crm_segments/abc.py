@@ -5,11 +5,12 @@ Shares are compared as products of integers, so that a customer exactly on a cut
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from fractions import Fraction
+from functools import partial
 from itertools import accumulate
-from operator import itemgetter
+from operator import itemgetter, neg
 from typing import Any, Final
 
 from sqlalchemy import case, func, select
@@ -21,7 +22,8 @@ from crm_core.values import ascii_digits
 
 VALUES: Final = ("revenue", "margin", "count")
 RULES: Final = ("inclusive", "crossing")
-Totals = list[tuple[int, int]]
+Totals = list[tuple[Any, ...]]
+"""Rows that begin with a customer's id and value."""
 
 
 def classes(values: Sequence[int], cuts: tuple[Fraction, Fraction], rule: str) -> str:
@@ -36,7 +38,7 @@ def classes(values: Sequence[int], cuts: tuple[Fraction, Fraction], rule: str) -
     >>> classes([27, 24, 18, 16, 6, 5, 4], (Fraction(7, 10), Fraction(9, 10)), "crossing")
     'AAAABCC'
     """
-    upto = list(accumulate(value for value in values if value > 0))
+    upto = list(accumulate(values[: positive(values)]))
     if not upto:
         return "C" * len(values)
     # The sums ascend, so each class ends where a bisection says; the largest whole sum within a cut is a floor.
@@ -49,16 +51,26 @@ def classes(values: Sequence[int], cuts: tuple[Fraction, Fraction], rule: str) -
     return "A" * ends[0] + "B" * (ends[1] - ends[0]) + "C" * (len(values) - ends[1])
 
 
+def positive(values: Sequence[int]) -> int:
+    """Return how many values are above 0; they are in descending order.
+
+    >>> positive([5, 2, 0, -1])
+    2
+    """
+    return bisect_left(values, 0, key=neg)
+
+
 def _assign(q: SegmentQuery) -> Division:
     value = q.params["value"]
     ranked, currency, notes = _totals(q, value)
     # Two stable passes: by value, largest first, then by id.
     ranked.sort(key=itemgetter(0))
     ranked.sort(key=itemgetter(1), reverse=True)
-    scores = [score for _, score in ranked]
+    scores = list(map(itemgetter(1), ranked))
     labels = classes(scores, q.params["cuts"], q.params["rule"])
-    assignments = tuple(map(Assignment, (customer for customer, _ in ranked), labels, scores))
-    worthless = sum(1 for score in scores if score <= 0)
+    rows = zip(map(itemgetter(0), ranked), labels, scores, strict=True)
+    assignments = tuple(map(partial(tuple.__new__, Assignment), rows))  # made in C, because there may be millions
+    worthless = len(scores) - positive(scores)
     if worthless:
         notes.append(f"{worthless:,} customers of class C have no positive {value}")
     if not ranked:
@@ -74,10 +86,10 @@ def _totals(q: SegmentQuery, value: str) -> tuple[Totals, str | None, list[str]]
     conditions = [sales.c.voided_at.is_(None), sales.c.customer_id.is_not(None), *q.within(sales.c.sold_at)]
     if value == "count":
         statement = select(unit.label("k0"), func.count()).select_from(source).where(is_sale, *conditions)
-        return [(row[0], row[1]) for row in q.run(statement.group_by(unit))], None, []
+        return q.run(statement.group_by(unit)), None, []
     amount = sales.c.amount if value == "revenue" else sales.c.margin
     currency = sales.c.amount_currency if value == "revenue" else sales.c.margin_currency
-    net = isum(case((is_sale, amount), else_=-amount))
+    net = func.coalesce(isum(case((is_sale, amount), else_=-amount)), 0)
     unknown = func.count() - func.count(amount)
     ends = [func.min(currency), func.max(currency)]
     statement = select(unit.label("k0"), net, unknown, *ends).select_from(source).where(*conditions).group_by(unit)
@@ -86,7 +98,7 @@ def _totals(q: SegmentQuery, value: str) -> tuple[Totals, str | None, list[str]]
     codes = {*map(itemgetter(3), rows), *map(itemgetter(4), rows)} - {None}
     wanted = wanted_currency(q, codes)
     if codes <= {wanted}:
-        return [(row[0], row[1] or 0) for row in rows], wanted, notes
+        return rows, wanted, notes
     keys = [unit.label("k0"), currency.label("k1"), q.interval(sales.c.sold_at).label("k2")]
     apart = select(*keys, net).select_from(source).where(*conditions)
     return converted(q, q.run(apart.group_by(*keys)), wanted), wanted, notes
@@ -122,7 +134,7 @@ def converted(q: SegmentQuery, rows: list[tuple[Any, ...]], wanted: str) -> Tota
     for customer, code, interval, net in rows:
         if code == wanted or converts:
             rate = q.rate(code, interval) if converts and code is not None else Fraction(1)
-            totals[customer] = totals.get(customer, Fraction(0)) + (net or 0) * rate
+            totals[customer] = totals.get(customer, Fraction(0)) + net * rate
     return [(customer, round(total)) for customer, total in totals.items()]
 
 

@@ -26,7 +26,8 @@ class Dialect:
     `members` gives the right side of "column is one of" and its parameters; `splits_nulls` says that sorting NULLs last
     costs an index its order, so that a list reads the rows with a value first and those without behind them.
     `index_bytes` is the longest key of an index (0: any); `prefixed` says that conditions must name the prefix of a
-    long text, because the index is over that expression; `takes_nul` that text may hold the character 0.
+    long text, because the index is over that expression; `likes` that the index over a searched text serves LIKE
+    alone; `takes_nul` that text may hold the character 0.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Dialect:
     splits_nulls: bool = True
     index_bytes: int = 0
     prefixed: bool = False
+    likes: bool = False
     takes_nul: bool = True
 
 
@@ -124,6 +126,7 @@ POSTGRESQL: Final = Dialect(
     members=_postgresql_members,
     index_bytes=2600,  # a third of a page less some
     prefixed=True,
+    likes=True,
     takes_nul=False,
 )
 MARIADB: Final = Dialect(

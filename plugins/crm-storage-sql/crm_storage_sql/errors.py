@@ -11,6 +11,8 @@ from crm_core.errors import CrmError, DuplicateKey, NotADatabase, StorageError, 
 from crm_core.values import format_id
 
 _UNIQUE: Final = frozenset({"SQLITE_CONSTRAINT_UNIQUE", "SQLITE_CONSTRAINT_PRIMARYKEY", "SQLITE_CONSTRAINT_ROWID"})
+_CANNOT_GROW: Final = frozenset({"SQLITE_IOERR_WRITE", "SQLITE_IOERR_TRUNCATE", "SQLITE_IOERR_SHMSIZE"})
+"""What SQLite calls a write that a limit or quota refused; a failing disk looks the same."""
 _LITTLE: Final = 1 << 20
 """With less than these bytes free, a failed write is taken for a full disk."""
 
@@ -31,6 +33,12 @@ def translated(error: Exception, path: Path, connection: sqlite3.Connection | No
         return StorageFull(
             f"{path}: there is no room left to write; nothing of the transaction was kept",
             hint="free some space on that disk, then run the command again",
+        )
+    if name in _CANNOT_GROW:
+        return StorageFull(
+            f"{path}: the file may not grow, or the disk fails ({error}); nothing of the transaction was kept",
+            hint="raise the limit on the size of files (ulimit -f shows it) or your quota on that disk, then run the "
+            "command again; where there is neither, look at the disk",
         )
     if name == "SQLITE_NOTADB":
         return NotADatabase(f"{path} is not an SQLite database", hint="correct the storage URL, or move that file away")

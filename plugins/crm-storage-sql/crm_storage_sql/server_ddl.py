@@ -23,6 +23,8 @@ from crm_core.records.schema import (
     Rename,
     Row,
     SchemaChange,
+    Search,
+    SearchedColumn,
     Table,
     Widen,
 )
@@ -78,6 +80,10 @@ class ServerDdl(ABC):
         """Allow longer text in a column."""
 
     @abstractmethod
+    def search_by(self, table: str, searched: Sequence[SearchedColumn]) -> None:
+        """Make these texts of a table fast to search, and no others of it; do nothing where the database has no way."""
+
+    @abstractmethod
     def finish(self) -> None:
         """Do what needs all tables to be there."""
 
@@ -91,6 +97,7 @@ class ServerDdl(ABC):
         match change:
             case AddType(table):
                 self.create_table(table)
+                self.search_by(table.name, table.searched)
             case AddField(name, column):
                 self.run(f"ALTER TABLE {quote(name)} ADD COLUMN IF NOT EXISTS {self.column(name, column)}")
             case AddIndex(name, index):
@@ -107,6 +114,8 @@ class ServerDdl(ABC):
                     self.drop_column(name, column_name)
             case Widen(name, column):
                 self.widen(name, column)
+            case Search(name, searched):
+                self.search_by(name, searched)
             case Relax():
                 pass
 

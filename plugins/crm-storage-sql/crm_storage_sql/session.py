@@ -20,8 +20,11 @@ from crm_core.records.schema import Row, Table
 from crm_storage_sql.errors import translated
 from crm_storage_sql.lock import WriterQueue
 from crm_storage_sql.room import Parameters, Session
-from crm_storage_sql.sqlite import connect, patiently
+from crm_storage_sql.sqlite import TO_READ, TO_WRITE, connect, patiently
 from crm_storage_sql.url import Place
+
+_MANY: Final = 100
+"""Rows of one insert from which on a connection is set up for writing."""
 
 
 class SqliteSession(Session):
@@ -39,6 +42,9 @@ class SqliteSession(Session):
         self.path = place.path
         self._timeout = place.timeout
         self._queue = queue
+        self._writes_much = False
+        self.touched: dict[str, set[int]] = {}
+        """The records, by table, whose documents for the search are to be made anew before the commit."""
         self.connection: sqlite3.Connection = connect(place, queue)
         self._pid = os.getpid()
         self._thread = threading.get_ident()
@@ -106,9 +112,18 @@ class SqliteSession(Session):
     def insert(self, statement: str, table: Table, columns: Sequence[str], rows: Sequence[Row]) -> None:
         """Insert rows by one prepared statement."""
         try:
+            if len(rows) >= _MANY:
+                self.set_up(for_writing=True)
             self.connection.executemany(statement, rows)
         except self.errors as error:
             raise self.failure(error, table.name) from error
+
+    def set_up(self, *, for_writing: bool) -> None:
+        """Choose the settings for writing many rows, or those for reading many."""
+        if for_writing is not self._writes_much:
+            for setting in TO_WRITE if for_writing else TO_READ:
+                self.connection.execute(setting)
+            self._writes_much = for_writing
 
     def translated(self, error: Exception, table: str = "") -> CrmError:
         """Return the CRM's error for one of the driver's."""
@@ -127,6 +142,7 @@ class SqliteSession(Session):
 
     def _end(self) -> None:
         wrote, self.mode, self.failed = self.mode == "write", "", False
+        self.touched.clear()
         if wrote:
             self._queue.release()
 

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
-from crm_core.errors import StorageError, StorageLocked
-from crm_core.extend import Capability, StorageStatus
-from crm_core.records.schema import Manifest, SchemaChange
+from crm_core.errors import CrmError, StorageError, StorageLocked
+from crm_core.extend import Capability, StorageStatus, Update
+from crm_core.query.search import Hit, Question
+from crm_core.records.schema import Manifest, Row, SchemaChange
 from crm_storage_sql.backup import read_copy, write_copy
 from crm_storage_sql.ddl import carry_out
 from crm_storage_sql.dialect import SQLITE
 from crm_storage_sql.errors import translated
+from crm_storage_sql.keeping import Keeper, synchronise
 from crm_storage_sql.lock import WriterQueue
+from crm_storage_sql.lookup import Lookup
 from crm_storage_sql.room import MANIFEST, SqlStorage
 from crm_storage_sql.session import SqliteSession
 from crm_storage_sql.sqlite import claim, pragma
@@ -24,11 +28,20 @@ from crm_storage_sql.url import Place
 from crm_storage_sql.verify import faults
 from crm_storage_sql.views import drop_views, replace_views
 
+if TYPE_CHECKING:
+    from sqlalchemy import Select
+
+
+_A_MOMENT: Final = 0.5
+"""Seconds that a search spends on records that a bulk write has left for later."""
+_TURN: Final = 0.1
+"""Seconds that it waits for its turn to do so: longer than a chunk of an import takes."""
+
 
 class SqliteStorage(SqlStorage[SqliteSession]):
     """One SQLite file. Writers queue on a lock file; readers see the last commit and never wait."""
 
-    capabilities: ClassVar[frozenset[Capability]] = frozenset({"execute", "concurrent", "copy", "backup"})
+    capabilities: ClassVar[frozenset[Capability]] = frozenset({"execute", "concurrent", "copy", "backup", "search"})
     dialect = SQLITE
 
     def __init__(self, place: Place) -> None:
@@ -36,6 +49,13 @@ class SqliteStorage(SqlStorage[SqliteSession]):
         self.place = place
         self._queue = WriterQueue(place.lock_path, place.timeout)
         self._manifest = self.schema()
+        self._keeper = Keeper()
+        self._keeper.load(self._session())
+
+    def use(self, manifest: Manifest) -> None:
+        """Read rows in the order of this manifest from now on."""
+        super().use(manifest)
+        self._keeper.load(self._session())
 
     def apply(self, changes: Sequence[SchemaChange], manifest: Manifest) -> None:
         """Carry out schema changes and renew the views, all in one transaction."""
@@ -51,6 +71,7 @@ class SqliteStorage(SqlStorage[SqliteSession]):
                 drop_views(session.connection)
                 for change in changes:
                     carry_out(session.connection, change, manifest)
+                synchronise(session.connection, manifest)
                 replace_views(session.connection, manifest)
                 text = json.dumps(manifest.to_json(), ensure_ascii=False, separators=(",", ":"))
                 session.connection.execute(f"INSERT OR REPLACE INTO {MANIFEST} (id, json) VALUES (1, ?)", (text,))
@@ -68,6 +89,85 @@ class SqliteStorage(SqlStorage[SqliteSession]):
         finally:
             self._queue.release()
 
+    def insert_many(self, table: str, columns: Sequence[str], rows: Sequence[Row]) -> None:
+        """Insert rows, and note whom they let be found."""
+        super().insert_many(table, columns, rows)
+        self._keeper.inserted(self._session(), table, columns, rows)
+
+    def put_many(self, table: str, columns: Sequence[str], rows: Sequence[Row]) -> None:
+        """Insert rows, or replace those of the same `id` whole."""
+        at = columns.index("id")
+        self._keeper.deleting(self._writer(), table, [int(str(row[at])) for row in rows])
+        super().put_many(table, columns, rows)
+        self._keeper.inserted(self._session(), table, columns, rows)
+
+    def update_if_version(self, table: str, updates: Sequence[Update]) -> list[int]:
+        """Write each update whose row still has its version; return the ids of the others."""
+        self._keeper.updating(self._writer(), table, updates)
+        return super().update_if_version(table, updates)
+
+    def delete(self, table: str, keys: Sequence[tuple[int, int]]) -> list[int]:
+        """Delete the rows of (id, version) pairs; return the ids of those gone or of another version."""
+        self._keeper.deleting(self._writer(), table, [id_ for id_, _ in keys])
+        return super().delete(table, keys)
+
+    def commit(self) -> None:
+        """Bring the search indexes up to this thread's transaction, and make it durable."""
+        session = self._session()
+        if session.mode == "write" and not session.failed:
+            self._keeper.settle(session)
+        super().commit()
+
+    def search(self, table: str, question: Question, *, after: Hit | None = None, limit: int) -> list[Hit] | None:
+        """Look records up by trigrams; None while many are not indexed yet, or where SQLite was built without FTS5."""
+        session = self._session()
+        if not self._keeper.usable or session.failed:
+            return None
+        if session.mode:
+            if session.mode == "write":
+                self._keeper.settle(session)
+            return self._looked_up(session, table, question, after, limit)
+        if self._keeper.is_behind(session):
+            session.set_up(for_writing=True)
+            self._catch_up(session)
+        session.set_up(for_writing=False)
+        session.begin(write=False)
+        try:
+            return self._looked_up(session, table, question, after, limit)
+        finally:
+            session.rollback()
+
+    def _looked_up(
+        self, session: SqliteSession, table: str, question: Question, after: Hit | None, limit: int
+    ) -> list[Hit] | None:
+        """Return a page of one state of the data: in a transaction of either kind."""
+        self._keeper.renew(session)
+        index = self._keeper.indexes.get(table)
+        if index is None or self._keeper.is_behind(session):
+            return None
+        return Lookup(index, question, session.read).page(after, limit)
+
+    def _catch_up(self, session: SqliteSession) -> None:
+        """Index what waits, for a moment, unless somebody else writes."""
+        deadline = time.monotonic() + _A_MOMENT
+        while self._keeper.is_behind(session) and time.monotonic() < deadline:
+            try:
+                self._queue.acquire(timeout=_TURN)
+            except StorageLocked:
+                return
+            try:
+                with self._writing(session):
+                    self._keeper.catch_up(session)
+            except CrmError:  # a full disk, say: records are searched by reading
+                return
+            finally:
+                self._queue.release()
+
+    def execute(self, select: Select[Any]) -> list[tuple[Any, ...]]:
+        """Run an analytic select, by settings for reading."""
+        self._session().set_up(for_writing=False)
+        return super().execute(select)
+
     def status(self) -> StorageStatus:
         """Return engine, file, bytes on disk, and the settings that matter for safety."""
         connection = self._session().connection
@@ -82,6 +182,7 @@ class SqliteStorage(SqlStorage[SqliteSession]):
                 "synchronous": levels[int(pragma(connection, "synchronous"))],
                 "foreign keys": "on" if pragma(connection, "foreign_keys") else "off",
                 "writers wait": f"{self.place.timeout:g} s",
+                "search": self._keeper.described(self._session()),
             },
         )
 
@@ -93,9 +194,14 @@ class SqliteStorage(SqlStorage[SqliteSession]):
                 # Some builds of SQLite keep samples of what is indexed for the planner.
                 if session.connection.execute("SELECT 1 FROM sqlite_schema WHERE name = 'sqlite_stat4'").fetchone():
                     session.connection.execute("DELETE FROM sqlite_stat4")
+                while self._keeper.is_behind(session):
+                    with self._writing(session):
+                        self._keeper.catch_up(session)
+                for index in self._keeper.indexes.values():
+                    session.connection.execute(index.merging)
                 session.connection.execute("VACUUM")
                 busy = session.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
-        except (sqlite3.Error, StorageLocked) as error:  # what was to be deleted is deleted all the same
+        except (sqlite3.Error, CrmError) as error:  # what was to be deleted is deleted all the same
             return f"what deleted rows left in the file, which could not be written anew: {error}"
         return "the write-ahead log, which another process is reading" if busy else ""
 
@@ -127,11 +233,12 @@ class SqliteStorage(SqlStorage[SqliteSession]):
             self._queue.release()
         self._statements.clear()
         self._manifest = self.schema()
+        self._keeper.load(self._session())
 
     def check(self) -> list[str]:
         """Read the whole file: pages, indexes, foreign keys, and whether it holds what the manifest says."""
         with self._told(self.place.path) as session:
-            return faults(session.connection, self.schema())
+            return faults(session.connection, self.schema()) + self._keeper.faults(session)
 
     @contextmanager
     def _told(self, path: Path) -> Iterator[SqliteSession]:

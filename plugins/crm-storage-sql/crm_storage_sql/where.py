@@ -5,6 +5,7 @@ Column names are looked up in the manifest; values go as parameters.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -17,6 +18,8 @@ from crm_storage_sql.dialect import PREFIX, SQLITE, Dialect, prefixed_columns, q
 
 _LOOSE: Final = {"=": "=", "<": "<=", "<=": "<=", ">": ">=", ">=": ">="}
 """What a comparison says of the beginnings of two texts."""
+_LIKED: Final = re.compile(r"[\\%_]")
+_ESCAPED: Final = r"\\\g<0>"
 _NUL: Final = "\0"
 _WITHOUT_NUL: Final = {"<": "<=", "<=": "<=", ">": ">", ">=": ">"}
 """A text with NUL, which no cell has and a server may not even take, lies right behind what stands before the NUL."""
@@ -101,6 +104,9 @@ class Clauses:
             case Contains(column, value):
                 if self._impossible(value):
                     return "FALSE"
+                if self.dialect.likes and any(column == one.column for one in table.searched):
+                    self.parameters.append(f"%{_LIKED.sub(_ESCAPED, value)}%")
+                    return f"{_column(table, column, depth)} LIKE {self.dialect.mark}"
                 self.parameters.append(value)
                 return self.dialect.contains.format(_column(table, column, depth))
             case IsNull(column):

@@ -406,6 +406,39 @@ def test_who_follows_the_ledger_beside_twenty_writers_skips_nothing_and_no_lock_
         assert 400 == crm.customers.count()
 
 
+def test_nobody_is_overtaken_time_and_again_while_waiting_for_a_position(
+    storage: ServerStorage[Any], database: str
+) -> None:
+    writers = 12
+
+    def overtaken(number: int) -> list[int]:
+        found = []
+        for turn in range(25):
+            storage.begin()
+            head = storage.get_many("ledger_head", [1])
+            position = storage.append_ledger(["id", "notes"], (1000 * number + turn, "n"))
+            storage.commit()
+            found.append(position - (int(head[0][1] or 0) if head else 0))
+        return found
+
+    with ThreadPoolExecutor(writers) as threads:
+        found = [number for each in threads.map(overtaken, range(writers)) for number in each]
+    assert max(found) <= 2 * writers
+
+
+def test_who_waits_too_long_for_a_position_is_told_what_to_do(storage: ServerStorage[Any], database: str) -> None:
+    impatient = OPENERS[database](database_url(storage), {"timeout": 1})
+    upgrade(impatient, MANIFEST)
+    storage.begin()
+    storage.append_ledger(["id", "notes"], (1, "n"))
+    impatient.begin()
+    with pytest.raises(StorageLocked):
+        impatient.append_ledger(["id", "notes"], (2, "n"))
+    impatient.rollback()
+    storage.commit()
+    impatient.close()
+
+
 # What is stored
 
 

@@ -300,6 +300,27 @@ def test_a_full_disk_rolls_back_and_says_so(storage: SqliteStorage) -> None:
     fill(storage, *[thing(n, name="x" * 3000) for n in range(2, 100)])
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="NOT RUN: Windows limits no sizes of files")
+def test_a_limit_on_the_size_of_files_is_told_with_what_to_do(tmp_path: Path) -> None:
+    script = (
+        "import resource, sys\n"
+        "from crm_core import CRM, Customer\n"
+        "from crm_core.errors import StorageFull\n"
+        "with CRM.open(sys.argv[1]) as crm:\n"
+        "    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, 1 << 20))\n"
+        "    try:\n"
+        "        crm.customers.add_many(Customer(name=f'{n} ' + 'آ' * 200) for n in range(20_000))\n"
+        "    except StorageFull as error:\n"
+        "        print(error.message, error.hint, sep='\\n')\n"
+    )
+    command = [sys.executable, "-X", "utf8", "-c", script, f"sqlite:///{tmp_path / 'crm.db'}"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, encoding="utf-8")
+    message, hint = done.stdout.splitlines()
+    assert "the file may not grow" in message
+    assert "ulimit -f" in hint
+    assert "quota" in hint
+
+
 def test_a_writer_that_waits_too_long_is_told_who_holds_the_database(storage: SqliteStorage, path: Path) -> None:
     impatient = SqliteStorage(Place(path, 0.05))
     storage.begin()

@@ -61,7 +61,7 @@ def uncorrected(columns: Sequence[str], cells: Sequence[str]) -> BadCell | None:
 
 def _checked(columns: Sequence[str], rows: Iterable[SourceRow | BadRow]) -> Iterator[SourceRow | BadRow]:
     for row in rows:
-        bad = uncorrected(columns, row.cells) if isinstance(row, SourceRow) else None
+        bad = uncorrected(columns, row.cells) if len(row.cells) == len(columns) else None
         yield row if bad is None else BadRow(row.number, row.cells, bad.rule, bad.message, bad.column, "")
 
 

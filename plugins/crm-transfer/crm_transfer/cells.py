@@ -30,7 +30,6 @@ _BROKEN: Final = frozenset(
 """What a spreadsheet shows where a formula failed."""
 _PERSIAN_YEARS: Final = range(1200, 1500)
 _LIMIT: Final = 2**63 - 1
-_LONGEST_AMOUNT: Final = 60
 _DIGITS: Final = 18
 """So many digits fit 64 bits whatever they are."""
 _CACHED: Final = 20_000
@@ -171,62 +170,6 @@ _WAYS: Final[tuple[tuple[Callable[[str], bool], str], ...]] = (
 
 def _null_if(text: str) -> str:
     return f'if it means that nothing is known, say so in [file]: null_if = ["{text}"]'
-
-
-def of_currency(text: str, currency: str) -> str:
-    """Return the text of an amount without the sign or code of its currency, which must be this one.
-
-    Raises:
-        BadCell: it names another currency.
-    """
-    found = _CURRENCY.fullmatch(text) if len(text) <= _LONGEST_AMOUNT else None
-    if found is None or bool(found[1]) == bool(found[3]):
-        return text
-    sign = (found[1] or found[3]).upper()
-    known = _SIGNS.get(sign, (sign,))
-    if sign not in _SIGNS and not is_currency(sign):
-        return text
-    if currency not in known:
-        raise BadCell(
-            "currency",
-            f"is in {sign}, and the mapping says {currency}; correct it, or read the currency from a column: "
-            'currency = { column = "..." }',
-        )
-    return found[2]
-
-
-def is_currency(code: str) -> bool:
-    """Say whether amounts can be in it: a code of ISO 4217."""
-    try:
-        exponent(code)
-    except InvalidValue:
-        return False
-    return True
-
-
-_CURRENCY: Final = re.compile(r"([^\d+\-.,\s]{1,5})?\s*([+-]?[\d][\d.,'٫٬\s]*?)\s*([^\d+\-.,\s%٪)]{1,5})?")
-_SIGNS: Final = {
-    "€": ("EUR",),
-    "$": ("USD", "CAD", "AUD", "NZD", "MXN", "SGD", "HKD", "ARS", "CLP", "COP"),
-    "£": ("GBP", "EGP"),
-    "¥": ("JPY", "CNY"),
-    "₽": ("RUB",),
-    "֏": ("AMD",),
-    "﷼": ("IRR", "SAR", "YER", "OMR", "QAR"),
-    "₺": ("TRY",),
-    "₹": ("INR",),
-    "₴": ("UAH",),
-    "₾": ("GEL",),
-    "₸": ("KZT",),
-    "₪": ("ILS",),
-    "₩": ("KRW",),
-    "₫": ("VND",),
-    "ZŁ": ("PLN",),
-    "KČ": ("CZK",),
-    "KR": ("SEK", "NOK", "DKK", "ISK"),
-    "ریال": ("IRR",),
-    "تومان": (),  # ten rials: no currency of its own
-}
 
 
 def whole(value: Decimal) -> int:

@@ -15,11 +15,11 @@ import attrs
 
 from crm_core import CRM, RecordService, Write
 from crm_core.records import ExternalId, Record
-from crm_core.values import format_id
+from crm_transfer.adopting import adopted
 from crm_transfer.compiled import RecordReader, Reference
 from crm_transfer.conflicts import Arbiter, Claim
 from crm_transfer.errors import BadCell
-from crm_transfer.lookup import Lookup
+from crm_transfer.lookup import Lookup, gone
 from crm_transfer.rowhash import is_same, with_digest
 from crm_transfer.rows import Row
 from crm_transfer.spill import Spill
@@ -202,7 +202,7 @@ class Chunk:
                     same.append(entry)
                     continue
                 if entry.known.state != "live":
-                    row.error = _gone(self._crm, reader, entry.known)
+                    row.error = gone(self._crm, reader, entry.known)
                     continue
             try:
                 entry.values, entry.changed = reader.values(row.cells), reader.changed(row.cells)
@@ -282,6 +282,7 @@ class Chunk:
 
     def _store(self, at: int, reader: RecordReader) -> None:
         entries = [entry for entry in self._entries[at] if self._fill(at, entry)]
+        self._adopt(reader, entries)
         made = self._made.setdefault((reader.kind.name, reader.system), {})
         ids = [entry.known.record_id for entry in entries if entry.known is not None]
         service: RecordService[Record] = self._crm.records(reader.kind.name)
@@ -315,6 +316,13 @@ class Chunk:
                     entry.row.stored[at] = (stored_record.id, before_it, stored_record.version)
         if reader.also:
             self._add_names(reader, entries, made)
+
+    def _adopt(self, reader: RecordReader, entries: Sequence[_Entry]) -> None:
+        made = self._made.get((reader.kind.name, reader.system), {})
+        unknown = [(e.key, e.values or {}) for e in entries if e.known is None and e.key not in made]
+        found = adopted(self._crm, reader, unknown)
+        for entry in entries if found else ():
+            entry.known = entry.known or found.get(entry.key)
 
     def _settle_conflicts(self, reader: RecordReader, entries: Sequence[_Entry], before: Mapping[int, Record]) -> None:
         """Take out of the values what the policies keep as it is."""
@@ -369,24 +377,6 @@ def _may_wait(readers: Sequence[RecordReader]) -> bool:
         reference.later or any(other.kind.name == reference.target for other in readers[at:])
         for at, reader in enumerate(readers)
         for reference in reader.references
-    )
-
-
-def _gone(crm: CRM, reader: RecordReader, known: ExternalId) -> BadCell:
-    kind = reader.kind.name
-    others = crm.external_ids.of(kind, [known.record_id]).get(known.record_id, [])
-    survivor = next((f"{one.system}:{one.external}" for one in others if one.state == "live"), "")
-    told = {
-        "deleted": f"names a {kind} that was deleted; undo the delete, or leave the row out",
-        "erased": f"names a {kind} that was erased at the person's request; leave the row out",
-        "merged": f"names a {kind} that was merged into {survivor or format_id(known.record_id)}, "
-        "and says something new; change that one, or leave the row out",
-    }
-    return BadCell(
-        "gone",
-        told.get(known.state, f"names a {kind} that is {known.state}"),
-        column=reader.key_columns,
-        value=known.external,
     )
 
 

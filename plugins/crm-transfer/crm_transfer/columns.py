@@ -44,8 +44,8 @@ class Columns:
         if found is None:
             raise MappingError(
                 f"{place}: {self._file} has no column {name!r}",
-                hint=f"its columns: {listed(self._at)}; the header line must be the first one, and a file without one "
-                "needs [file] columns = [...]",
+                hint=f"its columns: {listed(self._at)}; a header below titles is declared, [file] header = 4, and "
+                "a file without one needs [file] columns = [...]",
             )
         self.used.add(found)
         return found

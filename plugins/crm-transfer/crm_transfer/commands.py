@@ -11,7 +11,6 @@ import attrs
 import click
 
 from crm_core.console import (
-    clean,
     confirm,
     emit,
     examples,
@@ -20,26 +19,23 @@ from crm_core.console import (
     progress,
     say,
     session,
-    table,
     workspace,
     yes_option,
 )
 from crm_core.errors import CrmError, UsageError
 from crm_core.values import format_id
+from crm_transfer.telling import show, show_diff
 
 if TYPE_CHECKING:
     from crm_core import CRM
     from crm_core.console import Progress as Bar
     from crm_transfer.mapping import RowMapping
     from crm_transfer.policies import Conflict
-    from crm_transfer.report import Counts, ImportReport
+    from crm_transfer.report import ImportReport
     from crm_transfer.run import Progress
 
-_SHOWN = 10
 _REJECTED = 3
 _RECENT = 20
-_CHANGES = 50
-"""How many changes and conflicts of an edited export are printed; --json has more."""
 
 
 @click.command(
@@ -126,10 +122,10 @@ def import_(
         if given.is_bare and _is_export(crm, given):
             given = attrs.evolve(given, update=True)
         if given.update and not (dry_run or yes or session().json) and on_terminal():
-            _show_diff(_run(crm, attrs.evolve(given, dry_run=True)))
+            show_diff(_run(crm, attrs.evolve(given, dry_run=True)))
             confirm("Write these changes?", undoable=True)
         report = _run(crm, given)
-        emit(report.to_json(), lambda: _show(report))
+        emit(report.to_json(), lambda: show(report))
     return _REJECTED if report.counts.rejected else None
 
 
@@ -246,15 +242,17 @@ def export(
     """Write records to a file or to standard output, page by page.
 
     A file is written whole or not at all, and one that is there is replaced only with --force. A text that a
-    spreadsheet would run as a formula gets an apostrophe in front; importing takes it away again.
+    spreadsheet would run as a formula gets an apostrophe in front; importing takes it away again. With --json and
+    neither --format nor --output the records are one JSON array; JSON lines are --format jsonl.
     """
-    from crm_transfer.exporting import export_records, exporter_for
+    from crm_transfer.exporting import JSON_ARRAY_EXPORT, export_records, exporter_for
 
+    as_array = session().json and format_ is None and output is None
     with workspace() as crm, progress(None, "exporting") as bar:
         count = export_records(
             crm,
             type_name,
-            exporter=exporter_for(crm, format_, output),
+            exporter=JSON_ARRAY_EXPORT if as_array else exporter_for(crm, format_, output),
             path=output,
             where=where,
             segments=segments,
@@ -369,82 +367,3 @@ def _say_how_to_go_on(crm: CRM, begun: Collection[int]) -> None:
         return
     name = format_id(newest.id)
     note(f"{newest.label} was cut off. Finish it: crm import --resume {name}. Undo it: crm ledger undo {name}")
-
-
-def _show(report: ImportReport) -> None:
-    """Print the report for a person: counts by file and type, the traps, the first rejected rows, the next step."""
-    for file in report.files:
-        say(f"{clean(file.file)}: {_told(file.counts)}")
-        for remark in file.notes:
-            say(f"  {clean(remark)}")
-    _show_diff(report)
-    _types(report.types)
-    _show_kept(report)
-    for remark in report.notes:
-        say(f"Note: {remark}")
-    causes_first = sorted(report.errors, key=lambda error: error.rule == "group")
-    for error in causes_first[:_SHOWN]:
-        say(f"rejected: {clean(str(error))}")
-    hidden = report.counts.rejected - min(_SHOWN, len(report.errors))
-    if hidden > 0:
-        say(f"... and {hidden:,} more rejected rows")
-    for file in report.files:
-        if file.rejects_file:
-            say(f"Rejected rows are in {clean(file.rejects_file)}.")
-            say("Correct them there, then import that file with the same mapping.")
-    rate = report.counts.read / report.seconds if report.seconds else 0
-    took = f"{report.counts.read:,} rows in {report.seconds:.1f} s ({rate:,.0f} rows/s)"
-    if report.dry_run:
-        say(f"Dry run: {took}; nothing was written.")
-    elif any(counts.created or counts.updated for counts in report.types.values()):
-        say(f"{took}. To take it back: crm ledger undo {format_id(report.operation or 0)}")
-    else:
-        say(f"{took}; nothing had to be changed.")
-
-
-def _show_diff(report: ImportReport) -> None:
-    """Print what an edited export changes: field by field, old and new, then what clashes."""
-    for file in report.files:
-        if file.diff is None:
-            continue
-        for edit in file.diff.changes[:_CHANGES]:
-            say(clean(f"{file.file}, {edit}"))
-        hidden = sum(file.diff.fields.values()) - min(_CHANGES, len(file.diff.changes))
-        if hidden > 0:
-            by_field = ", ".join(f"{name} ({count:,})" for name, count in file.diff.fields.most_common(10))
-            say(f"... and {hidden:,} more changed fields; all of them by field: {by_field}")
-        for clash in file.diff.clashes[:_CHANGES]:
-            say(clean(f"conflict: {file.file}, {clash}"))
-        if file.diff.clashing > _CHANGES:
-            say(f"... and {file.diff.clashing - _CHANGES:,} more conflicts")
-        if file.diff.kept:
-            say("To take the file's word for a field: --conflict FIELD=overwrite (or fill, where the CRM has nothing)")
-        if file.diff.created:
-            shown = ", ".join(str(row) for row in file.diff.new_rows[:_SHOWN])
-            more = " ..." if file.diff.created > _SHOWN else ""
-            say(f"new: {file.diff.created:,} rows without an id make new records (row {shown}{more})")
-
-
-def _show_kept(report: ImportReport) -> None:
-    """Print which fields stayed as they are in the CRM."""
-    counts = report.kept_fields
-    if not counts:
-        return
-    listed = ", ".join(f"{kind}.{field} ({count:,})" for (kind, field), count in counts.most_common(10))
-    say(f"{sum(counts.values()):,} fields kept as they are in the CRM, as their policy says: {listed}")
-    for one in [kept for file in report.files for kept in file.kept][:_SHOWN]:
-        by = f", edited by {one.by}" if one.by else ", edited since the last import" if one.at else ""
-        say(f"kept: {one.file}, row {one.row}: {one.type} {one.field} stays {one.kept!r}; the file: {one.value!r}{by}")
-    say('To take the file\'s word for a field: --conflict FIELD=overwrite, or conflict = "overwrite" in the mapping')
-
-
-def _types(types: dict[str, Counts]) -> None:
-    heads = ["records", "read", "created", "updated", "unchanged", "rejected"]
-    rows = [[name, *(f"{number:,}" for number in counts.to_json().values())] for name, counts in types.items()]
-    if rows and not session().json:
-        table(heads, rows)
-
-
-def _told(counts: Counts) -> str:
-    parts = ", ".join(f"{number:,} {status}" for status, number in counts.to_json().items() if status != "read")
-    return f"{counts.read:,} rows read = {parts}"

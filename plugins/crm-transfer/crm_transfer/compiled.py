@@ -16,9 +16,10 @@ import attrs
 
 from crm_core.extend import Pipeline
 from crm_core.records import Record, RecordType, Registry
-from crm_transfer.cells import is_currency, key_text, moment_reader, without_guard
+from crm_transfer.cells import key_text, moment_reader, without_guard
 from crm_transfer.columns import Cells, Columns, Kind
 from crm_transfer.conditions import holds
+from crm_transfer.currencies import is_currency
 from crm_transfer.errors import BadCell, MappingError
 from crm_transfer.fields import Reading, field_reader
 from crm_transfer.mapping import Check, FieldMap, FileForm, Part, RecordMap, RowMapping
@@ -69,7 +70,8 @@ class RecordReader:
 
     `values` raises `BadCell`; `digest` marks what of the row (and of the mapping) the record was made from; `sources`
     says of each field which columns it is read from, by name and by place. `policies` says of each field who wins where
-    the record is there and says something else, `changed` when the source changed the row.
+    the record is there and says something else, `changed` when the source changed the row. `ids` and `same` say by what
+    a record is known that is there without the key.
     """
 
     kind: RecordType
@@ -87,6 +89,8 @@ class RecordReader:
     sources: Mapping[str, tuple[str, tuple[int, ...]]]
     policies: Mapping[str, Conflict]
     changed: Callable[[Cells], dt.datetime | None]
+    ids: str = ""
+    same: tuple[str, ...] = ()
 
     def told(self, cells: Cells, path: str) -> str:
         """Return what a row says of a field, as it stands in its cells."""
@@ -202,7 +206,24 @@ def _record(
         sources={field.path: _source(field, mine) for field in spec.fields},
         policies={field.path: field.conflict for field in spec.fields},
         changed=changed,
+        ids=spec.ids,
+        same=_same(spec, kind),
     )
+
+
+def _same(spec: RecordMap, kind: RecordType) -> tuple[str, ...]:
+    """Return the fields by which a record is known that is there without the key; the first one is a reference."""
+    mapped = {field.path for field in spec.fields} & {
+        field.name for field in kind.fields.values() if not field.extension
+    }
+    wrong = next((name for name in spec.same if name not in mapped), "")
+    if wrong or (spec.same and not kind.fields[spec.same[0]].declaration.references):
+        raise MappingError(
+            f"{spec.place}: same: {wrong or spec.same[0]!r} "
+            + ("is no mapped field" if wrong else "comes first and points at nothing"),
+            hint='a reference, then what the records of one owner differ in: same = ["customer_id", "kind", "value"]',
+        )
+    return spec.same
 
 
 def _changed(spec: RecordMap, form: FileForm, columns: _Part) -> Callable[[Cells], dt.datetime | None]:

@@ -64,21 +64,54 @@ class Clash:
         )
 
 
+@attrs.frozen(kw_only=True)
+class Suspect:
+    """A cell that the spreadsheet program may have changed by itself; the field stays as it is.
+
+    `how` says in words what it may have done, such as "taken for a date".
+    """
+
+    row: int
+    record: int
+    name: str
+    field: str
+    now: str
+    file: str
+    how: str
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as plain data."""
+        return {**attrs.asdict(self), "record": format_id(self.record)}
+
+    def __str__(self) -> str:
+        return (
+            f"row {self.row}, {self.name}: {self.field}: {_quoted(self.now)} became {_quoted(self.file)} "
+            f"({self.how}): kept as it is"
+        )
+
+
 @attrs.define
 class Diff:
-    """The first changes, clashes and new rows of a file, and how many there are: `fields` counts edits by field."""
+    """The first changes, clashes, suspects and new rows of a file, and how many there are.
+
+    `fields` counts edits by field, `suspected` suspects.
+    """
 
     changes: list[FieldEdit] = attrs.field(factory=list)
     clashes: list[Clash] = attrs.field(factory=list)
+    suspects: list[Suspect] = attrs.field(factory=list)
     new_rows: list[int] = attrs.field(factory=list)
     fields: Counter[str] = attrs.field(factory=Counter)
+    suspected: Counter[str] = attrs.field(factory=Counter)
     clashing: int = 0
     kept: int = 0
     created: int = 0
     stale: int = 0
 
-    def add(self, edits: list[FieldEdit], clashes: list[Clash], *, stale: bool) -> None:
+    def add(self, edits: list[FieldEdit], clashes: list[Clash], suspects: list[Suspect], *, stale: bool) -> None:
         """Note what a row changes."""
+        self.suspected.update(suspect.field for suspect in suspects)
+        self.suspects += suspects[: SHOWN - len(self.suspects)]
         self.stale += stale
         self.fields.update(edit.field for edit in edits)
         self.clashing += len(clashes)
@@ -100,6 +133,8 @@ class Diff:
             "changed_fields": dict(sorted(self.fields.items())),
             "conflicts": [clash.to_json() for clash in self.clashes],
             "conflicts_left_out": self.clashing - len(self.clashes),
+            "spreadsheet_changes": [suspect.to_json() for suspect in self.suspects],
+            "spreadsheet_changes_left_out": sum(self.suspected.values()) - len(self.suspects),
             "stale_rows": self.stale,
             "new_rows": self.new_rows,
             "new_rows_left_out": self.created - len(self.new_rows),

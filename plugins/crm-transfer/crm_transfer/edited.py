@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 import re
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from decimal import Decimal
 from functools import partial
 from typing import Any, Final, TypeVar
@@ -18,57 +18,40 @@ import attrs
 
 from crm_core.errors import InvalidValue
 from crm_core.records import Record, RecordType
-from crm_core.records.registry import Field
 from crm_core.values import Money
 from crm_transfer.cells import join_tags, money_of, split_tags, whole, without_guard
 from crm_transfer.conflicts import same
+from crm_transfer.edited_columns import Cells, Column
 from crm_transfer.errors import BadCell
 from crm_transfer.exporting import csv_cell
+from crm_transfer.mangled import mangling
 from crm_transfer.names import plain_id
-from crm_transfer.reading import ABSENT
-from crm_transfer.respelt import DAY_FORMS, STYLES, Learnt, day_of, is_shortened, number_of, readings
+from crm_transfer.respelt import (
+    DAY_FORMS,
+    NO_WORDS,
+    STYLES,
+    YES_WORDS,
+    Learnt,
+    day_of,
+    is_shortened,
+    number_of,
+    readings,
+)
 
 UNTOUCHED: Final = object()
 """What a cell says that nobody changed."""
-_YES: Final = "true yes y 1 wahr ja vrai oui verdadero sí vero sì истина да այո بله doğru"
-_NO: Final = "false no n 0 falsch nein faux non falso ложь нет ոչ خیر yanlış"
 _WHOLE: Final = re.compile(r"[+-]?[0-9]+")
 T = TypeVar("T", bound=Hashable)
-_TRUE, _FALSE = frozenset(_YES.split(" ")), frozenset(_NO.split(" "))
 _NUMBERS: Final = frozenset({"integer", "decimal", "money"})
 _DATES: Final = frozenset({"day", "moment"})
 
-Cells = Sequence[str]
 
+@attrs.frozen
+class Mangled:
+    """A cell that a spreadsheet program may have changed by itself: what it says, and in words what happened to it."""
 
-@attrs.frozen(kw_only=True)
-class Column:
-    """A field and where a row has it: its cell, that of the currency of money, that of a reference's readable name.
-
-    `others` are further places where JSON may have it: an amount of money is an object, or null.
-    """
-
-    field: Field
-    at: int
-    name: str
-    currency_at: int | None = None
-    label_at: int | None = None
-    label: str = ""
-    others: tuple[int, ...] = ()
-
-    def is_left_out(self, cells: Cells) -> bool:
-        """Say whether a line of JSON does not name the field at all."""
-        places = (self.at, self.currency_at, *self.others)
-        return all(cells[at] is ABSENT for at in places if at is not None)
-
-    def typed(self, cells: Cells) -> str:
-        """Return the id that a row gives of what it points at; empty where the file has no column of ids."""
-        return "" if self.at == self.label_at else cells[self.at].strip()
-
-    def told(self, cells: Cells) -> str:
-        """Return what a row says, as it stands in its cells."""
-        places = (self.at, self.currency_at) if self.field.declaration.kind == "money" else (self.at, self.label_at)
-        return " ".join(cells[at] for at in places if at is not None and cells[at])
+    text: str
+    how: str
 
 
 @attrs.define
@@ -155,8 +138,10 @@ class Reader:
         self._forms = forms
         self._resolve = resolve
 
-    def read(self, column: Column, cells: Cells, record: Record, label: str | None) -> Any:
-        """Return the new value of a field, or `UNTOUCHED`; `label` is what the record it points at is called.
+    def read(self, column: Column, cells: Cells, record: Record, label: str | None, *, believed: bool = False) -> Any:
+        """Return the new value of a field, `UNTOUCHED`, or a `Mangled` one unless the file is `believed` in any case.
+
+        `label` is what the record it points at is called.
 
         Raises:
             BadCell: the cell was changed to something that the field cannot be.
@@ -166,7 +151,7 @@ class Reader:
             return UNTOUCHED
         known = exported(column, record, nested=self._forms.nested)
         if kind == "reference":
-            return self._reference(column, cells, record, known[0], label)
+            return self._reference(column, cells, record, known[0], label, believed=believed)
         text = cells[column.at]
         currency = known[1] if column.currency_at is None else cells[column.currency_at].strip().upper()
         if _alike(text, known[0]) and currency == known[1]:
@@ -174,6 +159,8 @@ class Reader:
         value = field.of(record)
         if self._is_respelt(column, text.strip(), value) and currency == known[1]:
             return UNTOUCHED
+        if not believed and (how := self._mangled(kind, text, known[0])):
+            return Mangled(text.strip(), how)
         found = self.value(column, text, currency)
         return UNTOUCHED if same(found, value) or (found in (None, ()) and value in (None, ())) else found
 
@@ -217,7 +204,9 @@ class Reader:
 
     # References
 
-    def _reference(self, column: Column, cells: Cells, record: Record, known: str, label: str | None) -> Any:
+    def _reference(
+        self, column: Column, cells: Cells, record: Record, known: str, label: str | None, *, believed: bool
+    ) -> Any:
         typed, name = column.typed(cells), None
         if column.label_at is not None:
             told = cells[column.label_at]
@@ -229,6 +218,8 @@ class Reader:
         given = None if only_name or typed.replace("-", "").upper() == known.replace("-", "") else typed
         if given is None and name is None:
             return UNTOUCHED
+        if given is None and name and label and not believed and (how := _mangling(name, label)):
+            return Mangled(name, how)
         ids = {self._pointed(column, given, "")} if given is not None else set()
         if name is not None:
             ids.add(self._pointed(column, None, name))
@@ -263,6 +254,15 @@ class Reader:
             numbers = readings(text, self._forms.styles(column), number_of)
             return bool(numbers) and all(one == _number(value) for one in numbers)
         return False
+
+    @staticmethod
+    def _mangled(kind: str, text: str, known: str) -> str:
+        """Say what a spreadsheet program may have made of a cell: also of a number, which it takes for a date too."""
+        if kind in _DATES:
+            return ""
+        if kind in _NUMBERS and "." in known:
+            return _mangling(text, known, is_text=False) or _mangling(text, known.rstrip("0"), is_text=False)
+        return _mangling(text, known, is_text=kind in ("text", "tags"))
 
     def _date(self, column: Column, text: str) -> Any:
         kind = column.field.declaration.kind
@@ -312,6 +312,12 @@ def _alike(text: str, known: str) -> bool:
     return one == other or without_guard(one) == without_guard(other)
 
 
+def _mangling(text: str, known: str, *, is_text: bool = True) -> str:
+    """Say what a spreadsheet program may have made of what an export wrote, other line ends and guards aside."""
+    one, other = (without_guard(each.replace("\r\n", "\n").strip()) for each in (text, known))
+    return mangling(one, other, is_text=is_text)
+
+
 def _local(value: dt.datetime | dt.date, zone: ZoneInfo) -> dt.datetime:
     if isinstance(value, dt.datetime):
         return value.astimezone(zone).replace(tzinfo=None)
@@ -339,34 +345,6 @@ def _agrees(found: dt.datetime, value: dt.datetime, text: str) -> bool:
 
 def _yes_or_no(text: str) -> bool:
     word = text.casefold()
-    if word not in _TRUE and word not in _FALSE:
+    if word not in YES_WORDS and word not in NO_WORDS:
         raise BadCell("type", "is neither yes nor no")
-    return word in _TRUE
-
-
-def columns_of(kind: RecordType, names: Mapping[str, str], header: Sequence[str]) -> dict[str, Column]:
-    """Return the columns of a file by field; `names` says what the file calls the columns of an export."""
-    at = {name: place for place, name in enumerate(header)}
-
-    def place(*called: str) -> int | None:
-        return next((at[names.get(name, name)] for name in called if names.get(name, name) in at), None)
-
-    found: dict[str, Column] = {}
-    for path, field in kind.fields.items():
-        spelt = f"ext.{path}" if field.extension not in ("", "fields") else path
-        parted = [f"{path}.amount", f"{spelt}.amount"] if field.declaration.kind == "money" else []
-        where = place(*parted, path, spelt)
-        label = path.removesuffix("_id")
-        label_at = place(label) if field.declaration.references and label not in (path, *kind.fields) else None
-        if where is None and label_at is None:
-            continue
-        found[path] = Column(
-            field=field,
-            at=label_at if where is None and label_at is not None else where or 0,
-            name=header[label_at if where is None and label_at is not None else where or 0],
-            currency_at=place(f"{path}_currency", f"{path}.currency", f"{spelt}.currency"),
-            label_at=label_at,
-            label=label,
-            others=tuple(at for at in (place(path), place(spelt)) if at is not None and at != where),
-        )
-    return found
+    return word in YES_WORDS

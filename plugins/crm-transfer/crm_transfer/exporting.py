@@ -174,6 +174,20 @@ def write_json_lines_export(path: Path | None, columns: Sequence[ExportColumn], 
     return count
 
 
+def write_json_array_export(path: Path | None, columns: Sequence[ExportColumn], rows: Iterable[Sequence[Any]]) -> int:
+    """Write one JSON document: an array of what the JSON lines hold, record by record."""
+    count = 0
+    names = [column.name for column in columns]
+    with _target(path) as file:
+        file.write("[")
+        for row in rows:
+            file.write(",\n" if count else "\n")
+            file.write(json.dumps(_nested(names, row), ensure_ascii=False, default=str))
+            count += 1
+        file.write("\n]\n" if count else "]\n")
+    return count
+
+
 CSV_EXPORT: Final = Exporter(
     name="csv", suffixes=(".csv",), write=write_csv_export, help="Comma-separated text, UTF-8."
 )
@@ -184,6 +198,11 @@ JSON_LINES_EXPORT: Final = Exporter(
     nested=True,
     help="One JSON object a line.",
 )
+
+JSON_ARRAY_EXPORT: Final = Exporter(
+    name="json", suffixes=(), write=write_json_array_export, nested=True, help="One JSON document, for --json."
+)
+"""What `--json` prints to standard output. It is no format of files, since no importer reads such a document back."""
 
 
 def exporter_for(crm: CRM, wanted: str | None, path: Path | None) -> Exporter:

@@ -14,15 +14,14 @@ from crm_core.records.registry import Field
 from crm_transfer.cells import (
     Number,
     day_reader,
-    is_currency,
     moment_reader,
     money_of,
     number_reader,
-    of_currency,
     refuse_broken,
     split_tags,
     whole,
 )
+from crm_transfer.currencies import is_currency, of_currency
 from crm_transfer.errors import BadCell
 from crm_transfer.mapping import FieldMap, FileForm
 

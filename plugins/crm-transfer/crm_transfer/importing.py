@@ -18,6 +18,7 @@ from crm_transfer.mapping import RowMapping, parse_mapping, with_policies
 from crm_transfer.opening import importer_for, open_source, with_form
 from crm_transfer.plan import Plan, load_plan, look_at_records
 from crm_transfer.policies import Conflict
+from crm_transfer.rejects import refuse_no_folder
 from crm_transfer.report import ImportReport
 from crm_transfer.run import Job, Progress, Run, open_job
 from crm_transfer.update import update_file
@@ -52,6 +53,7 @@ def import_file(
         FileFault: the file as a whole cannot be imported; nothing was written.
         MappingError: the mapping does not fit the file or this CRM; nothing was written.
     """
+    refuse_no_folder(rejects)
     if mapping.form.update:
         return update_file(
             crm,
@@ -109,6 +111,7 @@ def import_plan(
         FileFault, MappingError: as in `import_file`.
         SettingsError: a field or pipeline of the plan is there already and says something else.
     """
+    refuse_no_folder(rejects)
     folder = data or plan.data
     detail = {"plan": str(plan.path.absolute()), "data": str(folder.absolute())}
     wanted = _wanted(plan.path.name, plan, [each.mapping for each in plan.files])
@@ -232,7 +235,7 @@ def _target(crm: CRM, wanted: Wanted | None = None, *, dry_run: bool) -> Iterato
 
 
 def _extend(crm: CRM, wanted: Wanted, *, dry_run: bool) -> list[str]:
-    """Add to the workspace what is wanted and it lacks; a dry run only says so, in words."""
+    """Add to the workspace what is wanted and it lacks, and say so in words; a dry run only says what it would add."""
     for name in wanted.fields:
         if name not in crm.registry.types:
             raise MappingError(f"{wanted.name}: [fields.{name}] names no record type")
@@ -241,7 +244,7 @@ def _extend(crm: CRM, wanted: Wanted, *, dry_run: bool) -> list[str]:
         return []
     if not dry_run:
         crm.extend_workspace(fields=wanted.fields, pipelines=wanted.pipelines)
-        return []
+        return [f"added to crm.toml: {', '.join(missing)}; undoing the import leaves them there"]
     remark = [f"the import will add to crm.toml: {', '.join(missing)}"]
     if "copy" not in crm.storage.capabilities and crm.external_ids.count():
         remark.append("this storage cannot be copied, so the dry run did not look at the records that are here already")

@@ -21,7 +21,7 @@ from crm_transfer.cells import key_text
 from crm_transfer.errors import FileFault, MappingError
 from crm_transfer.form import Form, open_text
 from crm_transfer.refusals import DELIMITERS, opening_quote
-from crm_transfer.report import ERROR_COLUMNS, shown
+from crm_transfer.report import ERROR_COLUMNS, SURPLUS, is_reject_header, shown
 
 _SAMPLE: Final = 50
 _SHORT: Final = 100
@@ -60,19 +60,29 @@ def find_layout(path: Path, form: Form, options: Mapping[str, Any]) -> Layout:
         FileFault: a quote is never closed, a cell is too long, the header is missing or names a column twice.
         MappingError: the declared delimiter is none.
     """
+    wanted = int(options.get("header") or 0)
     with open_text(path, form) as lines:
-        sample = list(islice(lines, _SAMPLE))
+        sample = list(islice(lines, wanted + _SAMPLE))
     first, told = _beginning(sample)
+    is_own = not _is_of_rejects(sample[first - 1 :])
+    if wanted > first and is_own:
+        first = _below_titles(path, sample, wanted)
     delimiter, how = _delimiter(sample[first - 1 :], told, options)
     declared = tuple(options.get("columns", ()))
     twice = _twice(declared)
     if twice:
         raise MappingError(f"[file] columns names {twice!r} more than once", hint="give each column a name of its own")
     spaced = _is_spaced(sample, delimiter)
-    has_header = not declared or _is_header(sample[first - 1 :], delimiter, declared)
+    renamed = declared if wanted and is_own else ()
+    has_header = bool(renamed) or not declared or _is_header(sample[first - 1 :], delimiter, declared)
     declared = () if has_header else declared
     header, total, empty = _walk(path, form, delimiter, first, width=len(declared), spaced=spaced)
-    columns = declared or _header(path, header, first)
+    if renamed and len(renamed) != len(header):
+        raise MappingError(
+            f"[file] columns has {len(renamed)} names, and the header in line {first} of {path.name} {len(header)}",
+            hint="name all of its columns, or leave columns out",
+        )
+    columns = renamed or declared or _header(path, header, first)
     if not declared:
         _refuse_data(path, header, sample[first - 1 :], delimiter, first)
     guesses = {"delimiter": f"{DELIMITERS.get(delimiter, delimiter)} ({how})"}
@@ -102,6 +112,11 @@ def _without_mark(line: str) -> str:
     return line.lstrip("\ufeff")
 
 
+def separator_line(line: str) -> bool:
+    """Say whether a first line tells Excel the delimiter: `sep=;`."""
+    return _SEP.fullmatch(line.lstrip("\ufeff")) is not None
+
+
 def _beginning(sample: Sequence[str]) -> tuple[int, str]:
     """Return the first line that counts, and the delimiter that a line before it names."""
     first, told = 1, ""
@@ -111,6 +126,27 @@ def _beginning(sample: Sequence[str]) -> tuple[int, str]:
     while first <= len(sample) and not sample[first - 1].strip("\ufeff\r\n"):
         first += 1
     return first, told
+
+
+def _is_of_rejects(sample: Sequence[str]) -> bool:
+    """Say whether the first line is the header of a reject file, which has no titles above it."""
+    with suppress(csv.Error):
+        rows = (next(csv.reader(sample[:1], delimiter=delimiter), []) for delimiter in DELIMITERS)
+        return any(is_reject_header(cells) for cells in rows)
+    return False
+
+
+def _below_titles(path: Path, sample: Sequence[str], wanted: int) -> int:
+    """Return the line that is declared to be the header; it must have something in it."""
+    if len(sample) < wanted or not sample[wanted - 1].strip():
+        raise FileFault(
+            f"{path.name}: line {wanted} is empty, so it is no header",
+            hint="say which line has the names of the columns: [file] header = ...",
+            file=path.name,
+            row=wanted,
+            rule="empty",
+        )
+    return wanted
 
 
 def _delimiter(sample: Sequence[str], told: str, options: Mapping[str, Any]) -> tuple[str, str]:
@@ -140,7 +176,8 @@ def _is_header(sample: Sequence[str], delimiter: str, declared: Sequence[str]) -
     """Say whether the first line is a header after all, as that of a reject file is: it has the declared names."""
     with suppress(csv.Error, StopIteration):
         names = [" ".join(cell.split()) for cell in next(csv.reader(sample, delimiter=delimiter))]
-        return names in ([*declared], [*declared, *ERROR_COLUMNS])
+        added = [name for name in names[len(declared) :] if not name.startswith(SURPLUS)]
+        return names[: len(declared)] == [*declared] and added in ([], [*ERROR_COLUMNS])
     return False
 
 

@@ -10,7 +10,7 @@ from crm_core import CRM, Record, RecordService
 from crm_core.query.ast import Compare
 from crm_core.records import ExternalId
 from crm_core.values import email_key, format_id, text_key
-from crm_transfer.compiled import Reference
+from crm_transfer.compiled import RecordReader, Reference
 from crm_transfer.errors import BadCell
 from crm_transfer.nearest import nearest
 
@@ -131,3 +131,22 @@ def _gone(reference: Reference, entry: ExternalId) -> BadCell:
         "undo that, or leave the row out" if entry.state == "deleted" else "leave the row out, or point at another one"
     )
     return BadCell("gone", f"the {reference.target} {entry.system}:{entry.external} was {entry.state}; {way}")
+
+
+def gone(crm: CRM, reader: RecordReader, known: ExternalId) -> BadCell:
+    """Refuse a row whose key names a record that was deleted, erased or merged."""
+    kind = reader.kind.name
+    others = crm.external_ids.of(kind, [known.record_id]).get(known.record_id, [])
+    survivor = next((f"{one.system}:{one.external}" for one in others if one.state == "live"), "")
+    told = {
+        "deleted": f"names a {kind} that was deleted; undo the delete, or leave the row out",
+        "erased": f"names a {kind} that was erased at the person's request; leave the row out",
+        "merged": f"names a {kind} that was merged into {survivor or format_id(known.record_id)}, "
+        "and says something new; change that one, or leave the row out",
+    }
+    return BadCell(
+        "gone",
+        told.get(known.state, f"names a {kind} that is {known.state}"),
+        column=reader.key_columns,
+        value=known.external,
+    )

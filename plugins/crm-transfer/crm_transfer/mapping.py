@@ -37,7 +37,7 @@ _FILE_KEYS: Final = frozenset(
     }
 )
 _RECORD_KEYS: Final = frozenset(
-    {"type", "key", "per", "when", "fields", "system", "repeats", "also", "conflict", "changed_at"}
+    {"type", "key", "per", "when", "fields", "system", "repeats", "also", "conflict", "changed_at", "ids", "same"}
 )
 _FIELD_KEYS: Final = frozenset(
     {"column", "const", "template", "value", "format", "decimal", "thousands", "zone", "currency", "map", "fix",
@@ -103,7 +103,8 @@ class RecordMap:
 
     `per` says whether it is made of each row, once of each group, or once of each line of a group. `repeats` allows the
     same key in several rows: the first one counts. `also` are further external ids, by system. `changed_at` is the
-    column that says when the source changed the record, and its form (empty: that of the file).
+    column that says when the source changed the record, and its form (empty: that of the file). `ids` is how keys begin
+    that end in an id of ours, `same` are the fields by which a record is known that is there without the key.
     """
 
     type: str
@@ -116,6 +117,8 @@ class RecordMap:
     repeats: bool = False
     also: tuple[tuple[str, tuple[Part, ...]], ...] = ()
     changed_at: tuple[str, str] = ("", "")
+    ids: str = ""
+    same: tuple[str, ...] = ()
 
 
 @attrs.frozen(kw_only=True)
@@ -278,6 +281,8 @@ def _record(table: Table, source: str, file: Table) -> RecordMap:
         repeats=table.flag("repeats"),
         also=tuple((name, _parts(also, name)) for name in also.data),
         changed_at=changed_at,
+        ids=table.text("ids"),
+        same=table.texts("same"),
     )
 
 

@@ -89,7 +89,7 @@ def compiled(made: Expression, scope: Scope) -> Computed:
         return Computed(_first(texts), kind)
     if operation in _NUMBERS:
         amount = _NUMBERS[operation](made, [_amount(each, scope) for each in made.args])
-        return Computed(_written(_guarded(amount, made)), "number")
+        return Computed(_written(_guarded(amount, made, scope)), "number")
     return _MOMENTS[operation](made, scope)
 
 
@@ -213,7 +213,7 @@ _TEXTS: Final[dict[str, Callable[[Expression, Sequence[Text]], Text]]] = {
 def _amount(made: Expression, scope: Scope) -> Amount:
     """Return the reader of an argument as a number, None where it is empty."""
     if made.operation in _NUMBERS:
-        return _guarded(_NUMBERS[made.operation](made, [_amount(each, scope) for each in made.args]), made)
+        return _guarded(_NUMBERS[made.operation](made, [_amount(each, scope) for each in made.args]), made, scope)
     found = compiled(made, scope)
     if found.kind == "moment":
         raise MappingError(
@@ -239,21 +239,25 @@ def _amount(made: Expression, scope: Scope) -> Amount:
     return read
 
 
-def _guarded(amount: Amount, made: Expression) -> Amount:
-    """Name the columns when a result has too many digits or a divisor is 0."""
-    column = " + ".join(columns_of(made))
+def _guarded(amount: Amount, made: Expression, scope: Scope) -> Amount:
+    """Name the columns and what they say when a result has too many digits or a divisor is 0."""
+    names = columns_of(made)
+    texts = [scope.columns.reader(name, made.place) for name in names]
+
+    def bad(cells: Cells, rule: str, message: str) -> BadCell:
+        told = [text(cells) for text in texts]
+        value = told[0] if len(told) == 1 else ", ".join(map(": ".join, zip(names, told, strict=True)))
+        return BadCell(rule, message, column=" + ".join(names), value=value)
 
     def read(cells: Cells) -> Decimal | None:
         try:
             return amount(cells)
         except DivisionByZero:
-            raise BadCell("divide", "divides by 0; leave such rows out by a rule", column=column) from None
+            raise bad(cells, "divide", "divides by 0; leave such rows out by a rule") from None
         except InvalidOperation:
-            raise BadCell("number", f"{made.operation} of these is no number; correct them", column=column) from None
+            raise bad(cells, "number", f"{made.operation} of these is no number; correct them") from None
         except Inexact:
-            raise BadCell(
-                "number", f"{made.operation} of these has more than 100 digits; round them", column=column
-            ) from None
+            raise bad(cells, "number", f"{made.operation} of these has more than 100 digits; round them") from None
 
     return read
 

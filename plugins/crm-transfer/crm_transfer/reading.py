@@ -17,14 +17,18 @@ from crm_transfer.csvtext import csv_writer
 from crm_transfer.errors import FileFault
 from crm_transfer.form import Form, examine, open_text
 from crm_transfer.layout import Layout, find_layout, from_line
-from crm_transfer.report import shown
+from crm_transfer.report import BEYOND, SURPLUS, shown
 
 _LINE: Final = "error_line"
 """The member under which a reject file keeps a line that is no object: there it can be put right."""
+_MOST_BEYOND: Final = 50
+"""How many cells beyond the header a rejected row keeps apart."""
 
 
 def open_csv(path: Path, options: Mapping[str, Any]) -> Source:
-    """Open delimited text: options `encoding`, `delimiter` and, for a file without a header line, `columns`.
+    """Open delimited text: options `encoding`, `delimiter`, `header` (its line) and `columns`.
+
+    `columns` are the names of a file without a header line; with `header`, other names for those that stand there.
 
     Raises:
         FileFault: the file as a whole cannot be read as such; nothing of it may be imported.
@@ -39,6 +43,7 @@ def open_csv(path: Path, options: Mapping[str, Any]) -> Source:
         total=layout.total,
         digest=form.digest,
         options={**options, "encoding": form.encoding, "delimiter": layout.delimiter},
+        own=tuple(name for name in layout.columns if name.startswith(SURPLUS)),
     )
 
 
@@ -154,6 +159,7 @@ def _refuse_others(path: Path, form: Form) -> None:
 def _csv_rows(path: Path, form: Form, layout: Layout) -> Iterator[SourceRow | BadRow]:
     columns, first = layout.columns, layout.first
     width, header = len(columns), list(layout.header)
+    beyond = [at for at, name in enumerate(columns) if name.startswith(SURPLUS)]
     text: list[str] = []
 
     def remembered(lines: Iterable[str]) -> Iterator[str]:
@@ -176,7 +182,10 @@ def _csv_rows(path: Path, form: Form, layout: Layout) -> Iterator[SourceRow | Ba
             try:
                 for cells in reader:
                     if len(cells) == width and any(cells) and cells != header and not (form.has_nul and _nul_in(cells)):
-                        yield SourceRow(number, cells)
+                        if beyond and any(cells[at] for at in beyond):
+                            yield _too_long(number, cells, columns, beyond)
+                        else:
+                            yield SourceRow(number, cells)
                     elif any(cells):
                         yield _misfit(number, cells, layout, cut=not text[-1].endswith(("\r", "\n")))
                     number = first + reader.line_num
@@ -194,7 +203,7 @@ def _unparsed(number: int, lines: Sequence[str], width: int, delimiter: str) -> 
     )
     return BadRow(
         number,
-        _padded(text.split(delimiter), width, delimiter),
+        _glued(text.split(delimiter), width, delimiter),
         "quotes",
         f"{where} stands inside a cell; quote the whole cell and double the quotes in it",
         value=shown(text),
@@ -225,6 +234,13 @@ def _misfit(number: int, cells: list[str], layout: Layout, *, cut: bool) -> BadR
     return BadRow(number, _padded(cells, width, delimiter), "columns", message, value=shown(delimiter.join(cells)))
 
 
+def _too_long(number: int, cells: list[str], columns: Sequence[str], beyond: Sequence[int]) -> BadRow:
+    """Return a row of a reject file that still has cells beyond the columns of the file it comes from."""
+    first = next(at for at in beyond if cells[at])
+    message = "the cell is beyond the columns of the file; put the row's cells into their columns and empty this one"
+    return BadRow(number, cells, "columns", message, columns[first], shown(cells[first]))
+
+
 def _with_nul(number: int, cells: list[str], columns: Sequence[str]) -> BadRow:
     at = next(index for index, cell in enumerate(cells) if "\0" in cell)
     message = "the cell has a NUL character, which no database keeps; the reject file has the row without it"
@@ -233,13 +249,21 @@ def _with_nul(number: int, cells: list[str], columns: Sequence[str]) -> BadRow:
 
 
 def _padded(cells: list[str], width: int, delimiter: str) -> list[str]:
-    """Fit cells to the header so that a rejected row can be written back: what is too much joins the last cell.
+    """Fit cells to the header so that a rejected row can be written back: those beyond it wait in the last one.
 
     A NUL is left out: hardly a program that could correct the row would open the file.
     """
-    if len(cells) > width:
-        cells = [*cells[: width - 1], delimiter.join(cells[width - 1 :])]
-    return [cell.replace("\0", "") for cell in cells] + [""] * (width - len(cells))
+    bare = [cell.replace("\0", "") for cell in cells]
+    if len(bare) > width:
+        most = width + _MOST_BEYOND
+        apart = [*bare[width - 1 : most], delimiter.join(bare[most:])] if len(bare) > most else bare[width - 1 :]
+        bare = [*bare[: width - 1], BEYOND.join(apart)]
+    return bare + [""] * (width - len(bare))
+
+
+def _glued(cells: list[str], width: int, delimiter: str) -> list[str]:
+    """Fit the pieces of a line that could not be parsed: nobody knows where its cells end, so the rest stays one."""
+    return _padded([*cells[: width - 1], delimiter.join(cells[width - 1 :])], width, delimiter)
 
 
 def _numbered(path: Path, form: Form) -> Iterator[tuple[int, str]]:

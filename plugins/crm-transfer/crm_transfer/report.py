@@ -18,8 +18,17 @@ SHOWN: Final = 1_000
 
 ERROR_COLUMNS: Final = ("error_row", "error_column", "error_rule", "error_message")
 """What a reject file says of each row, in columns after the file's own."""
+SURPLUS: Final = "error_cell_"
+"""How the columns are called, with their number, that a reject file has for cells beyond those of the file."""
+BEYOND: Final = "\0"
+"""What parts, in the last cell of a rejected row, the cells that are beyond the columns: a NUL is never kept."""
 _LONGEST: Final = 80
 _LISTED: Final = 50
+
+
+def is_reject_header(cells: Sequence[str]) -> bool:
+    """Say whether a row is the header of a reject file."""
+    return set(ERROR_COLUMNS) <= {cell.strip() for cell in cells}
 
 
 def shown(text: str) -> str:

@@ -26,6 +26,9 @@ DAY_FORMS: Final = (
 TIME_FORMS: Final = ("%H:%M", "%H:%M:%S", "%H:%M:%S.%f", "%I:%M %p", "%I:%M:%S %p")
 STYLES: Final = ((".", ""), (".", ","), (",", ""), (",", "."), (",", " "), (".", " "), (".", "'"), (",", "'"))
 """(decimal, thousands) of numbers."""
+_YES: Final = "true yes y 1 wahr ja vrai oui verdadero sí vero sì истина да այո بله doğru"
+_NO: Final = "false no n 0 falsch nein faux non falso ложь нет ոչ خیر yanlış"
+YES_WORDS, NO_WORDS = frozenset(_YES.split(" ")), frozenset(_NO.split(" "))
 _TIMED: Final = re.compile(r"(.*?[0-9])(?:[T ]+)([0-9]{1,2}:[0-9]{2}.*)")
 _SHORTENED: Final = re.compile(r"([+-]?[0-9](?:[.,][0-9]+)?)[eE]\+?([0-9]{1,3})")
 

@@ -5,7 +5,6 @@ The mapping can be used as it is. What nobody can know stands in `questions`, an
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from itertools import islice
 from pathlib import Path
@@ -18,10 +17,13 @@ from crm_core.extend import Importer, Source, SourceRow
 from crm_core.records import RecordType
 from crm_transfer.errors import FileFault
 from crm_transfer.guess.columns import look_at, with_one_form
+from crm_transfer.guess.drafting import Draft, Guess
 from crm_transfer.guess.encodings import EncodingGuess, guess_encoding
+from crm_transfer.guess.header import HeaderGuess, Totals, find_totals, guess_header
 from crm_transfer.guess.keys import KeyGuess, guess_key
-from crm_transfer.guess.records import Draft, Guess, draft_records
-from crm_transfer.guess.toml import listed
+from crm_transfer.guess.records import draft_records
+from crm_transfer.guess.spelling import ascii_words
+from crm_transfer.guess.toml import listed, texts
 from crm_transfer.names import Labels
 from crm_transfer.opening import importer_for, open_source
 from crm_transfer.toml import quoted
@@ -87,21 +89,32 @@ def suggest(
     """
     kind = crm.registry.named(type_name)
     importer = importer_for(crm, path, format_)
-    source, guessed = _open(importer, path, {"encoding": encoding, "sheet": sheet})
+    source, guessed, header = _open(importer, path, {"encoding": encoding, "sheet": sheet})
     if importer.mapping is not None:
         return _brought(kind.name, importer, source, importer.mapping(source.columns))
     rows = [row.cells for row in islice((r for r in source.rows if isinstance(r, SourceRow)), _SAMPLE)]
-    head, file = _file_lines(importer, source, guessed, encoding)
+    head, file = _file_lines(importer, source, guessed, encoding, header)
     if is_export(source.columns):
         return _of_export(crm, kind, path, source, head, file)
+    seen = len(rows)
+    totals = find_totals(rows) if seen == source.total else None
+    if totals is not None:
+        rows = [row for row in rows if row[totals.place].strip() != totals.text]
     columns = with_one_form([look_at(name, [row[at] for row in rows]) for at, name in enumerate(source.columns)])
     key = guess_key(columns, rows)
-    draft = draft_records(crm, kind, columns, key, _system(path), len(rows))
-    questions = [*_encoding_question(guessed), *([key.advice] if key.advice else []), *draft.questions]
+    draft = draft_records(crm, kind, columns, key, _system(path), rows)
+    questions = [
+        *_encoding_question(guessed),
+        *_header_question(header),
+        *([key.advice] if key.advice else []),
+        *draft.questions,
+    ]
     return Suggestion(
-        toml=_written(path, source, len(rows), head, draft, questions),
+        toml=_written(
+            path, source, seen, [*head, _system_line(path), *_totals_lines(source, totals)], draft, questions
+        ),
         type=kind.name,
-        seen=len(rows),
+        seen=seen,
         total=source.total,
         file=file,
         key=key,
@@ -125,15 +138,55 @@ def _brought(type_name: str, importer: Importer, source: Source, text: str) -> S
     )
 
 
-def _open(importer: Importer, path: Path, given: Mapping[str, str | None]) -> tuple[Source, EncodingGuess | None]:
+def _open(
+    importer: Importer, path: Path, given: Mapping[str, str | None]
+) -> tuple[Source, EncodingGuess | None, HeaderGuess | None]:
+    """Open a file below its titles, in the encoding that is given, that it shows, or that is guessed."""
     options = {name: value for name, value in given.items() if value}
     try:
-        return open_source(importer, path, options), None
+        return _opened(importer, path, options, None)
     except FileFault:
         guessed = None if "encoding" in options or importer.name not in _TEXTS else guess_encoding(path)
         if guessed is None:
             raise
-    return open_source(importer, path, {**options, "encoding": guessed.name}), guessed
+    return _opened(importer, path, {**options, "encoding": guessed.name}, guessed)
+
+
+def _opened(
+    importer: Importer, path: Path, options: Mapping[str, Any], guessed: EncodingGuess | None
+) -> tuple[Source, EncodingGuess | None, HeaderGuess | None]:
+    header = guess_header(importer.name, path, options)
+    said: dict[str, Any] = {}
+    if header is not None:
+        said = {"header": header.row, "columns": list(header.columns)}
+    return open_source(importer, path, {**options, **{k: v for k, v in said.items() if v}}), guessed, header
+
+
+def _header_question(header: HeaderGuess | None) -> list[str]:
+    if header is None:
+        return []
+    if not header.row:
+        return [f"{header.why} ({header.confidence}): name them in [file] columns, and where the columns are used"]
+    asked = []
+    if header.confidence != "high":
+        shown = ", ".join(map(quoted, header.names[:5]))
+        asked.append(f"row {header.row} is taken for the names of the columns ({header.confidence}): {shown}; is it?")
+    if header.columns:
+        again = ", ".join(quoted(name) for name in header.columns if name not in header.names)
+        asked.append(f"columns that are called like others are now called: {again}; [file] columns names all of them")
+    return asked
+
+
+def _system_line(path: Path) -> str:
+    return f"system = {quoted(_system(path))}  # the name of the source: with the key it tells records apart"
+
+
+def _totals_lines(source: Source, totals: Totals | None) -> list[str]:
+    if totals is None:
+        return []
+    column = quoted(source.columns[totals.place])
+    lines = ["", "[[rule]]", 'name = "totals"', f"when = {{ column = {column}, is = {quoted(totals.text)} }}"]
+    return [*lines, "skip = true  # medium: the last row only sums up the others"]
 
 
 def _encoding_question(guessed: EncodingGuess | None) -> list[str]:
@@ -144,7 +197,11 @@ def _encoding_question(guessed: EncodingGuess | None) -> list[str]:
 
 
 def _file_lines(
-    importer: Importer, source: Source, guessed: EncodingGuess | None, declared: str | None
+    importer: Importer,
+    source: Source,
+    guessed: EncodingGuess | None,
+    declared: str | None,
+    header: HeaderGuess | None,
 ) -> tuple[list[str], dict[str, Any]]:
     """Return the lines of `[file]`, and the same as data."""
     lines, told = ["[file]", f"format = {quoted(importer.name)}"], dict[str, Any](format=importer.name)
@@ -159,14 +216,22 @@ def _file_lines(
                 told["encoding_confidence"] = guessed.confidence
             lines.append(f"{option} = {quoted(shown)}  # {how}")
             told[option] = shown
+    if header is not None and header.row:
+        lines.append(f"header = {header.row}  # {header.confidence}: {header.why}")
+        told |= {"header": header.row, "header_confidence": header.confidence}
+    if header is not None and header.columns:
+        how = "high: names that differ, by place" if header.row else f"{header.confidence}: {header.why}"
+        lines.append(f"columns = {texts(header.columns)}  # {how}")
+        told["columns"] = list(header.columns)
     return lines, told
 
 
 def _written(path: Path, source: Source, seen: int, head: Sequence[str], draft: Draft, questions: Sequence[str]) -> str:
     lines = [f"# Suggested for {path.name} from {seen:,} of {source.total:,} rows. Read it before you use it."]
     lines += [f"# To decide: {_one_line(question)}" for question in questions]
-    lines += ["", *head]
-    lines += [f"system = {quoted(_system(path))}  # the name of the source: with the key it tells records apart", ""]
+    lines += ["", *head, ""]
+    if draft.computed:
+        lines += ["[columns]", *(f"{quoted(name)} = {value}" for name, value in draft.computed.items()), ""]
     for block in draft.blocks:
         lines += block.lines()
     for kind, named in draft.fields.items():
@@ -193,7 +258,7 @@ def _one_line(text: str) -> str:
 
 
 def _system(path: Path) -> str:
-    return re.sub(r"[^a-z0-9]+", "-", path.name.split(".")[0].lower()).strip("-") or "import"
+    return ascii_words(path.name.split(".")[0]).replace("_", "-") or "import"
 
 
 def _of_export(

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Final
+
+import attrs
 
 from crm_core import CRM, RecordService, Write
 from crm_core.errors import (
@@ -108,6 +111,8 @@ class TakeBack:
             self._delete(service, record)
             return None
         if made.before == made.after:
+            made = self._changed_before_the_cut(reader, made, record)
+        if made.before == made.after:
             return ""
         return self._restore(service, reader, made, record)
 
@@ -125,6 +130,29 @@ class TakeBack:
         ids = {record.created_tx, record.updated_tx}
         entries = self._crm.ledger.history.transactions_of(list(ids))
         return len(entries) == len(ids) and all(one.operation_id == self._resumed for one in entries.values())
+
+    def _changed_before_the_cut(self, reader: RecordReader, made: Made, record: Record) -> Made:
+        """Return what a row did, with the versions between which the operation changed its record before the cut."""
+        if self._resumed is None or self._is_shared(reader, made):
+            return made
+        history = self._crm.ledger.history
+        images = history.images_of(reader.kind.plural, [record.id])
+        entries = history.transactions_of([tx for tx, _ in images])
+        ours = [c.versions for tx, c in images if tx in entries and entries[tx].operation_id == self._resumed]
+        known = [versions for versions in ours if versions is not None]
+        if not known or len(known) != len(ours):
+            return made
+        follow = all(one[1] == other[0] for one, other in pairwise(known))
+        return attrs.evolve(made, before=known[0][0], after=known[-1][1] if follow else 0)
+
+    def _is_shared(self, reader: RecordReader, made: Made) -> bool:
+        """Say whether another row names the record as well, or one of another file or kind may have changed it."""
+        every = [each for readers in self._readers for each in readers]
+        if sum(1 for each in every if (each.kind.name, each.system) == (reader.kind.name, reader.system)) > 1:
+            return True
+        key = reader.key(made.cells)
+        earlier = reader.repeats and self._spill.first_rows(made.scope, [(made.row, key)])
+        return bool(earlier) or bool(self._spill.shared(made.scope, key, made.file))
 
     def _obstacle(self, reader: RecordReader, made: Made, record: Record) -> str:
         """Say why a record cannot go: it was changed, another row names it as well, something points at it."""

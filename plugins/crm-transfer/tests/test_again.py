@@ -109,6 +109,25 @@ def test_rows_that_are_no_rows_are_not_taken_as_they_were_written_back(tmp_path:
         assert ((0, 0, 0, 4), {"Ani"}) == (counts(report), names(crm).keys())
 
 
+def test_a_row_that_is_too_long_keeps_its_cells_apart_until_they_are_put_right(tmp_path: Path) -> None:
+    path = tmp_path / "v.csv"
+    path.write_text(HEAD + "a1,Lee, Bob,Yerevan,2020-01-01\na2,Ani,Gyumri,2020-01-02,x,y\na3\n", encoding="utf-8")
+    with CRM.open("memory:") as crm:
+        path = rejects(bring(crm, path))
+        assert path.read_text(encoding="utf-8").startswith("id,name,city,since,error_cell_1,error_cell_2,error_row,")
+        first = bring(crm, path)
+        assert "error_cell" not in "; ".join(first.files[0].notes)
+        edit(path, lambda rows: rows[0].update(city="Yerevan"))  # its cells still stand one place too far right
+        second = bring(crm, path)
+        assert (0, 0, 0, 3) == counts(first) == counts(second)
+        told = [(error.column, error.value) for error in second.errors if "beyond" in error.message]
+        assert [("error_cell_1", "2020-01-01")] == told
+        edit(path, lambda rows: rows[0].update(name="Lee, Bob", since="2020-01-01", error_cell_1=""))
+        edit(path, lambda rows: rows[1].update(error_cell_1="", error_cell_2=""))
+        assert (2, 0, 0, 1) == counts(bring(crm, path))
+        assert {"Lee, Bob": "Yerevan", "Ani": "Gyumri"} == names(crm)
+
+
 @pytest.mark.parametrize("emptied", ["error_rule", "error_message"])
 def test_emptying_an_error_column_or_changing_a_cell_takes_the_row(first: Path, emptied: str) -> None:
     with CRM.open("memory:") as crm:

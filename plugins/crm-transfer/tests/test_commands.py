@@ -106,6 +106,56 @@ def test_an_export_streams_to_a_file_in_the_format_of_its_name(
     assert 2 == crm("export", "customers", "--format", "pdf")
 
 
+def test_with_json_an_export_is_one_array_on_standard_output(
+    workspace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    crm("import", "customers", "p.csv", "--map", "m.toml")
+    capsys.readouterr()
+    assert 0 == crm("export", "customers", "--sort", "name", "--json")
+    records = json.loads(capsys.readouterr().out)
+    assert [("Ada", "London"), ("سارا", "تهران")] == [(record["name"], record["city"]) for record in records]
+    assert 0 == crm("export", "customers", "--where", 'name = "Nobody"', "--json")
+    assert [] == json.loads(capsys.readouterr().out)
+    assert 0 == crm("export", "customers", "--sort", "name", "--json", "--format", "jsonl")
+    assert records == [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+
+
+def test_with_json_an_export_to_a_file_prints_a_summary(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    crm("import", "customers", "p.csv", "--map", "m.toml")
+    capsys.readouterr()
+    assert 0 == crm("export", "customers", "--columns", "name", "-o", "out.csv", "--json")
+    assert {"type": "customers", "file": "out.csv", "written": 2} == json.loads(capsys.readouterr().out)
+    assert Path("out.csv").read_text(encoding="utf-8").startswith("name")
+
+
+@pytest.mark.parametrize("dry_run", [[], ["--dry-run"]])
+@pytest.mark.parametrize(
+    ("folder", "told"), [("رد", "there is no such folder"), ("p.csv", "is no folder"), ("p.csv/x", "no such folder")]
+)
+def test_a_folder_for_rejects_that_is_not_there_is_told_before_the_first_write(
+    workspace: Path, capsys: pytest.CaptureFixture[str], folder: str, told: str, dry_run: list[str]
+) -> None:
+    crm("customers", "add", "Before")
+    Path("field.toml").write_text(MAPPING + '[fields.customer.size]\ntype = "integer"\n', encoding="utf-8")
+    crm("export", "customers", "-o", "out.csv")
+    Path("plan.toml").write_text('[[file]]\nfile = "p.csv"\nmap = "m.toml"\n', encoding="utf-8")
+    before, settings = sorted(workspace.rglob("*")), Path("ws/crm.toml").read_text(encoding="utf-8")
+    capsys.readouterr()
+    for given in (
+        ["customers", "p.csv", "--map", "field.toml"],
+        ["customers", "out.csv", "--update"],
+        ["--plan", "plan.toml"],
+    ):
+        assert 1 == crm("import", *given, "--rejects", folder, *dry_run)
+        said = capsys.readouterr()
+        assert "" == said.out
+        assert f"--rejects {folder}: " in said.err
+        assert f"{told}; nothing was imported" in said.err
+    assert (before, settings) == (sorted(workspace.rglob("*")), Path("ws/crm.toml").read_text(encoding="utf-8"))
+    assert 0 == crm("export", "customers", "--columns", "name")
+    assert "name\nBefore\n" == capsys.readouterr().out
+
+
 SHEETS = {
     "customers": "Customer No;Full name;Country;E-mail;Phone;Created;Shoe size\n"
     "007;Ada Lovelace;GB;ada@example.org;+44 20 1234567;31/12/2024;38\n"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from crm_core import CRM, Customer
+from crm_core.cli.main import main
 from crm_core.extend import BadRow
+from crm_core.records import ContactPoint, Relation
 from crm_transfer.errors import FileFault
 from crm_transfer.exporting import export_records, exporter_for
 from crm_transfer.formats.contactcsv import GOOGLE_CONTACTS, OUTLOOK_CONTACTS
@@ -327,6 +330,24 @@ def test_other_files_are_taken_for_contacts_by_nobody() -> None:
         assert not importer.recognises(b"\xff\xfe")
 
 
+@pytest.mark.database("sqlite")
+def test_the_note_of_a_contact_is_shown_with_its_customer_though_nobody_knows_when_it_was_written(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place = str(tmp_path / "ws")
+    assert 0 == main(["init", place])
+    path = write(tmp_path, card("UID:u1", "FN:Ada", "NOTE:Prefers evenings\\, سلام", "REV:20250102T030405Z"))
+    assert 0 == main(["-w", place, "import", "customers", str(path)])
+    capsys.readouterr()
+    assert 0 == main(["-w", place, "customers", "show", "Ada"])
+    said = capsys.readouterr().out
+    assert "Without a date: 1 interaction" in said
+    assert "no date  note  · Prefers evenings, سلام" in said
+    assert 0 == main(["-w", place, "customers", "show", "Ada", "--json"])
+    told = json.loads(capsys.readouterr().out)
+    assert (["Prefers evenings, سلام"], []) == ([one["body"] for one in told["undated"]], told["timeline"])
+
+
 # And back
 
 
@@ -360,3 +381,50 @@ def test_what_a_card_brought_goes_out_with_its_uid_and_company_and_doubles_nothi
         after = (crm.customers.count(), crm.contact_points.count(), crm.records("relation").count())
         assert (0, before) == (report.counts.rejected, after), report.errors
         assert "UID:u1\r\nFN:Ada\r\n" in path.read_bytes().decode()
+
+
+def everything(crm: CRM) -> list[tuple[str, ...]]:
+    """Return what is there of customers, addresses and relations, without ids."""
+    names = {each.id: each.name or "" for each in crm.customers.iterate()}
+    found = [("customer", str(c.name), c.kind, str(c.city), ",".join(sorted(c.tags))) for c in crm.customers.iterate()]
+    found += [("point", names[p.customer_id], p.kind, p.value) for p in crm.contact_points.iterate()]
+    found += [("relation", names[r.customer_id], names[r.other_id], str(r.title)) for r in crm.relations.iterate()]
+    return sorted(found)
+
+
+@pytest.mark.parametrize("form", ["vcard", "vcard4"])
+@pytest.mark.parametrize("url", ["memory:", pytest.param("sqlite:///{}", marks=pytest.mark.database("sqlite"))])
+def test_cards_of_customers_that_were_none_find_them_again(tmp_path: Path, form: str, url: str) -> None:
+    with CRM.open(url.format(tmp_path / "crm.db")) as crm:
+        acme = crm.customers.add(Customer(name="Acme", kind="organisation", city="Yerevan"))
+        ada = crm.customers.add(
+            Customer(name="Ada", city="London", country="GB", tags=("vip",)), email="a@x.org", phone="+44 20 1234"
+        )
+        crm.contact_points.add(ContactPoint(customer_id=ada.id, kind="phone", value="+44 20 9999"))
+        crm.contact_points.add(ContactPoint(customer_id=ada.id, kind="postal", value="12 Main St"))
+        crm.relations.add(Relation(customer_id=ada.id, other_id=acme.id, kind="works for", title="Boss"))
+        sara = crm.customers.add(Customer(name="سارا"), phone="+44 20 1234")  # of the same household
+        crm.relations.add(Relation(customer_id=sara.id, other_id=acme.id, kind="works for"))
+        before = everything(crm)
+        for where in ('kind = "person"', None):  # the company is no card of its own in the first file
+            path = tmp_path / f"{where is None}.vcf"
+            export_records(crm, "customers", exporter=exporter_for(crm, form, None), path=path, where=where)
+            report = bring(crm, path)
+            assert (0, 0, before) == (report.counts.created, report.counts.rejected, everything(crm)), report.errors
+            again = bring(crm, path)
+            assert again.counts.read == again.counts.unchanged
+            assert again.operation is not None
+        card_of_ada = path.read_text(encoding="utf-8").replace("FN:Ada", "FN:Ada King")
+        report = bring(crm, write(tmp_path, card_of_ada))
+        assert (1, 0) == (report.counts.updated, report.counts.created)
+        assert report.operation is not None
+        crm.ledger.undo(report.operation)
+        assert before == everything(crm)
+
+
+def test_a_card_with_an_id_of_another_crm_is_a_new_customer(tmp_path: Path) -> None:
+    content = card("UID:crm-0CN33MKG8QANR", "FN:Ada", "TEL:+44 20 1234") + card("UID:crm-nonsense", "FN:Bob")
+    with CRM.open("memory:") as crm:
+        report = bring(crm, write(tmp_path, content))
+        assert (2, 2) == (report.counts.created, crm.customers.count())
+        assert 2 == bring(crm, tmp_path / "p.vcf").counts.unchanged

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib.util
 import json
 import os
@@ -354,15 +355,23 @@ def test_no_room_for_the_temporary_file_has_words_too(folder: Path, small_disk: 
 
 
 @pytest.mark.database("sqlite")
-def test_a_reject_file_that_cannot_be_written_hides_no_count(folder: Path, crm: Call) -> None:
+def test_a_reject_file_that_cannot_be_written_hides_no_count(
+    folder: Path, crm: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (folder / "p.csv").write_text("no,name\n1,Ada\n,Eve\n", encoding="utf-8")
-    code, out, _ = bring(crm, "p.csv", "--json", "--rejects", "absent")
+    with monkeypatch.context() as full:
+        full.setattr("crm_transfer.rejects._free", _no_room)
+        code, out, _ = bring(crm, "p.csv", "--json", "--rejects", ".")
     report = json.loads(out)
     assert (3, 1, 1, None) == (code, report["created"], report["rejected"], report["rejects_file"])
-    told = "the reject file p.rejects.csv cannot be written: No such file or directory; import the file again with "
+    told = "the reject file p.rejects.csv cannot be written: No space left on device; import the file again with "
     assert [told + "--rejects DIR: rows that are in will be unchanged"] == report["files"][0]["notes"][1:]
     assert 3 == bring(crm, "p.csv", "--rejects", ".")[0]
     assert (folder / "p.rejects.csv").is_file()
+
+
+def _no_room(*_: object, **__: object) -> None:
+    raise OSError(errno.ENOSPC, "No space left on device")
 
 
 # What is too much

@@ -144,6 +144,15 @@ def test_a_cell_that_cannot_be_computed_with_is_named(text: str, column: str, ru
     assert (column, rule) == (caught.value.column, caught.value.rule)
 
 
+def test_a_result_that_is_no_number_tells_what_its_columns_say() -> None:
+    values = []
+    for text in ('{ divide = ["n", "zero"], digits = 2 }', '{ divide = [1, "zero"], digits = 2 }'):
+        with pytest.raises(BadCell) as caught:
+            computed(text)
+        values.append(caught.value.value)
+    assert [f"n: {ROW['n']}, zero: 0", "0"] == values
+
+
 @pytest.mark.parametrize(
     ("text", "told"),
     [

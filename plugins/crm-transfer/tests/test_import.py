@@ -568,3 +568,22 @@ def test_names_that_match_nobody_get_the_nearest_with_their_ids(crm: CRM, tmp_pa
     assert "is the name of no user; correct it, or add that user first" == told[3]
     assert "is not in the value map (P, Org); did you mean 'Org'?" == told[4]
     assert sara.id == next(crm.customers.iterate()).owner_id
+
+
+@pytest.mark.database("sqlite")
+def test_what_an_import_adds_to_the_workspace_is_told_in_the_report(tmp_path: Path) -> None:
+    (tmp_path / "crm.toml").write_text(
+        '[crm]\ncurrency = "EUR"\n[storage]\nurl = "sqlite:///crm.db"\n', encoding="utf-8"
+    )
+    path = tmp_path / "c.csv"
+    path.write_text("no,name,sector\n1,Ada,bank\n", encoding="utf-8")
+    mapping = parse_mapping(
+        '[file]\nsystem = "t"\n[fields.customer.sector]\ntype = "text"\n[[record]]\ntype = "customer"\nkey = "no"\n'
+        '[record.fields]\nname = "name"\n"fields.sector" = "sector"\n'
+    )
+    with CRM.open(tmp_path) as crm:
+        dry = import_file(crm, path, mapping, dry_run=True)
+        assert ["the import will add to crm.toml: fields.customer.sector"] == dry.notes
+        told = import_file(crm, path, mapping).notes
+        assert ["added to crm.toml: fields.customer.sector; undoing the import leaves them there"] == told
+        assert [] == import_file(crm, path, mapping).notes

@@ -53,6 +53,8 @@ def context() -> Context:
         (RECORD + '[record.fields]\nowner_id = "name"', "points at a user, so it needs ref"),
         (RECORD + '[record.fields]\nowner_id = { column = "name", ref = "team" }', "ref must be 'user'"),
         ('[[record]]\ntype = "deal"\nkey = "no"', "title must be mapped"),
+        (RECORD + 'same = ["name"]\n[record.fields]\nname = "name"', "same: 'name' comes first and points at nothing"),
+        (RECORD + 'same = ["owner_id"]\n[record.fields]\nname = "name"', "same: 'owner_id' is no mapped field"),
         (RECORD + '[record.fields]\nbirth_date = { column = "name", zone = "Mars" }', "'Mars' is no time zone"),
     ],
 )

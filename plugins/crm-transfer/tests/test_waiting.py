@@ -230,3 +230,32 @@ def test_an_import_that_was_cut_off_takes_back_what_it_made_before(
     report = resume_import(crm, newest.id)
     assert ["Bob"] == [customer.name for customer in crm.customers.iterate()]
     assert {"rows": (0, 0, 1, 1), "customer": (0, 0, 1, 1), "relation": (0, 0, 0, 1)} == figures(report)
+
+
+@pytest.mark.parametrize("edited", [False, True])
+def test_an_import_that_was_cut_off_restores_what_it_changed_before(
+    crm: CRM, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, edited: bool
+) -> None:
+    path = write(tmp_path / "t.csv", [["a", "Ada", ""], ["b", "Bob", ""]])
+    import_file(crm, path, parse_mapping(TWO))
+    before = digest(crm)
+    write(path, [["a", "Ada King", "nobody"], ["b", "Bob", ""]])
+
+    def cut(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(run.Run, "_finish_waiting", cut)
+        with pytest.raises(KeyboardInterrupt):
+            import_file(crm, path, parse_mapping(TWO))
+    ada = next(each for each in crm.customers.iterate() if each.name == "Ada King")
+    newest = crm.ledger.operations(limit=1)[0]
+    if edited:
+        crm.customers.edit(ada.evolve(city="London"))
+    report = resume_import(crm, newest.id)
+    assert (0, 0, 1, 1) == told(report.counts)
+    if edited:
+        assert {("Ada King", "London"), ("Bob", None)} == {(c.name, c.city) for c in crm.customers.iterate()}
+        assert report.errors[0].message.endswith("stays: it was changed since")
+    else:
+        assert before == digest(crm)

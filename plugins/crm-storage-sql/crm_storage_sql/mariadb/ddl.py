@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
-from crm_core.records.schema import Column, Index, Table
+from crm_core.records.schema import Column, Index, SearchedColumn, Table
 from crm_storage_sql.dialect import MARIADB, PREFIX, index_name, long_columns, quote, server_name
 from crm_storage_sql.mariadb.session import COLLATION
 from crm_storage_sql.room import MANIFEST
@@ -72,6 +73,9 @@ class MariadbDdl(ServerDdl):
     def widen(self, table: str, column: Column) -> None:
         """Give a column the type that its declaration asks for."""
         self.run(f"ALTER TABLE {quote(table)} MODIFY COLUMN {self.column(table, column)}")
+
+    def search_by(self, table: str, searched: Sequence[SearchedColumn]) -> None:
+        """Do nothing: MariaDB has no index over parts of words."""
 
     def finish(self) -> None:
         """Do nothing: the storage looks at references itself."""

@@ -2,10 +2,25 @@
 
 from __future__ import annotations
 
-from crm_core.records.schema import Column, Index, Table
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+from crm_core.records.schema import Column, Index, Row, SearchedColumn, Table
 from crm_storage_sql.dialect import POSTGRESQL, PREFIX, index_name, long_columns, quote, server_name
 from crm_storage_sql.room import MANIFEST
 from crm_storage_sql.server_ddl import ServerDdl
+
+_TRIGRAMS: Final = "{0}({1})~"
+_EXTENSION: Final = (
+    "SELECT quote_ident(n.nspname) FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace "
+    "WHERE e.extname = 'pg_trgm'"
+)
+"""Asks in which schema pg_trgm is installed."""
+# Who may not install it, or has no such package, gets an error, which would end the transaction but for the block. In a
+# schema of ours it would go with that, and the indexes of others with it.
+_INSTALL: Final = (
+    "DO $$ BEGIN CREATE EXTENSION IF NOT EXISTS pg_trgm SCHEMA public; EXCEPTION WHEN OTHERS THEN NULL; END $$"
+)
 
 
 class PostgresqlDdl(ServerDdl):
@@ -47,6 +62,21 @@ class PostgresqlDdl(ServerDdl):
     def widen(self, table: str, column: Column) -> None:
         """Do nothing: text has no limit here."""
 
+    def search_by(self, table: str, searched: Sequence[SearchedColumn]) -> None:
+        """Create a trigram index over each text, where the extension pg_trgm is or can be installed."""
+        wanted = {server_name(_TRIGRAMS.format(table, one.column)): one.column for one in searched}
+        for name in trigram_indexes(self.ask, table):
+            if name not in wanted:
+                self.run(f"DROP INDEX {quote(name)}")
+        if not wanted:
+            return
+        self.run(_INSTALL)
+        for (schema,), (name, column) in ((found, one) for found in self.ask(_EXTENSION, ()) for one in wanted.items()):
+            operators = f"{schema}.gin_trgm_ops"
+            self.run(
+                f"CREATE INDEX IF NOT EXISTS {quote(name)} ON {quote(table)} USING gin ({quote(column)} {operators})"
+            )
+
     def finish(self) -> None:
         """Declare the references that are not declared yet, checked at commit, so that the order of writes is free."""
         there = set(
@@ -80,3 +110,15 @@ class PostgresqlDdl(ServerDdl):
         name = quote(server_name(index_name(table.name, index)))
         unique = "UNIQUE " if index.unique else ""
         self.run(f"CREATE {unique}INDEX IF NOT EXISTS {name} ON {quote(table.name)} ({', '.join(parts)})")
+
+
+def trigram_indexes(ask: Callable[[str, Sequence[Any]], list[Row]], table: str = "") -> list[str]:
+    """Return the names of the trigram indexes of a table, or of all."""
+    # Not by the view pg_indexes: it spells out the indexes of all schemas, also of one that is being dropped.
+    found = ask(
+        "SELECT i.relname, t.relname FROM pg_index x JOIN pg_class i ON i.oid = x.indexrelid "
+        "JOIN pg_class t ON t.oid = x.indrelid JOIN pg_opclass o ON o.oid = x.indclass[0] "
+        "WHERE i.relnamespace = (SELECT oid FROM pg_namespace WHERE nspname = current_schema()) AND o.opcname = %s",
+        ("gin_trgm_ops",),
+    )
+    return [str(name) for name, whose in found if table in ("", whose)]

@@ -21,6 +21,8 @@ OWN: Final = (
     "contact country", "company key", "employer", "employer key",
 )  # fmt: skip
 """The columns that every importer of contacts adds."""
+OUR_IDS: Final = "crm-"
+"""How the key begins of a card that we wrote: our id of the customer follows."""
 _LONGEST: Final = 300
 _DAY: Final = re.compile(r"(\d{4})-?(\d\d)-?(\d\d)(?:[T ].*)?", re.ASCII)
 _PARTIAL: Final = re.compile(r"\s*--.*|\d{4}(?:-\d\d)?", re.ASCII)
@@ -31,7 +33,7 @@ class Contact:
     """What an importer understood of one contact, whatever it is written in.
 
     `identity` is the key that the file itself has for it, `birthday` a day as ISO text, empty where it is not whole;
-    `place` is city, region and country.
+    `place` is city, region and country. `employer` is the key that the file has for the company, if it has one.
     """
 
     name: str
@@ -43,6 +45,7 @@ class Contact:
     place: tuple[str, str, str] = ("", "", "")
     emails: Sequence[str] = ()
     phones: Sequence[str] = ()
+    employer: str = ""
 
     @property
     def key(self) -> str:
@@ -70,7 +73,7 @@ class Employers:
     def note(self, contact: Contact) -> None:
         """Remember a contact that is an organisation."""
         if contact.is_organisation:
-            self._keys.add(company_key(contact.name))
+            self._keys |= {company_key(contact.name), contact.key}
 
     def cells(self, contact: Contact) -> list[str]:
         """Return the cells of the columns `OWN`; `employer` is given where the organisation has to be made."""
@@ -79,7 +82,7 @@ class Employers:
         if contact.is_organisation:
             made[1] = "organisation"
             return [*made, company_key(contact.name), "", ""]
-        key = company_key(contact.company)
+        key = short(contact.employer) if contact.company and contact.employer else company_key(contact.company)
         return [*made, "", "" if key in self._keys else contact.company, key]
 
 
@@ -168,6 +171,7 @@ def contacts_mapping(
         "[[record]]  # the company, where it is no contact of its own in the file",
         'type = "customer"',
         'key = "employer key"',
+        f"ids = {quoted(OUR_IDS)}  # what this CRM exported itself is known by its id",
         'when = { column = "employer", given = true }',
         "repeats = true",
         "[record.fields]",
@@ -177,6 +181,7 @@ def contacts_mapping(
         "[[record]]",
         'type = "customer"',
         'key = "contact key"',
+        f"ids = {quoted(OUR_IDS)}",
         f'also = {{ {name} = "company key" }}  # an organisation is known by its name as well',
         "[record.fields]",
         'name = "contact name"',
@@ -207,6 +212,7 @@ def _point(point: Point, given: set[str], *, main: bool) -> list[str]:
         'type = "contact_point"',
         f'key = ["contact key", {{ const = {quoted(point.column.casefold())} }}]',
         f"when = {{ column = {column}, given = true }}",
+        'same = ["customer_id", "kind", "value"]  # an address that the customer has already',
         "[record.fields]",
         'customer_id = { column = "contact key", ref = "customer" }',
         f"kind = {{ const = {quoted(point.kind)} }}",
@@ -223,6 +229,7 @@ def _relation(title: str) -> list[str]:
         'type = "relation"',
         'key = ["contact key", { const = "works for" }]',
         'when = { column = "employer key", given = true }',
+        'same = ["customer_id", "other_id", "kind"]',
         "[record.fields]",
         'customer_id = { column = "contact key", ref = "customer" }',
         'other_id = { column = "employer key", ref = "customer", later = true }',

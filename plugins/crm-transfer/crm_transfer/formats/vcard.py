@@ -17,7 +17,7 @@ from crm_transfer.again import remarked, uncorrected
 from crm_transfer.errors import BadCell, FileFault, MappingError
 from crm_transfer.formats.contacts import OWN, Contact, Employers, Point, birthday, contacts_mapping
 from crm_transfer.formats.unchanged import Stamp, refuse_change, stamp_of
-from crm_transfer.formats.vcardtext import Card, Property, card_lines, cards, escaped, split, unescaped
+from crm_transfer.formats.vcardtext import EMPLOYER, Card, Property, card_lines, cards, escaped, split, unescaped
 
 _RAW: Final = "vCard"
 _ADDRESSES: Final = {"TEL": "phone", "EMAIL": "email", "ADR": "postal", "URL": "web"}
@@ -33,6 +33,7 @@ _TAKEN: Final = (
     "VERSION",
     "X-ABSHOWAS",
     "X-ABLABEL",
+    EMPLOYER,
 )
 """Properties that the columns of contacts are made from."""
 _MADE: Final = frozenset({*OWN, *_TAKEN, _RAW})
@@ -257,6 +258,7 @@ def _contact(properties: Sequence[Property], version: str) -> Contact:
         place=_place(properties, version),
         emails=[value for _, value in emails],
         phones=[value for _, value in phones],
+        employer=text(EMPLOYER),
     )
 
 

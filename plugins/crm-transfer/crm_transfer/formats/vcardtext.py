@@ -17,6 +17,8 @@ import attrs
 from crm_transfer.errors import BadCell, FileFault
 
 VERSIONS: Final = ("2.1", "3.0", "4.0")
+EMPLOYER: Final = "X-CRM-EMPLOYER"
+"""The property in which a card that we wrote has the key of the company, which `ORG` only names."""
 BINARY: Final = frozenset({"PHOTO", "LOGO", "SOUND", "KEY"})
 """Properties that are not text: they are left out, and take no memory."""
 _LONGEST: Final = 1 << 20

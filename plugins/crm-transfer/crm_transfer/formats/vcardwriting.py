@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
@@ -9,7 +10,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from crm_core.extend import ExportColumn, Exporter
-from crm_transfer.formats.vcardtext import card_lines, escaped
+from crm_transfer.formats.contacts import OUR_IDS
+from crm_transfer.formats.vcardtext import EMPLOYER, card_lines, escaped
 
 _COLUMNS: Final = (
     "id", "external_ids", "name", "kind", "birth_date", "tags", "language", "country", "region", "city",
@@ -17,6 +19,8 @@ _COLUMNS: Final = (
 )  # fmt: skip
 _NAMES: Final = {"email": "EMAIL", "phone": "TEL", "web": "URL"}
 _TYPES: Final = frozenset({"home", "work", "cell", "fax", "pager", "car", "video", "text", "main", "other"})
+_UNQUOTED: Final = re.compile(r'["\x00-\x1f\x7f^]')
+"""What cannot stand in a parameter, even within quotation marks."""
 _MADE: Final = ("contact/", "organisation/")
 """How the keys begin that an import made itself, because the card had none."""
 
@@ -88,13 +92,15 @@ def _identity(row: Mapping[str, Any]) -> Iterator[str]:
     mine = [name.partition(":")[2] for name in row.get("external_ids") or () if name.startswith("vcard:")]
     given = next((name for name in mine if not name.startswith(_MADE)), "")
     if given or (not mine and row.get("id")):
-        yield f"UID:{escaped(given or 'crm-' + str(row['id']))}"
+        yield f"UID:{escaped(given or OUR_IDS + str(row['id']))}"
 
 
 def _work(relations: Iterable[Mapping[str, Any]]) -> Iterator[str]:
     for relation in relations:
         if relation.get("kind") == "works for" and relation.get("other"):
             yield f"ORG:{escaped(relation['other'])}"
+            if relation.get("other_id"):
+                yield f"{EMPLOYER}:{OUR_IDS}{relation['other_id']}"
             if relation.get("title"):
                 yield f"TITLE:{escaped(relation['title'])}"
             return
@@ -108,7 +114,7 @@ def _points(row: Mapping[str, Any], version: str) -> Iterator[str]:
         kind, value = point["kind"], escaped(point["value"])
         types = _types(point, version)
         if kind == "postal":
-            yield f"ADR{types}:;;{value};{';;;' if placed else rest}"
+            yield f"ADR{types}{_as_it_is(point['value'], placed)}:;;{value};{';;;' if placed else rest}"
             placed = True
         elif kind in _NAMES:
             yield f"{_NAMES[kind]}{types}:{value}"
@@ -116,6 +122,11 @@ def _points(row: Mapping[str, Any], version: str) -> Iterator[str]:
             yield f"IMPP{types}:{kind}:{value}"
     if not placed:
         yield f"ADR:;;;{rest}"
+
+
+def _as_it_is(value: str, placed: bool) -> str:
+    """Return the parameter that keeps a postal address apart from the place that stands behind it."""
+    return "" if placed or _UNQUOTED.search(value) else f';LABEL="{value}"'
 
 
 def _types(point: Mapping[str, Any], version: str) -> str:

@@ -20,6 +20,7 @@ from crm_core.extend import BadRow, Importer, Source, SourceRow
 from crm_transfer.errors import BadCell, FileFault
 from crm_transfer.formats.typed import Form, forms_in, number_writer, time_writer
 from crm_transfer.formats.workbook import LARGEST, Sheet, Strings, Style, Workbook, parser_of, reading, unescaped
+from crm_transfer.report import is_reject_header
 
 _COLUMNS: Final = 16_384
 _BATCH: Final = 200
@@ -47,7 +48,8 @@ def open_xlsx(path: Path, options: Mapping[str, Any]) -> Source:
     temporary file.
 
     Options: `sheet` (its name; the first one that is shown when left out), `header` (the row of the column names; the
-    first row that is not empty when left out), `columns` (names, for a sheet without a header line).
+    first row that is not empty when left out), `columns` (names, for a sheet without a header line; with `header`,
+    other names for those that stand there).
 
     Raises:
         FileFault: the file as a whole cannot be read; nothing of it may be imported.
@@ -65,6 +67,28 @@ def open_xlsx(path: Path, options: Mapping[str, Any]) -> Source:
         digest=_digest(path),
         options={**options, "sheet": sheet.name},
     )
+
+
+def first_rows(path: Path, options: Mapping[str, Any], count: int) -> list[tuple[int, list[str]]]:
+    """Return the first rows of a sheet that are not empty, with their numbers, each cell at its place.
+
+    Raises:
+        FileFault: the file as a whole cannot be read.
+    """
+    with Workbook(path) as book, book.strings() as strings:
+        sheet, _ = book.sheet(str(options.get("sheet", "")))
+        styles = book.styles()
+        writers = _Writers(Form(), styles, epoch_1904=book.epoch_1904)
+        found: list[tuple[int, list[str]]] = []
+        for number, cells in _sheet_rows(book, sheet):
+            row: list[str] = []
+            for place, kind, style, text in (_given(path, cell, strings) for cell in cells):
+                row += [""] * (place + 1 - len(row))
+                row[place] = text if kind == "e" else writers.text(kind, style, text)
+            found.append((number, row))
+            if len(found) == count:
+                break
+        return found
 
 
 def write_xlsx(path: Path, columns: Sequence[str], rows: Iterable[Sequence[str]], options: Mapping[str, Any]) -> None:
@@ -87,11 +111,16 @@ def _look_through(book: Workbook, sheet: Sheet, strings: Strings, options: Mappi
     declared = tuple(options.get("columns", ()))
     wanted = int(options.get("header") or 0)
     has_header, names = bool(declared), dict(enumerate(declared))
+    before = True
     filled: set[int] = set()
     for number, found in _sheet_rows(book, sheet):
         cells = [_given(book.path, cell, strings) for cell in found]
         given = [cell for cell in cells if cell[3].strip()]
-        if not given or number < wanted:
+        if before and given:
+            before = False
+            if is_reject_header([_written(cell) for cell in given]):  # its own header is the first row
+                wanted, has_header = number, False
+        if not given or number < wanted or (has_header and number == wanted):
             continue
         if not has_header:
             if wanted and number > wanted:

@@ -2,39 +2,57 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import Final
 
 import attrs
 
-from crm_core.values import ascii_digits
+from crm_core.values import ascii_digits, phone_key, strip_marks, text_key
 from crm_transfer.cells import without_guard
-from crm_transfer.guess.words import FALSE, PHONE, TRUE, plain
+from crm_transfer.guess.dates import SOLAR, forms_of, is_date, is_iso
+from crm_transfer.guess.numbers import is_number, numbers
+from crm_transfer.guess.words import (
+    CODES,
+    FALSE,
+    NO_DATES,
+    NOTHING,
+    NOTHING_IN_TEXTS,
+    TRUE,
+    called,
+    is_called,
+    names_key,
+    names_phone,
+    plain,
+)
 
 _SHORT: Final = 100
-_ISO: Final = re.compile(r"\d{4}-\d\d-\d\d([ T]\d\d:\d\d.*)?")
-_DATE: Final = re.compile(r"\d{1,4}[./-]\d{1,2}[./-]\d{1,4}(?: \d{1,2}:\d\d(?::\d\d)?)?|(?:19|20)\d{6}")
-_DATES: Final = ("%d/%m/%Y", "%m/%d/%Y", "%d.%m.%Y", "%m.%d.%Y", "%d-%m-%Y", "%m-%d-%Y", "%Y/%m/%d", "%Y.%m.%d",
-                 "%d/%m/%y", "%m/%d/%y", "%d.%m.%y", "%Y%m%d")  # fmt: skip
-_TIMES: Final = ("", " %H:%M", " %H:%M:%S")
-_SOLAR: Final = re.compile(r"1[34]\d\d[-/.](?:0?[1-9]|1[0-2])[-/.](?:0?[1-9]|[12]\d|3[01])")
-_NUMBER: Final = re.compile(r"[+-]?[0-9][0-9.,٫٬\u00a0\u2009\u202f ]*", re.ASCII)
-_LEADING_ZERO: Final = re.compile(r"0[0-9]+$", re.ASCII)
-_SPACED: Final = re.compile(r"[+-]?[0-9]{1,3}(?: [0-9]{3})+(?:[.,][0-9]*)?", re.ASCII)
 _EMAIL: Final = re.compile(r"[^@\s:;,<>()]+@[^@\s:;,<>()]+\.[^@\s:;,<>()]+")
-_PHONE: Final = re.compile(r"'?[+0(][0-9 ()./-]{6,}")
-_LOCAL_PHONE: Final = re.compile(r"'?[+(]?[0-9][0-9 ()./-]{5,}")
-_LIMIT: Final = 2**63
+_PHONE: Final = re.compile(r"'?(?:\+|00|[0(](?=[0-9]*[ ()./-]))[0-9 ()./-]{6,}")
+_FIXED: Final = 9
+"""From so many digits on, numbers that all have the same length are hardly quantities."""
+_CLOCK: Final = re.compile(r"(?:[01]?\d|2[0-3]):[0-5]\d(?::[0-5]\d)?")
+_HOURS: Final = re.compile(r"[ T].*[1-9]")
+"""A spreadsheet writes midnight behind its days."""
+_MINUS: Final = {"-": re.compile(r"([0-9].*[0-9]|[0-9])[-\u2212]"), "(": re.compile(r"\(([0-9].*[0-9]|[0-9])\)")}
+_FEW: Final = 3
+_MARKS: Final = (",", ";", "|", "\n", "/")
+_MOSTLY: Final = 10
+"""Of so many different cells, one may be odd before a column is no column of dates or numbers at all."""
+_MEASURES: Final = ("amount", "price", "margin", "duration", "opened_at", "closed_at", "sold_at", "birth_date")
+"""Where a column is called like one of these, one cell that is none is odd whatever the others are."""
 
 
 @attrs.frozen(kw_only=True, slots=False)
 class Seen:
     """What the rows seen say of a column: what its cells look like, and how sure that is.
 
-    `forms` are the forms that read all of its dates: with more than one, it stays open which day is meant.
+    `forms` are the forms that read all of its dates: with more than one, it stays open which day is meant. `nulls` are
+    texts that mean that nothing is known: they count as empty. `beside` are the signs of a currency, or of percents,
+    that stand at its numbers, `minus` is what makes them less than zero where it does not stand in front: "-" behind,
+    or "(". Of addresses a cell may have several, up to `parts`, `parted_by` a mark. `note` is a remark, `doubt` one
+    that a person has to settle.
     """
 
     name: str
@@ -45,6 +63,13 @@ class Seen:
     decimal: str = ""
     thousands: str = ""
     doubt: str = ""
+    note: str = ""
+    nulls: tuple[str, ...] = ()
+    beside: tuple[str, ...] = ()
+    digits: int = 0
+    minus: str = ""
+    parted_by: str = ""
+    parts: int = 1
 
     @property
     def format(self) -> str:
@@ -64,7 +89,7 @@ class Seen:
     @cached_property
     def is_short(self) -> bool:
         """Whether the cells are fit for a key: one line each, and not long."""
-        return all(len(value) <= _SHORT and value.isprintable() for value in self.distinct)
+        return all(len(value) <= _SHORT and strip_marks(value).isprintable() for value in self.distinct)
 
     @property
     def tells_apart(self) -> int:
@@ -74,7 +99,7 @@ class Seen:
     @property
     def is_timed(self) -> bool:
         """Whether its dates have a time of day."""
-        return any(":" in value for value in self.distinct[:100])
+        return any(":" in value and _HOURS.search(value) for value in self.distinct)
 
     @property
     def longest(self) -> int:
@@ -91,42 +116,176 @@ def look_at(name: str, cells: Sequence[str]) -> Seen:
     ','
     >>> look_at("Joined", ["03/04/2024"]).forms
     ('%d/%m/%Y', '%m/%d/%Y')
+    >>> look_at("Сумма", ["12", "нет"]).nulls
+    ('нет',)
     """
     values = tuple(without_guard(cell.strip()) for cell in cells if cell.strip())
-    seen = Seen(name=name, kind="text", values=values, empty=len(cells) - len(values))
+    seen = _typed(Seen(name=name, kind="text", values=values, empty=len(cells) - len(values)))
+    if seen.kind != "text":
+        return seen
+    return _without_nothing(seen) or _denied(seen) or _several(seen) or _text(seen)
+
+
+def _typed(seen: Seen) -> Seen:
+    """Say what kind all values are of."""
     latin = [ascii_digits(value) for value in seen.distinct]
-    if not values:
+    if not latin:
         return attrs.evolve(seen, kind="empty")
     if all(plain(value) in TRUE | FALSE for value in latin):
         return attrs.evolve(seen, kind="boolean")
-    if all(_SOLAR.match(value) for value in latin):
+    if all(SOLAR.fullmatch(value) for value in latin):
         return attrs.evolve(seen, kind="solar")
-    if all(_ISO.fullmatch(value) and _is_day(value) for value in latin):
+    if all(map(is_iso, latin)):
         return attrs.evolve(seen, kind="date")
     if all(_EMAIL.fullmatch(value) for value in seen.distinct):
         return attrs.evolve(seen, kind="email")
-    called_phone = any(word in plain(name) for word in PHONE)
-    if all((_LOCAL_PHONE if called_phone else _PHONE).fullmatch(value) for value in latin) and not (
-        not called_phone and all(_DATE.fullmatch(value) for value in latin)
-    ):
+    if all(_CLOCK.fullmatch(value) for value in latin):
+        return attrs.evolve(seen, kind="time")
+    if _are_phones(seen.name, latin):
         return attrs.evolve(seen, kind="phone")
-    return _dates(seen, latin) or _numbers(seen) or seen
+    forms = forms_of(latin)
+    if forms:
+        return attrs.evolve(seen, kind="date", forms=forms)
+    return _number(seen)
+
+
+def _are_phones(name: str, latin: Sequence[str]) -> bool:
+    if names_phone(name):
+        return all(phone_key(value) is not None for value in latin)
+    if is_called(name, CODES) or names_key(name):
+        return False
+    return all(_PHONE.fullmatch(value) for value in latin) and not all(map(is_date, latin))
+
+
+def _number(seen: Seen) -> Seen:
+    found = numbers(seen.distinct)
+    if found is None:
+        return seen
+    if found.whole and (note := _is_code(seen)):
+        return attrs.evolve(seen, note=note)
+    points = (found.decimal or ".", "٫")
+    return attrs.evolve(
+        seen,
+        kind="integer" if found.whole else "decimal",
+        decimal=found.decimal,
+        thousands=found.thousands,
+        doubt=found.doubt,
+        beside=found.beside,
+        digits=max((len(v.rpartition(p)[2]) for v in found.bare for p in points if p in v), default=0),
+    )
+
+
+def _is_code(seen: Seen) -> str:
+    """Say why whole numbers are none that anybody calculates with; empty where they may be."""
+    if is_called(seen.name, CODES):
+        return "a number nobody calculates with stays text"
+    lengths = {len(value) for value in seen.distinct}
+    is_fixed = len(lengths) == 1 and min(lengths) >= _FIXED and len(seen.distinct) > _FEW
+    if is_fixed and not any(called(seen.name, field) is not None for field in ("amount", "price", "margin")):
+        return f"all of them have {min(lengths)} digits, as codes have: they stay text"
+    return ""
+
+
+def _without_nothing(seen: Seen) -> Seen | None:
+    """Look again without the cells that say that nothing is known; None where that makes no difference."""
+    shy = frozenset(mark for mark in NOTHING if plain(mark) not in TRUE | FALSE)
+    for known in (shy, NOTHING, NOTHING | NO_DATES):
+        dropped = _dropped(seen, known)
+        if dropped is None:
+            continue
+        found = _typed(dropped)
+        if found.kind in ("text", "empty") and not found.note:
+            continue
+        if known is shy or (found.kind != "boolean" and (known is NOTHING or found.kind == "date")):
+            return found
+    return None
+
+
+def _dropped(seen: Seen, marks: frozenset[str]) -> Seen | None:
+    nothing = tuple(value for value in seen.distinct if text_key(value) in marks)
+    if not nothing:
+        return None
+    rest = tuple(value for value in seen.values if value not in nothing)
+    return attrs.evolve(seen, values=rest, empty=seen.empty + len(seen.values) - len(rest), nulls=nothing)
+
+
+def _denied(seen: Seen) -> Seen | None:
+    """Take a column for numbers whose minus stands behind them, or is a pair of brackets; None where it is not."""
+    rest = _dropped(seen, NOTHING) or seen
+    for minus, form in _MINUS.items():
+        if not any(map(form.fullmatch, rest.distinct)):
+            continue
+        turned = tuple(form.sub(r"-\1", value) for value in rest.values)
+        found = _number(attrs.evolve(rest, values=turned))
+        if found.kind in ("integer", "decimal") and not found.beside:
+            return attrs.evolve(found, values=rest.values, minus=minus)
+    return None
+
+
+def _several(seen: Seen) -> Seen | None:
+    """Take a column for phone numbers or e-mail addresses whose cells may have a few; None where it is not."""
+    rest = _dropped(seen, NOTHING) or seen
+    for mark in _MARKS:
+        parted = [[part.strip() for part in value.split(mark) if part.strip()] for value in rest.distinct]
+        most = max((len(parts) for parts in parted), default=0)
+        if not 1 < most <= _FEW:
+            continue
+        alone = _typed(attrs.evolve(rest, values=tuple(part for parts in parted for part in parts)))
+        if alone.kind == "email" or (alone.kind == "phone" and names_phone(seen.name)):
+            return attrs.evolve(rest, kind=alone.kind, parted_by=mark, parts=most)
+    return None
+
+
+def _text(seen: Seen) -> Seen:
+    """Return a column of texts; one whose cells are nearly all dates or numbers is not taken for text silently."""
+    seen = _dropped(seen, NOTHING_IN_TEXTS) or seen
+    if not seen.values:
+        return attrs.evolve(seen, kind="empty")
+    if seen.note:
+        return seen
+    what, odd = _nearly(seen)
+    if not odd:
+        return seen
+    shown = ", ".join(repr(value[:40]) for value in odd[:_FEW])
+    doubt = f"nearly all cells are {what}, but not {shown}: kept as text; correct them, or say null_if, to change that"
+    return attrs.evolve(seen, doubt=doubt)
+
+
+def _nearly(seen: Seen) -> tuple[str, list[str]]:
+    """Return what all cells but a few are, and those few."""
+    if len(seen.distinct) < _FEW or is_called(seen.name, CODES):
+        return "", []
+    allowed = max(len(seen.distinct) // _MOSTLY, any(called(seen.name, field) is not None for field in _MEASURES))
+    tests: list[tuple[str, Callable[[str], bool]]] = [
+        ("e-mail addresses", lambda value: bool(_EMAIL.fullmatch(value))),
+        ("dates", is_date),
+        ("numbers", is_number),
+    ]
+    if names_phone(seen.name):
+        tests = [("phone numbers", lambda value: phone_key(value) is not None)]
+    for what, test in tests:
+        odd = [value for value in seen.distinct if not test(ascii_digits(value))]
+        if 0 < len(odd) <= allowed:
+            rest = tuple(value for value in seen.values if value not in set(odd))
+            kind = _typed(attrs.evolve(seen, values=rest)).kind
+            return (what, odd) if kind not in ("text", "empty") else ("", [])
+    return "", []
 
 
 def with_one_form(columns: Sequence[Seen]) -> list[Seen]:
     """Let columns whose dates may be read in two ways follow one that leaves no doubt."""
-    proven = [
-        seen.forms[0].replace("/", "").replace(".", "").replace("-", "")[:4] for seen in columns if len(seen.forms) == 1
-    ]
+    proven = {_order(seen.forms[0]) for seen in columns if len(seen.forms) == 1}
     found = []
     for seen in columns:
         if len(seen.forms) < 2:
             found.append(seen)
             continue
-        same_order = [f for f in seen.forms if f.replace("/", "").replace(".", "").replace("-", "")[:4] in proven]
+        same_order = [form for form in seen.forms if _order(form) in proven]
         if len(same_order) == 1:
             doubt = "both day and month may come first; read as the other dates of the file"
             found.append(attrs.evolve(seen, forms=tuple(same_order), doubt=doubt))
+        elif _order(seen.forms[0]) == _order(seen.forms[1]):  # Dec 1, 2024: a short and a whole name of a month
+            found.append(seen)
         else:
             example = next(iter(seen.distinct))
             doubt = f"{example} may be {' or '.join(seen.forms[:2])}: no value is above 12"
@@ -134,56 +293,5 @@ def with_one_form(columns: Sequence[Seen]) -> list[Seen]:
     return found
 
 
-def _is_day(value: str) -> bool:
-    try:
-        dt.datetime.fromisoformat(value)
-    except ValueError:
-        return False
-    return True
-
-
-def _dates(seen: Seen, latin: Sequence[str]) -> Seen | None:
-    if not all(_DATE.fullmatch(value) for value in latin):
-        return None
-    times = [time for time in _TIMES if time.count(":") == latin[0].count(":")]
-    fitting = [day + time for day in _DATES for time in times if all(_is_date(value, day + time) for value in latin)]
-    return attrs.evolve(seen, kind="date", forms=tuple(fitting)) if fitting else None
-
-
-def _is_date(value: str, form: str) -> bool:
-    try:
-        dt.datetime.strptime(value, form)  # noqa: DTZ007 - only whether it can be read
-    except ValueError:
-        return False
-    return True
-
-
-def _numbers(seen: Seen) -> Seen | None:
-    values = seen.distinct
-    if not all(_NUMBER.fullmatch(ascii_digits(value)) for value in values):
-        return None
-    spaced = [value for value in values if " " in value]
-    if any(_LEADING_ZERO.match(ascii_digits(value)) for value in values) or not all(
-        _SPACED.fullmatch(ascii_digits(value)) for value in spaced
-    ):
-        return None
-    latin = [value for value in values if "٫" not in value and "٬" not in value]
-    commas, points = any("," in value for value in latin), any("." in value for value in latin)
-    last_comma = any(re.search(r",\d{1,2}$|,\d{4,}$", value) for value in latin) or any(
-        "." in value and value.rfind(",") > value.rfind(".") for value in latin
-    )
-    decimal, thousands, doubt = "", "", ""
-    if commas and last_comma:
-        decimal, thousands = ",", "." if points else ""
-    elif commas:
-        decimal, thousands = ".", ","
-        doubt = "" if points else f"{next(v for v in latin if ',' in v)} may also have a decimal comma"
-    elif any(value.count(".") > 1 for value in latin):
-        decimal, thousands = ",", "."
-    if spaced and thousands:  # two ways of grouping in one column: nobody knows which is meant
-        return None
-    thousands = " " if spaced else thousands
-    whole = not any((decimal or ".") in value for value in latin) and len(latin) == len(values)
-    if whole and any(abs(int(re.sub(r"\D", "", ascii_digits(value)) or 0)) >= _LIMIT for value in values):
-        return None
-    return attrs.evolve(seen, kind="integer" if whole else "decimal", decimal=decimal, thousands=thousands, doubt=doubt)
+def _order(form: str) -> str:
+    return re.sub(r"[^%a-zA-Z]", "", form).replace("%b", "%B")[:4]

@@ -9,9 +9,10 @@ from typing import Final
 import attrs
 
 from crm_transfer.guess.columns import Seen
-from crm_transfer.guess.words import KEYS, plain
+from crm_transfer.guess.words import CODES, ROW_NUMBERS, is_called, names_key, names_phone
 
 _NEARLY: Final = Fraction(9, 10)
+_NO_KEYS: Final = frozenset({"date", "time", "decimal", "solar", "boolean"})
 
 
 @attrs.frozen
@@ -27,27 +28,32 @@ class KeyGuess:
 
 def guess_key(columns: Sequence[Seen], rows: Sequence[Sequence[str]]) -> KeyGuess:
     """Choose a column that is unique and never empty; else one that nearly is, else several together."""
-    unique = [seen for seen in columns if seen.is_key and seen.kind not in ("date", "decimal")]
-    named = [seen for seen in unique if any(plain(seen.name).endswith(word) for word in KEYS)]
-    ranked = [*named, *(seen for seen in unique if seen not in named)]
+    unique = [seen for seen in columns if seen.is_key and seen.kind not in _NO_KEYS]
+    named = [seen for seen in unique if names_key(seen.name) or seen.kind == "email"]
+    named.sort(key=lambda seen: (is_called(seen.name, ROW_NUMBERS), seen.kind == "email"))
+    rest = [seen for seen in unique if seen not in named]
+    ranked = [
+        *named,
+        *sorted(rest, key=lambda seen: (not seen.note and not is_called(seen.name, CODES), names_phone(seen.name))),
+    ]
     if ranked:
         others = tuple(seen.name for seen in ranked[1:])
+        best = ranked[0].name
+        if named and is_called(best, ROW_NUMBERS):
+            advice = f"{best!r} numbers the rows: is a row's number the same in the next export? else name another key"
+            return KeyGuess((best,), "medium", "every row has one, but does it stay?", others, advice)
         if named:
-            return KeyGuess((ranked[0].name,), "high", "every row has a value of its own", others)
+            return KeyGuess((best,), "high", "every row has a value of its own", others)
         why = "every row has a value of its own, but is it one that stays?"
-        return KeyGuess((ranked[0].name,), "medium", why, others)
+        return KeyGuess((best,), "medium", why, others)
     return _nearly(columns, rows) or _together(columns, rows)
 
 
 def _nearly(columns: Sequence[Seen], rows: Sequence[Sequence[str]]) -> KeyGuess | None:
-    nearly = [
-        s
-        for s in columns
-        if s.kind not in ("date", "decimal") and s.tells_apart and s.tells_apart >= _NEARLY * len(rows)
-    ]
+    nearly = [s for s in columns if s.kind not in _NO_KEYS and s.tells_apart and s.tells_apart >= _NEARLY * len(rows)]
     if not nearly:
         return None
-    by_name = [seen for seen in nearly if any(plain(seen.name).endswith(word) for word in KEYS)]
+    by_name = [seen for seen in nearly if names_key(seen.name)]
     best = max(by_name or nearly, key=lambda seen: seen.tells_apart)
     rest = len(rows) - best.tells_apart
     return KeyGuess(

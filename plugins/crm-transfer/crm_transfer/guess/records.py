@@ -2,451 +2,387 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-import attrs
-
 from crm_core import CRM
-from crm_core.errors import InvalidValue
 from crm_core.records import RecordType
 from crm_core.records.registry import Field
-from crm_core.values import exponent, text_key
+from crm_core.values import exponent
+from crm_transfer.currencies import currencies_of
 from crm_transfer.guess.columns import Seen
+from crm_transfer.guess.drafting import Draft, Sheet
 from crm_transfer.guess.keys import KeyGuess
-from crm_transfer.guess.toml import Block, inline, listed, source
-from crm_transfer.guess.values import (
-    Matched,
-    ValueMap,
-    choices_map,
-    match_records,
-    proposed_stages,
-    stage_map,
-    yes_or_no_map,
-)
-from crm_transfer.guess.words import COMPANY, CURRENCY, CUSTOMER, EMAIL, FIELDS, FIRST, LAST, OWNER, PHONE, plain
+from crm_transfer.guess.links import company, contact_points, references
+from crm_transfer.guess.numbers import PERCENTS
+from crm_transfer.guess.spelling import ascii_name
+from crm_transfer.guess.stages import stages
+from crm_transfer.guess.toml import inline, source, texts
+from crm_transfer.guess.values import ValueMap, choices_map, yes_or_no_map
+from crm_transfer.guess.words import COMPANY, FIRST, LAST, MIDDLE, NAME, OWNER, TIME, called, is_called, plain
 from crm_transfer.toml import quoted
 
 _LONG: Final = 400
+_NOUN_ALONE: Final = 60
+"""A column that is called as the records are, and has numbers in it, is their number sooner than their name."""
+_MEASURED: Final = {"day": "dates", "moment": "dates", "money": "amounts", "integer": "numbers", "decimal": "numbers"}
 _TYPES: Final = {"date": "day", "integer": "integer", "decimal": "decimal", "boolean": "boolean"}
-_NAME: Final = re.compile(r"[^a-z0-9]+")
 
 
-@attrs.frozen
-class Guess:
-    """What a column was taken for: `target` is the field (`customer.name`), empty where it is only mentioned."""
+def draft_records(
+    crm: CRM, kind: RecordType, columns: Sequence[Seen], key: KeyGuess, system: str, rows: Sequence[Sequence[str]]
+) -> Draft:
+    """Draft the records of a file whose rows make records of one type, told apart by `key`.
 
-    column: str
-    target: str
-    confidence: str
-    why: str
-    values: dict[str, str] = attrs.field(factory=dict)
+    The ways of reading a column are tried in turn, the surest first; what is left becomes fields of its own.
+    """
+    sheet = Sheet(crm, kind, columns, key, system, rows)
+    _full_name(sheet)
+    _by_same_name(sheet)
+    references(sheet)
+    _by_similar_name(sheet)
+    company(sheet)
+    contact_points(sheet)
+    _fallback_name(sheet)
+    _required(sheet)
+    _currency_used(sheet)
+    for seen in list(sheet.left):
+        _own_field(sheet, seen)
+    out = sheet.out
+    out.blocks = [*sheet.before, sheet.main, *sheet.after]
+    order = {seen.name: at for at, seen in enumerate(columns)}
+    out.guesses.sort(key=lambda guess: order[guess.column])
+    return out
 
 
-@attrs.define
-class Draft:
-    """The records, what they need of the workspace, the guess of each column, and what a person has to decide."""
-
-    blocks: list[Block] = attrs.field(factory=list)
-    fields: dict[str, dict[str, dict[str, Any]]] = attrs.field(factory=dict)
-    pipelines: dict[str, dict[str, Any]] = attrs.field(factory=dict)
-    guesses: list[Guess] = attrs.field(factory=list)
-    questions: list[str] = attrs.field(factory=list)
+# Fields that are there
 
 
-def draft_records(crm: CRM, kind: RecordType, columns: Sequence[Seen], key: KeyGuess, system: str, rows: int) -> Draft:
-    """Draft the records of a file whose rows make records of one type, told apart by `key`."""
-    return _Drafting(crm, kind, columns, key, system, rows).draft()
+def _open_fields(sheet: Sheet) -> list[Field]:
+    fields = sheet.kind.fields.values()
+    return [
+        field
+        for field in fields
+        if field.path not in sheet.taken
+        and not field.declaration.derived
+        and field.declaration.kind != "reference"
+        and (sheet.kind.name, field.path) != ("deal", "pipeline")  # it follows from the stages
+    ]
 
 
-class _Drafting:
-    def __init__(
-        self, crm: CRM, kind: RecordType, columns: Sequence[Seen], key: KeyGuess, system: str, rows: int
-    ) -> None:
-        self._crm, self._kind, self._key, self._system, self._rows = crm, kind, key, system, rows
-        self._left = list(columns)
-        self._taken: set[str] = set()
-        self._out = Draft()
-        others = f"; others that would do: {', '.join(map(quoted, key.others))}" if key.others else ""
-        self._main = Block(kind.name, [f"key = {listed(key.columns)}  # {key.confidence}: {key.why}{others}"])
-        self._before: list[Block] = []
-        self._after: list[Block] = []
-        self._currency = next((s for s in columns if plain(s.name) in CURRENCY and _are_currencies(s)), None)
-
-    def draft(self) -> Draft:
-        """Try the ways of reading a column, the surest first; what is left becomes fields of its own."""
-        self._by_name(exact=True)
-        self._references()
-        self._full_name()
-        self._by_name(exact=False)
-        self._company()
-        self._contact_points()
-        self._fallback_name()
-        self._required()
-        self._currency_used()
-        for seen in list(self._left):
-            self._own_field(seen)
-        self._out.blocks = [*self._before, self._main, *self._after]
-        order = {name: at for at, name in enumerate(guess.column for guess in self._out.guesses)}
-        self._out.guesses.sort(key=lambda guess: order[guess.column])
-        return self._out
-
-    # Fields that are there
-
-    def _by_name(self, *, exact: bool) -> None:
-        for seen in list(self._left):
-            field, confidence, why = self._field_called(seen, exact=exact)
-            if field is not None:
-                self._take(field, seen, confidence, why)
-
-    def _field_called(self, seen: Seen, *, exact: bool) -> tuple[Field | None, str, str]:
+def _by_same_name(sheet: Sheet) -> None:
+    for seen in list(sheet.left):
         name = plain(seen.name)
-        for field in self._kind.fields.values():
-            declared = field.declaration
-            if field.path in self._taken or declared.derived or declared.kind == "reference":
-                continue
-            if exact and name in (plain(field.name), plain(declared.label)):
-                return field, "high", "the same name"
-            if (
-                not exact
-                and name in FIELDS.get(field.name, ())
-                and not (name in COMPANY | OWNER and "name" != field.name)
-            ):
-                return field, "medium", "a similar name"
-        return None, "", ""
-
-    def _take(self, field: Field, seen: Seen, confidence: str, why: str) -> bool:
-        """Read a field from a column, if the column's cells can be its values."""
-        kind = field.declaration.kind
-        reader = _READERS.get(kind)
-        more = reader(self, field, seen) if reader is not None else self._text(field, seen)
-        if more is None:
-            return False
-        values = more.pop("values", ValueMap({}))
-        if values.values:
-            more["map"] = inline(values.values)
-            confidence = confidence if values.sure else "low"
-            why += "; the values are translated" if values.sure else "; some values are only alike: check the map"
-        remark = f"{confidence}: {why}" + (f"; {seen.doubt}" if seen.doubt else "")
-        if seen.doubt:
-            remark = f"low: {why}; {seen.doubt}"
-            self._out.questions.append(f"column {quoted(seen.name)}: {seen.doubt}")
-        if field.declaration.required and seen.empty:
-            remark += f"; {seen.empty:,} rows have none and will be rejected"
-        self._main.fields.append((field.path, source(seen.name, **more), remark))
-        self._done(seen, f"{self._kind.name}.{field.path}", "low" if seen.doubt else confidence, why, values.values)
-        self._taken.add(field.path)
-        return True
-
-    def _done(self, seen: Seen, target: str, confidence: str, why: str, values: Any = None) -> None:
-        self._out.guesses.append(Guess(seen.name, target, confidence, why, dict(values or {})))
-        self._left.remove(seen)
-
-    def _text(self, field: Field, seen: Seen) -> dict[str, Any] | None:
-        if field.path == "stage" and self._kind.name == "deal":
-            return self._stage(seen)
-        if field.declaration.choices:
-            found = choices_map(field, seen) if seen.values else None
-            return None if found is None else {"values": found}
-        limit = field.declaration.max_length
-        return None if not seen.values or (limit and seen.longest > limit) else {}
-
-    def _date(self, field: Field, seen: Seen) -> dict[str, Any] | None:
-        return {"format": quoted(seen.format) if seen.format else ""} if seen.kind == "date" else None
-
-    def _number(self, field: Field, seen: Seen) -> dict[str, Any] | None:
-        kind = field.declaration.kind
-        if seen.kind not in ("integer", "decimal") or (kind == "integer" and seen.kind == "decimal"):
-            return None
-        more = {name: quoted(given) for name in ("decimal", "thousands") if (given := getattr(seen, name))}
-        if kind == "decimal" and _digits(seen) > field.declaration.scale:
-            return None
-        if kind == "money":
-            code = self._crm.settings.currency
-            if self._currency is not None and self._currency.empty == 0:
-                more["currency"] = f"{{ column = {quoted(self._currency.name)} }}"
-                code = min(self._currency.distinct, key=lambda one: exponent(one.upper())).upper()
-            else:
-                more["currency"] = quoted(code)
-                self._out.questions.append(f"column {quoted(seen.name)}: amounts are taken for {code}")
-            if _digits(seen) > exponent(code):
-                return None
-        return more
-
-    def _boolean(self, field: Field, seen: Seen) -> dict[str, Any] | None:
-        found = yes_or_no_map(seen) if seen.values else None
-        return None if found is None else {"values": found}
-
-    def _stage(self, seen: Seen) -> dict[str, Any] | None:
-        """Read the stages of deals by a pipeline that is there, or by one proposed for them."""
-        found = stage_map(self._crm.pipelines, seen) if seen.values else None
-        if found is not None:
-            pipeline, values = found
-            if pipeline.name != next(iter(self._crm.pipelines)):
-                self._main.fields.append(
-                    ("pipeline", f"{{ const = {quoted(pipeline.name)} }}", "high: it has these stages")
-                )
-                self._taken.add("pipeline")
-            return {"values": values}
-        stages = proposed_stages(seen)
-        if stages is None or self._crm.settings.directory is None:
-            return None
-        name = _slug(self._system) or "imported"
-        while name in self._crm.pipelines:
-            name += "_2"
-        self._out.pipelines[name] = {"label": self._system, "on_won": "sale", "stages": stages}
-        self._main.fields.append(("pipeline", f"{{ const = {quoted(name)} }}", "medium: the pipeline proposed below"))
-        self._taken.add("pipeline")
-        self._out.questions.append(
-            f"column {quoted(seen.name)}: the order and kinds of the stages of [pipelines.{name}]"
-        )
-        return {}
-
-    # Names
-
-    def _full_name(self) -> None:
-        """Put a first and a last name together."""
-        first = next((s for s in self._left if plain(s.name) in FIRST), None)
-        last = next((s for s in self._left if plain(s.name) in LAST), None)
-        if first is None or last is None or "name" not in self._kind.fields or "name" in self._taken:
-            return
-        if any(set("{}") & set(seen.name) for seen in (first, last)):
-            return
-        template = f"{{{first.name}}} {{{last.name}}}"
-        self._main.fields.append(("name", f"{{ template = {quoted(template)} }}", "high: first and last name"))
-        self._taken.add("name")
-        for seen in (first, last):
-            self._done(seen, f"{self._kind.name}.name", "high", "first and last name")
-
-    def _fallback_name(self) -> None:
-        """Where no column is called a name, the first one of short texts that mostly differ may be one."""
-        if "name" not in self._kind.fields or "name" in self._taken:
-            return
-        limit = self._kind.fields["name"].declaration.max_length
-        for seen in self._left:
-            if seen.kind == "text" and 2 * seen.tells_apart >= max(self._rows, 1) and seen.longest <= limit:
-                why = "nothing is called a name, and this column may be one"
-                self._main.fields.append(("name", quoted(seen.name), f"low: {why}"))
-                self._taken.add("name")
-                self._done(seen, f"{self._kind.name}.name", "low", why)
-                return
-
-    def _required(self) -> None:
-        for field in self._kind.fields.values():
-            if not field.declaration.required or field.path in self._taken:
-                continue
-            if field.declaration.kind == "text" and not field.declaration.choices:
-                first = self._key.columns[0]
-                if not set("{}") & set(first):
-                    value = f"{{ template = {quoted('{' + first + '}')} }}"
-                    self._main.fields.append((field.path, value, "low: nothing fits, and it is required"))
-                    continue
-            self._main.left.append(f"# {field.path} = ...  # required, and no column fits: say where it comes from")
-            self._out.questions.append(f"{field.path} is required, and no column fits")
-
-    # What a row points at
-
-    def _references(self) -> None:
-        for field in self._kind.fields.values():
-            target = field.declaration.references
-            words = OWNER if target == "user" else CUSTOMER if target == "customer" else frozenset[str]()
-            if not words or field.path in self._taken or field.path not in _POINTING:
-                continue
-            seen = next((s for s in self._left if plain(s.name) in words and s.values), None)
-            if seen is not None and seen.is_short:
-                self._point(field, seen)
-
-    def _point(self, field: Field, seen: Seen) -> None:
-        target = field.declaration.references
-        matched = match_records(self._crm, target, seen)
-        if matched.system:
-            more = {"ref": quoted(target), "system": quoted(matched.system)}
-            why = f"{matched.known:,} of {matched.of:,} are known under {matched.system}"
-            self._pointing(field, seen, "high", why, more)
-        elif matched.by and matched.known:
-            self._point_by_name(field, seen, matched)
-        elif target == "user" or plain(seen.name) in COMPANY or seen.kind == "text":
-            self._make(field, seen)
-
-    def _point_by_name(self, field: Field, seen: Seen, matched: Matched) -> None:
-        """Look the records up; names that are only alike, or unknown, stand in the map."""
-        target = field.declaration.references
-        values = {**matched.values.values, **dict.fromkeys(matched.values.unknown, "")}
-        more = {"ref": quoted(target), "by": quoted(matched.by), "map": inline(values) if values else ""}
-        why = f"{matched.known:,} of {matched.of:,} names are those of a {target}"
-        if matched.values.values:
-            why += "; some are only alike: check the map"
-        if matched.values.unknown:
-            why += f"; {len(matched.values.unknown):,} are nobody's, and left empty"
-            shown = ", ".join(map(repr, matched.values.unknown[:3]))
-            self._out.questions.append(
-                f"column {quoted(seen.name)}: no {target} is called {shown}: add them first, or say who is meant"
-            )
-        self._pointing(field, seen, "high" if not values else "low", why, more, values)
-
-    def _make(self, field: Field, seen: Seen) -> None:
-        """Make the records that a column names, since none of them is there."""
-        target = field.declaration.references
-        block = Block(target, [f"key = {quoted(seen.name)}", "repeats = true", _given(seen)])
-        block.fields.append(("name", quoted(seen.name), "low: nothing of that name is there yet"))
-        if target == "customer" and plain(seen.name) in COMPANY:
-            block.fields.append(("kind", '{ const = "organisation" }', f"medium: the column is called {seen.name}"))
-        self._before.append(block)
-        why = f"no {target} is called so yet: the import makes them"
-        self._pointing(field, seen, "medium", why, {"ref": quoted(target)})
-
-    def _pointing(
-        self, field: Field, seen: Seen, confidence: str, why: str, more: dict[str, str], values: Any = None
-    ) -> None:
-        self._main.fields.append((field.path, source(seen.name, **more), f"{confidence}: {why}"))
-        self._taken.add(field.path)
-        self._done(seen, f"{self._kind.name}.{field.path}", confidence, why, values)
-
-    # Several records of one row
-
-    def _company(self) -> None:
-        """Make the company a person works for an organisation of its own; without a person it is the customer."""
-        seen = next((s for s in self._left if plain(s.name) in COMPANY and s.values and s.is_short), None)
-        if self._kind.name != "customer" or seen is None:
-            return
-        if "name" not in self._taken:
-            self._main.fields.append(("name", quoted(seen.name), "medium: a company, and no person is named"))
-            self._taken.add("name")
-            if "kind" not in self._taken:
-                self._main.fields.append(("kind", '{ const = "organisation" }', "medium: the name is a company's"))
-                self._taken.add("kind")
-            self._done(seen, "customer.name", "medium", "a company, and no person is named")
-            return
-        key = f'[{{ const = "company" }}, {quoted(seen.name)}]'
-        company = Block("customer", [f"key = {key}", "repeats = true", _given(seen)])
-        company.fields += [("name", quoted(seen.name), ""), ("kind", '{ const = "organisation" }', "")]
-        mine = ", ".join(map(quoted, self._key.columns))
-        relation = Block("relation", [f'key = [{mine}, {{ const = "works for" }}]', _given(seen)])
-        relation.fields += [
-            ("customer_id", f'{{ column = {listed(self._key.columns)}, ref = "customer" }}', ""),
-            ("other_id", f'{{ column = {key}, ref = "customer" }}', ""),
-            ("kind", '{ const = "works for" }', "medium: a person with a company"),
-        ]
-        self._after += [company, relation]
-        self._done(seen, "relation.works for", "medium", "a person with a company: an organisation and a relation")
-
-    def _contact_points(self) -> None:
-        if self._kind.name != "customer":
-            return
-        mine = ", ".join(map(quoted, self._key.columns))
-        found = [(seen, kind) for seen in self._left if (kind := _contact_kind(seen))]
-        for seen, kind in found:
-            alone = sum(1 for _, other in found if other == kind) == 1
-            name = kind if alone else f"{kind}: {seen.name}"
-            block = Block("contact_point", [f"key = [{mine}, {{ const = {quoted(name)} }}]", _given(seen)])
-            block.fields += [
-                ("customer_id", f'{{ column = {listed(self._key.columns)}, ref = "customer" }}', ""),
-                ("kind", f"{{ const = {quoted(kind)} }}", "high: all of them look like one"),
-                ("value", quoted(seen.name), ""),
-            ]
-            if not alone and len(seen.name) <= 100 and seen.name.isprintable() and not set("{}") & set(seen.name):
-                block.fields.append(("label", f"{{ const = {quoted(seen.name)} }}", ""))
-            self._after.append(block)
-            self._done(seen, f"contact_point.{kind}", "high", "all of them look like one")
-
-    # What is left
-
-    def _currency_used(self) -> None:
-        seen = self._currency
-        if seen is not None and seen in self._left and any("currency = { column" in f[1] for f in self._main.fields):
-            self._done(seen, "currency", "high", "the currency of the amounts")
-
-    def _own_field(self, seen: Seen) -> None:
-        """Give a column that nothing fits a field of its own."""
-        if seen.name in self._key.columns and len(self._key.columns) == 1:
-            self._done(seen, "key", self._key.confidence, self._key.why)
-            return
-        name, content = self._declared(seen)
-        if seen.kind == "solar":
-            self._out.questions.append(
-                f"column {quoted(seen.name)}: Persian solar (Jalali) dates are kept as text; convert them first"
-            )
-        more: dict[str, str] = {}
-        if seen.kind == "date" and seen.format:
-            more["format"] = quoted(seen.format)
-        more |= {key: quoted(given) for key in ("decimal", "thousands") if (given := getattr(seen, key))}
-        values = yes_or_no_map(seen) if seen.kind == "boolean" else None
-        if values is not None and values.values:
-            more["map"] = inline(values.values)
-        line = f"fields.{name} = {source(seen.name, **more)}"
-        if seen.kind == "empty" or self._crm.settings.directory is None:
-            why = "all cells are empty" if seen.kind == "empty" else "no field fits, and own fields need a workspace"
-            declared = ", ".join(f"{key} = {quoted(str(value))}" for key, value in content.items())
-            self._main.left.append(f"# {line}  # {why}; to add one: [fields.{self._kind.name}.{name}] {declared}")
-            self._done(seen, "", "low", why)
-            return
-        why = f"no field fits: a new one of type {content['type']}"
-        doubt = f"; {seen.doubt}" if seen.doubt else ""
-        if seen.doubt:
-            self._out.questions.append(f"column {quoted(seen.name)}: {seen.doubt}")
-        self._main.fields.append(
-            (f"fields.{name}", source(seen.name, **more), f"{'low' if doubt else 'medium'}: {why}{doubt}")
-        )
-        self._out.fields.setdefault(self._kind.name, {})[name] = content
-        self._taken.add(f"fields.{name}")
-        self._done(seen, f"{self._kind.name}.fields.{name}", "low" if doubt else "medium", why)
-
-    def _declared(self, seen: Seen) -> tuple[str, dict[str, Any]]:
-        """Return the name and the declaration of a new field."""
-        type_ = "moment" if seen.kind == "date" and seen.is_timed else _TYPES.get(seen.kind, "text")
-        content: dict[str, Any] = {"type": type_, "label": _label(seen.name)}
-        if type_ == "decimal":
-            content["scale"] = max(_digits(seen), 1)
-        if type_ == "text" and seen.longest > _LONG:
-            content["max_length"] = 0
-        base = _slug(seen.name) or "column"
-        name, at = base, 1
-        while f"fields.{name}" in {*self._kind.fields, *self._taken}:
-            at += 1
-            name = f"{base}_{at}"
-        return name, content
+        for field in _open_fields(sheet):
+            if name in (plain(field.name), plain(field.declaration.label)):
+                _take(sheet, field, seen, "high", "the same name")
+                break
 
 
-def _contact_kind(seen: Seen) -> str:
-    name = plain(seen.name)
-    if seen.kind == "email" or (seen.kind == "phone" and not any(word in name for word in EMAIL)):
-        return seen.kind
-    return "phone" if seen.kind == "integer" and any(word in name for word in PHONE) else ""
+def _by_similar_name(sheet: Sheet) -> None:
+    """Read fields from the columns that are called like them, the most usual names first."""
+    found = [
+        (rank, at, field, seen)
+        for at, seen in enumerate(sheet.left)
+        for field in _open_fields(sheet)
+        if (rank := _likeness(sheet, field, seen)) is not None
+    ]
+    for _, _, field, seen in sorted(found, key=lambda each: each[:2]):
+        if seen in sheet.left and field.path not in sheet.taken:
+            _take(sheet, field, seen, "medium", "a similar name")
 
 
-def _are_currencies(seen: Seen) -> bool:
-    try:
-        return bool(seen.values) and all(exponent(value.upper()) >= 0 for value in seen.distinct)
-    except InvalidValue:
+def _likeness(sheet: Sheet, field: Field, seen: Seen) -> int | None:
+    whose = OWNER | (COMPANY if sheet.kind.name == "customer" else frozenset())
+    if is_called(seen.name, whose) and sheet.kind.name != "user":
+        return None
+    rank = called(seen.name, field.name, sheet.kind.name)
+    is_number = seen.kind in ("integer", "decimal") or seen.name in sheet.key.columns
+    return _NOUN_ALONE if rank is not None and field.name in ("name", "title") and is_number else rank
+
+
+def _take(sheet: Sheet, field: Field, seen: Seen, confidence: str, why: str) -> bool:
+    """Read a field from a column, if the column's cells can be its values."""
+    declared = field.declaration
+    reader = _READERS.get(declared.kind)
+    more = reader(sheet, field, seen) if reader is not None else _text(sheet, field, seen)
+    if more is None:
         return False
+    values = more.pop("values", ValueMap({}))
+    if values.values:
+        more["map"] = inline(values.values)
+        confidence = confidence if values.sure else "low"
+        why += "; the values are translated" if values.sure else "; some values are only alike: check the map"
+    nothing = ""
+    if seen.nulls and not declared.required:
+        more["null_if"], nothing = texts(seen.nulls), sheet.nothing(seen)
+    remark = f"{confidence}: {why}"
+    if seen.doubt:
+        remark = f"low: {why}; {seen.doubt}"
+        sheet.ask(seen, seen.doubt)
+    if declared.required and seen.empty and not seen.nulls:
+        remark += f"; {seen.empty:,} rows have none and will be rejected"
+    sheet.put(field.path, source(seen.name, **more), remark + nothing)
+    sheet.done(seen, f"{sheet.kind.name}.{field.path}", "low" if seen.doubt else confidence, why, values.values)
+    return True
 
 
-def _digits(seen: Seen) -> int:
-    """Return how many digits stand after the point at most."""
-    points = (seen.decimal or ".", "٫")
-    return max((len(v.rpartition(p)[2]) for v in seen.distinct for p in points if p in v), default=0)
+def _text(sheet: Sheet, field: Field, seen: Seen) -> dict[str, Any] | None:
+    if field.path == "stage" and sheet.kind.name == "deal":
+        return stages(sheet, seen)
+    if field.declaration.choices:
+        found = choices_map(field, seen) if seen.values else None
+        return None if found is None else {"values": found}
+    limit = field.declaration.max_length
+    return None if not seen.values or (limit and seen.longest > limit) else {}
 
 
-def _given(seen: Seen) -> str:
-    return f"when = {{ column = {quoted(seen.name)}, given = true }}"
+def _date(sheet: Sheet, field: Field, seen: Seen) -> dict[str, Any] | None:
+    if seen.kind != "date":
+        return None
+    time = _time_beside(sheet, seen) if field.declaration.kind == "moment" else None
+    if time is None:
+        return {"format": quoted(seen.format) if seen.format else ""}
+    clock = "%H:%M:%S" if time.values[0].count(":") > 1 else "%H:%M"
+    sheet.done(time, f"{sheet.kind.name}.{field.path}", "medium", "the time of the day")
+    joined = f'{{ concat = {texts((seen.name, time.name))}, separator = " " }}'
+    return {"value": joined, "format": quoted(f"{seen.format or '%Y-%m-%d'} {clock}")}
 
 
-def _slug(name: str) -> str:
-    plain_name = _NAME.sub("_", text_key(name)).strip("_")[:40].rstrip("_")
-    return f"f_{plain_name}" if plain_name[:1].isdigit() else plain_name
+def _time_beside(sheet: Sheet, seen: Seen) -> Seen | None:
+    """Return the column with the time of the day, where every row has a day and a time of one form."""
+    if seen.empty or any(":" in value for value in seen.distinct):
+        return None
+    found = next((other for other in sheet.left if other.kind == "time" and is_called(other.name, TIME)), None)
+    whole = found is not None and not found.empty and len({value.count(":") for value in found.distinct}) == 1
+    return found if whole else None
+
+
+def _separators(seen: Seen) -> dict[str, Any]:
+    """Return how a column writes its numbers; one whose minus does not stand in front is turned by an expression."""
+    more = {name: quoted(mark) for name in ("decimal", "thousands") if (mark := getattr(seen, name))}
+    if seen.minus:
+        column, like = quoted(seen.name), "*-" if seen.minus == "-" else "(*)"
+        bare = f"{{ replace = {column}, with = {inline(dict.fromkeys(seen.minus + ')', ''))} }}"
+        turned = f'{{ concat = [{{ const = "-" }}, {bare}] }}'
+        when = f"{{ column = {column}, like = {quoted(like)} }}"
+        more["value"] = f"{{ choose = [{{ when = {when}, then = {turned} }}], else = {column} }}"
+    return more
+
+
+def _number(sheet: Sheet, field: Field, seen: Seen) -> dict[str, Any] | None:
+    kind = field.declaration.kind
+    if seen.kind not in ("integer", "decimal") or (kind == "integer" and seen.kind == "decimal"):
+        return None
+    if kind == "money":
+        more = _money(sheet, seen)
+        is_refunded = more is not None and (sheet.kind.name, field.path) == ("sale", "amount")
+        return more | _without_minus(sheet, seen) if more is not None and is_refunded else more
+    if seen.beside or (kind == "decimal" and seen.digits > field.declaration.scale):
+        return None
+    return _separators(seen)
+
+
+def _money(sheet: Sheet, seen: Seen) -> dict[str, Any] | None:
+    """Read amounts in the currency that stands beside them, in that of a column, or in the workspace's."""
+    more = _separators(seen)
+    code = _currency_beside(sheet, seen)
+    if code == "":
+        return None
+    if code is not None:
+        more["currency"] = quoted(code)
+    elif sheet.currency is not None and sheet.currency.empty == 0:
+        more["currency"] = f"{{ column = {quoted(sheet.currency.name)} }}"
+        code = min(sheet.currency.distinct, key=lambda one: exponent(one.upper())).upper()
+    else:
+        code = sheet.crm.settings.currency
+        more["currency"] = quoted(code)
+    if seen.digits > exponent(code):
+        return None
+    if more["currency"] == quoted(code) and not seen.beside:
+        sheet.ask(seen, f"amounts are taken for {code}")
+    return more
+
+
+def _without_minus(sheet: Sheet, seen: Seen) -> dict[str, Any]:
+    """Read sales below zero as refunds, whose amounts have no minus; nothing where there are none."""
+    marks = [mark for mark in "-\u2212" if any(mark in value for value in seen.distinct)]
+    if not marks:
+        return {}
+    if not any(called(other.name, "kind", "sale") is not None for other in sheet.left) and "kind" not in sheet.taken:
+        when = f"{{ column = {quoted(seen.name)}, like = {texts(f'*{mark}*' for mark in marks)} }}"
+        kind = f'{{ choose = [{{ when = {when}, then = {{ const = "refund" }} }}], else = {{ const = "sale" }} }}'
+        sheet.put("kind", f"{{ value = {kind} }}", "medium: what is below zero is a refund")
+        sheet.ask(seen, "amounts below zero are taken for refunds")
+    return {"value": f"{{ replace = {quoted(seen.name)}, with = {inline(dict.fromkeys(marks, ''))} }}"}
+
+
+def _currency_beside(sheet: Sheet, seen: Seen) -> str | None:
+    """Return the currency that stands beside the amounts, empty when it is none of ours, None when none does."""
+    if not seen.beside:
+        return None
+    meant = currencies_of(seen.beside[0]) or ()
+    mine = sheet.crm.settings.currency
+    if mine in meant:
+        return mine
+    if len(meant) > 1:
+        sheet.ask(seen, f"{seen.beside[0]} is taken for {meant[0]}")
+    return meant[0] if meant else ""
+
+
+def _boolean(sheet: Sheet, field: Field, seen: Seen) -> dict[str, Any] | None:
+    found = yes_or_no_map(seen) if seen.values else None
+    return None if found is None else {"values": found}
+
+
+# Names
+
+
+def _full_name(sheet: Sheet) -> None:
+    """Put a first and a last name together; beside a first name, what is only called "name" is the last one."""
+    first = next((s for s in sheet.left if is_called(s.name, FIRST)), None)
+    rest = [seen for seen in sheet.left if seen is not first]
+    last = next((s for s in rest if is_called(s.name, LAST)), None)
+    whole = next((s for s in rest if s is not last and is_called(s.name, NAME)), None)
+    if first is not None and last is None and not is_called(first.name, NAME):
+        last, whole = whole, None
+    if first is None or last is None or whole is not None or "name" not in sheet.kind.fields:
+        return
+    middle = next((s for s in rest if is_called(s.name, MIDDLE)), None)
+    parts = [first, *([middle] if middle is not None else []), last]
+    joined = f'{{ concat = {texts(seen.name for seen in parts)}, separator = " " }}'
+    sheet.put("name", f"{{ value = {joined} }}", "high: first and last name")
+    for seen in parts:
+        sheet.done(seen, f"{sheet.kind.name}.name", "high", "first and last name")
+
+
+def _fallback_name(sheet: Sheet) -> None:
+    """Where no column is called a name, the first one of short texts that mostly differ may be one."""
+    if "name" not in sheet.kind.fields or "name" in sheet.taken:
+        return
+    limit = sheet.kind.fields["name"].declaration.max_length
+    for seen in sheet.left:
+        is_text = seen.kind == "text" and not seen.note
+        if is_text and 2 * seen.tells_apart >= max(len(sheet.rows), 1) and seen.longest <= limit:
+            why = "nothing is called a name, and this column may be one"
+            sheet.put("name", quoted(seen.name), f"low: {why}")
+            sheet.ask(seen, why)
+            sheet.done(seen, f"{sheet.kind.name}.name", "low", why)
+            return
+
+
+def _required(sheet: Sheet) -> None:
+    for field in sheet.kind.fields.values():
+        if not field.declaration.required or field.path in sheet.taken:
+            continue
+        if field.declaration.kind == "text" and not field.declaration.choices:
+            first = sheet.key.columns[0]
+            if not set("{}") & set(first):
+                value = f"{{ template = {quoted('{' + first + '}')} }}"
+                sheet.main.fields.append((field.path, value, "low: nothing fits, and it is required"))
+                sheet.out.questions.append(f"{field.path} is required, and no column fits: {quoted(first)} is taken")
+                continue
+        sheet.main.left.append(f"# {field.path} = ...  # required, and no column fits: say where it comes from")
+        sheet.out.questions.append(f"{field.path} is required, and no column fits")
+
+
+# What is left
+
+
+def _currency_used(sheet: Sheet) -> None:
+    seen = sheet.currency
+    if seen is not None and seen in sheet.left and any("currency = { column" in f[1] for f in sheet.main.fields):
+        sheet.done(seen, "currency", "high", "the currency of the amounts")
+
+
+def _own_field(sheet: Sheet, seen: Seen) -> None:
+    """Give a column that nothing fits a field of its own."""
+    if seen.name in sheet.key.columns and len(sheet.key.columns) == 1:
+        sheet.done(seen, "key", sheet.key.confidence, sheet.key.why)
+        return
+    more = _own_source(sheet, seen)
+    name, content = _declared(sheet, seen, more)
+    if seen.kind == "solar":
+        sheet.ask(seen, "Persian solar (Jalali) dates are kept as text; convert them first")
+    line = f"fields.{name} = {source(seen.name, **more)}"
+    if seen.kind == "empty" or sheet.crm.settings.directory is None:
+        why = "all cells are empty" if seen.kind == "empty" else "no field fits, and own fields need a workspace"
+        declared = ", ".join(f"{key} = {quoted(str(value))}" for key, value in content.items())
+        sheet.main.left.append(f"# {line}  # {why}; to add one: [fields.{sheet.kind.name}.{name}] {declared}")
+        sheet.done(seen, "", "low", why)
+        return
+    why = f"no field fits: a new one of type {content['type']}" + (f"; {seen.note}" if seen.note else "")
+    doubt = seen.doubt or _unlike(sheet, seen)
+    if doubt:
+        sheet.ask(seen, doubt)
+        doubt = f"; {doubt}"
+    confidence = "low" if doubt else "medium"
+    sheet.put(f"fields.{name}", source(seen.name, **more), f"{confidence}: {why}{doubt}{sheet.nothing(seen)}")
+    sheet.out.fields.setdefault(sheet.kind.name, {})[name] = content
+    sheet.done(seen, f"{sheet.kind.name}.fields.{name}", confidence, why)
+
+
+def _unlike(sheet: Sheet, seen: Seen) -> str:
+    """Say that a column is called like a field of numbers or dates and is text; empty where it is not."""
+    if seen.kind not in ("text", "time"):
+        return ""
+    fields = (field for field in _open_fields(sheet) if field.declaration.kind in _MEASURED)
+    field = next((field for field in fields if called(seen.name, field.name, sheet.kind.name) is not None), None)
+    if field is None:
+        return ""
+    return f"it is called like {field.path}, but not all of its cells are {_MEASURED[field.declaration.kind]}"
+
+
+def _own_source(sheet: Sheet, seen: Seen) -> dict[str, str]:
+    """Return how the cells of a new field are read; signs beside numbers that no type keeps are taken away."""
+    more: dict[str, str] = {}
+    if seen.kind == "date" and seen.format:
+        more["format"] = quoted(seen.format)
+    more |= _separators(seen)
+    values = yes_or_no_map(seen) if seen.kind == "boolean" else None
+    if values is not None and values.values:
+        more["map"] = inline(values.values)
+    if seen.nulls:
+        more["null_if"] = texts(seen.nulls)
+    if seen.beside:
+        code = _currency_beside(sheet, seen)
+        if code and seen.digits <= exponent(code):
+            more["currency"] = quoted(code)
+        else:
+            more["value"] = f"{{ replace = {quoted(seen.name)}, with = {inline(dict.fromkeys(seen.beside, ''))} }}"
+    return more
+
+
+def _declared(sheet: Sheet, seen: Seen, more: dict[str, str]) -> tuple[str, dict[str, Any]]:
+    """Return the name and the declaration of a new field."""
+    type_ = "moment" if seen.kind == "date" and seen.is_timed else _TYPES.get(seen.kind, "text")
+    label = _label(seen.name)
+    if "currency" in more:
+        type_ = "money"
+    elif seen.beside and not PERCENTS.isdisjoint(seen.beside) and not PERCENTS & set(label):
+        label = f"{label[:96]} (%)"
+    content: dict[str, Any] = {"type": type_, "label": label}
+    if type_ == "decimal":
+        content["scale"] = max(seen.digits, 1)
+    if type_ == "text" and seen.longest > _LONG:
+        content["max_length"] = 0
+    base = ascii_name(seen.name) or f"column_{sheet.place(seen)}"
+    name, number = base, 1
+    while f"fields.{name}" in {*sheet.kind.fields, *sheet.taken}:
+        number += 1
+        name = f"{base}_{number}"
+    return name, content
 
 
 def _label(name: str) -> str:
     return "".join(c if c.isprintable() else " " for c in name).strip()[:100] or "Column"
 
 
-_POINTING: Final = frozenset({"owner_id", "author_id", "customer_id"})
-_READERS: Final[dict[str, Callable[[_Drafting, Field, Seen], dict[str, Any] | None]]] = {
-    "day": _Drafting._date,
-    "moment": _Drafting._date,
-    "integer": _Drafting._number,
-    "decimal": _Drafting._number,
-    "money": _Drafting._number,
-    "boolean": _Drafting._boolean,
+_READERS: Final[dict[str, Callable[[Sheet, Field, Seen], dict[str, Any] | None]]] = {
+    "day": _date,
+    "moment": _date,
+    "integer": _number,
+    "decimal": _number,
+    "money": _number,
+    "boolean": _boolean,
 }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import attrs
 
@@ -29,14 +29,23 @@ def listed(parts: Sequence[str]) -> str:
     return quoted(parts[0]) if len(parts) == 1 else "[" + ", ".join(map(quoted, parts)) + "]"
 
 
+def texts(parts: Iterable[str]) -> str:
+    """Return a list of texts."""
+    return "[" + ", ".join(map(quoted, parts)) + "]"
+
+
 def inline(content: Mapping[str, str]) -> str:
     """Return an inline table of texts."""
     return "{ " + ", ".join(f"{quoted(key)} = {quoted(value)}" for key, value in content.items()) + " }"
 
 
 def source(column: str, **more: str) -> str:
-    """Return where a field is read from: the column alone, or a table with more keys, whose values are TOML already."""
+    """Return where a field is read from: the column alone, or a table with more keys.
+
+    The values of the keys are TOML already; an expression under `value` names the column itself.
+    """
     given = {key: value for key, value in more.items() if value}
     if not given:
         return quoted(column)
-    return "{ " + ", ".join([f"column = {quoted(column)}", *(f"{k} = {v}" for k, v in given.items())]) + " }"
+    first = {} if "value" in given else {"column": quoted(column)}
+    return "{ " + ", ".join(f"{key} = {value}" for key, value in (first | given).items()) + " }"

@@ -1,4 +1,4 @@
-"""Translates the words of a column into those of a field: choices, yes and no, stages, names that exist already."""
+"""Translates the words of a column into those of a field: choices, yes and no, names that exist already."""
 
 from __future__ import annotations
 
@@ -8,18 +8,16 @@ from typing import Any, Final
 import attrs
 
 from crm_core import CRM
-from crm_core.extend import Pipeline
 from crm_core.query.ast import And, Compare, In
 from crm_core.records.registry import Field
 from crm_core.values import email_key, text_key
 from crm_transfer.guess.columns import Seen
-from crm_transfer.guess.words import CHOICES, FALSE, STAGES, TRUE, plain
+from crm_transfer.guess.words import CHOICES, FALSE, TRUE, fold, plain
 from crm_transfer.names import label_field
 from crm_transfer.nearest import CLOSE, SURE, nearest
 
 _MOST: Final = 2_000
 """How many different values a column may have that is looked up among records."""
-_STAGES: Final = 25
 _READ: Final = frozenset(["true", "yes", "y", "1", "on", "false", "no", "n", "0", "off"])
 
 
@@ -40,7 +38,7 @@ def choices_map(field: Field, seen: Seen) -> ValueMap | None:
     for value in seen.distinct[:_MOST]:
         if value.casefold() in choices:
             continue
-        found = next((choice for choice in choices if plain(value) in CHOICES.get(choice, ())), None)
+        found = next((choice for choice in choices if _says(value, choice)), None)
         if found is None:
             close = nearest(value, [text_key(choice) for choice in choices], limit=1, least=SURE)
             found, sure = (choices[close[0][0]], False) if close else (None, sure)
@@ -50,6 +48,11 @@ def choices_map(field: Field, seen: Seen) -> ValueMap | None:
     return ValueMap(made, sure)
 
 
+def _says(value: str, choice: str) -> bool:
+    words = CHOICES.get(choice, frozenset())
+    return plain(value) in words or fold(value) in words
+
+
 def yes_or_no_map(seen: Seen) -> ValueMap | None:
     """Translate yes and no of any of the languages."""
     if not all(plain(value) in TRUE | FALSE or value in ("0", "1") for value in seen.distinct):
@@ -57,49 +60,6 @@ def yes_or_no_map(seen: Seen) -> ValueMap | None:
     return ValueMap(
         {v: "true" if plain(v) in TRUE else "false" for v in seen.distinct if v.strip().casefold() not in _READ}
     )
-
-
-def stage_map(pipelines: Mapping[str, Pipeline], seen: Seen) -> tuple[Pipeline, ValueMap] | None:
-    """Find the pipeline whose stages the values are, the default one first; None when there is none."""
-    for pipeline in pipelines.values():
-        names = {name.casefold(): stage.name for stage in pipeline.stages for name in (stage.name, stage.label) if name}
-        keys = [text_key(name) for name in names]
-        made: dict[str, str] = {}
-        for value in seen.distinct:
-            if value.casefold() in names:
-                continue
-            close = nearest(value, keys, limit=1, least=SURE)
-            if not close:
-                break
-            made[value] = [*names.values()][close[0][0]]
-        else:
-            return pipeline, ValueMap(made, not made)
-    return None
-
-
-def proposed_stages(seen: Seen) -> list[dict[str, str]] | None:
-    """Propose the stages of a pipeline in order, kinds guessed from their words; None where they are too many."""
-    if not 0 < len(seen.distinct) <= _STAGES or seen.longest > 50:
-        return None
-    ranked = []
-    for at, value in enumerate(seen.distinct):
-        words = plain(value)
-        group = next((g for g in ("won", "lost", "0", "1", "2", "3") if words in STAGES[g]), None)
-        group = group or next((g for g in ("won", "lost", "3", "2", "1", "0") if _has_word(value, g)), "1.5")
-        rank = {"won": 8.0, "lost": 9.0}.get(group) or float(group)
-        ranked.append((rank, at, value, group if group in ("won", "lost") else "open"))
-    ranked.sort()
-    still_open = [one for one in ranked if one[3] == "open"]
-    made = []
-    for rank, at, value, kind in ranked:
-        place = (still_open.index((rank, at, value, kind)) + 1) / (len(still_open) + 1) if kind == "open" else 0
-        probability = "1" if kind == "won" else "0" if kind == "lost" else f"{place:.2f}"
-        made.append({"name": value, "kind": kind, "probability": probability})
-    return made
-
-
-def _has_word(value: str, group: str) -> bool:
-    return any(plain(word) in STAGES[group] for word in value.split())
 
 
 @attrs.frozen

@@ -1,149 +1,301 @@
-"""What columns and values are called, in English, German, Persian, Armenian and Russian.
-
-Words are folded as `plain` does: no spaces, no punctuation, one case.
-"""
+"""What columns and values are called in seven languages, folded so that one name has one spelling."""
 
 from __future__ import annotations
 
 import re
+import unicodedata
+from collections.abc import Iterable, Mapping
+from functools import cache
 from typing import Final
 
+import attrs
+
 from crm_core.values import text_key
+from crm_transfer.guess import headings, terms, vocabulary
+
+_CAMEL: Final = re.compile(r"(?<=[a-zа-яё0-9])(?=[A-ZА-ЯЁ][a-zа-яё])|(?<=[a-z])(?=I[Dd]\b)")
+_BRACKETS: Final = re.compile(r"[(\[{（].*?[)\]}）]|,.*")
+_JOINING: Final = frozenset(terms.JOINING.split())
+_LONGEST: Final = 200
 
 
 def plain(name: str) -> str:
-    """Fold a column's name for comparison.
+    """Fold a column's name for comparison: no spaces, punctuation or accents of Latin letters, one case.
 
-    >>> plain("E-Mail "), plain("شماره_تماس") == plain("شماره تماس")
-    ('email', True)
+    >>> plain("E-Mail "), plain("شماره_تماس") == plain("شماره تماس"), plain("Téléphone")
+    ('email', True, 'telephone')
     """
-    return re.sub(r"[\W_]+", "", text_key(name))
+    return "".join(tokens(name))
 
 
-def _listed(words: str) -> tuple[str, ...]:
-    return tuple(plain(word) for word in words.split())
+def tokens(name: str) -> list[str]:
+    """Return the words of a name, folded; a joiner of Persian and a capital inside a word part words.
+
+    >>> tokens("dealName"), tokens("№ заказа, руб."), tokens("پیش\u200cبینی")
+    (['deal', 'name'], ['no', 'заказа', 'руб'], ['پیش', 'بینی'])
+    """
+    parted = _CAMEL.sub(" ", name[:_LONGEST]).replace("\u200c", " ")
+    for number in ("№", "n°", "N°"):
+        parted = parted.replace(number, " no ")
+    return [word for word in re.split(r"[\W_]+", _bare(text_key(parted))) if word]
 
 
-def _set(words: str) -> frozenset[str]:
-    return frozenset(_listed(words))
+def fold(name: str) -> str:
+    """Fold a name further, without the words that only join others.
+
+    >>> fold("Date de création") == fold("date création")
+    True
+    """
+    return _joined(tokens(name))
 
 
-def _sets(words: dict[str, str]) -> dict[str, frozenset[str]]:
-    return {name: _set(listed) for name, listed in words.items()}
+def spellings(name: str, type_name: str = "") -> tuple[str, ...]:
+    """Return what a name may be meant as, the surest first: without units, and without the noun of the record type.
+
+    >>> spellings("Сумма сделки, руб.", "deal")[-1] == plain("сумма")
+    True
+    >>> spellings("Deal", "deal")[-1]
+    ''
+    """
+    found = [plain(name), fold(name)]
+    for part in (_BRACKETS.sub(" ", name), name):
+        words = tokens(part)
+        if not words:
+            continue
+        bare = [word for word in words if word not in UNITS] or words
+        found += [_joined(words), _joined(bare)]
+        found += _without_nouns(bare, type_name) if type_name else []
+    return tuple(dict.fromkeys(one for one in found if one or type_name))
 
 
-FIELDS: Final = _sets(
-    {
-        "name": "name fullname displayname contact contactname customername clientname personname lead leadname "
-        "product productname agent user kunde kundenname vollständigername ansprechpartner kontakt "
-        "نام نام_کامل نام_و_نام_خانوادگی نام_مشتری مشتری անուն անուն_ազգանուն հաճախորդ имя фио название наименование "
-        "клиент контакт полное_имя",
-        "kind": "kind type customertype typ art kundenart نوع ներ տեսակ тип вид",
-        "role": "role rolle relationship نقش դեր роль",
-        "source": "source origin leadsource channel utmsource quelle herkunft kanal منبع نحوه_آشنایی "
-        "աղբյուր источник "
-        "канал",
-        "tags": "tags labels keywords schlagwörter schlagworte برچسب برچسب‌ها պիտակներ метки теги",
-        "first_contact_at": "firstcontact firstcontactdate created createdat createdate createddate registered "
-        "registeredat registrationdate since customersince signupdate joined erstkontakt angelegt "
-        "angelegtam erstellt "
-        "kundeseit تاریخ_ثبت تاریخ_ایجاد اولین_تماس գրանցման_ամսաթիվ ստեղծված создан дата_создания дата_регистрации",
-        "birth_date": "birthday birthdate dateofbirth dob geburtstag geburtsdatum تاریخ_تولد ծննդյան_ամսաթիվ "
-        "ծննդյան_օր дата_рождения день_рождения",
-        "language": "language lang sprache زبان լեզու язык",
-        "country": "country land nation staat کشور երկիր страна",
-        "region": "region state province county bundesland استان منطقه մարզ регион область",
-        "city": "city town ort stadt wohnort شهر քաղաք город",
-        "industry": "industry sector branch businesssegment branche صنعت حوزه_فعالیت ոլորտ отрасль сфера",
-        "title": "title dealname dealtitle opportunity opportunityname subject deal betreff titel "
-        "auftrag عنوان معامله "
-        "վերնագիր գործարք название сделка тема наименование",
-        "stage": "stage dealstage salesstage status phase stufe verkaufsphase مرحله وضعیت փուլ "
-        "կարգավիճակ этап стадия "
-        "статус",
-        "pipeline": "pipeline funnel salespipeline خط_فروش воронка",
-        "amount": "amount value dealvalue closevalue total totalamount price revenue sum betrag wert summe umsatz "
-        "preis gesamt مبلغ ارزش مبلغ_کل գումար արժեք сумма стоимость бюджет",
-        "price": "price salesprice unitprice listprice preis einzelpreis قیمت گین գին цена",
-        "opened_at": "opened openedat opendate engagedate created createdat createdate createddate date eröffnet "
-        "eröffnetam angelegt datum تاریخ_شروع تاریخ_ایجاد تاریخ բացման_ամսաթիվ ամսաթիվ дата_открытия "
-        "дата_создания дата",
-        "closed_at": "closed closedat closedate closeddate wondate abschlussdatum geschlossen "
-        "abgeschlossenam تاریخ_بستن "
-        "تاریخ_پایان փակման_ամսաթիվ дата_закрытия закрыт",
-        "expected_close_on": "expectedclose expectedclosedate forecastdate erwarteterabschluss پیش‌بینی_بستن "
-        "ожидаемая_дата",
-        "lost_reason": "lostreason lossreason reasonlost verlustgrund دلیل_از_دست_رفتن причина_отказа",
-        "sold_at": "date saledate solddate orderdate orderedat invoicedate purchasedate datum kaufdatum "
-        "rechnungsdatum "
-        "bestelldatum تاریخ تاریخ_فروش تاریخ_خرید تاریخ_فاکتور ամսաթիվ վաճառքի_ամսաթիվ дата дата_продажи дата_заказа",
-        "occurred_at": "date time datetime timestamp when datum zeit zeitpunkt تاریخ زمان ամսաթիվ дата время",
-        "subject": "subject betreff topic موضوع թեմա тема",
-        "body": "body text message note notes comment nachricht notiz notizen متن پیام یادداشت "
-        "հաղորդագրություն նշում "
-        "сообщение текст комментарий",
-        "channel": "channel kanal medium کانال ալիք канал",
-        "email": "email mail emailaddress ایمیل էլփոստ почта",
-        "code": "code sku productcode artikelnummer artikelnr کد_کالا کد код артикул",
-        "value": "value wert مقدار",
-    }
-)
-FIRST: Final = _set("firstname givenname vorname نام نام_کوچک անուն имя")
-LAST: Final = _set("lastname surname familyname nachname familienname نام_خانوادگی فامیل ազգանուն фамилия")
-COMPANY: Final = _set(
-    "company companyname organisation organization organisationname account accountname employer firma "
-    "firmenname unternehmen شرکت نام_شرکت سازمان ընկերություն կազմակերպություն компания организация фирма"
-)
-CUSTOMER: Final = COMPANY | _set(
-    "customer customerid customerno customernumber client clientid buyer contact kunde kundennr kundennummer "
-    "مشتری کد_مشتری شماره_مشتری հաճախորդ գնորդ клиент покупатель"
-)
-OWNER: Final = _set(
-    "owner ownername assignedto responsible salesrep salesperson salesagent accountmanager besitzer betreuer "
-    "verantwortlich verantwortlicher zuständig مسئول کارشناس کارشناس_فروش پատասխանատու պատասխանատու "
-    "ответственный менеджер author agent verkäufer user"
-)
-CURRENCY: Final = _set("currency currencycode währung waehrung ارز واحد_پول արժույթ валюта")
-KEYS: Final = _listed("id no nr number nummer key code email شناسه شماره کد համար կոդ номер код ид идентификатор")
-PHONE: Final = _listed(
-    "phone mobile telefon handy tel fax تلفن موبایل شماره_تماس همراه հեռախոս բջջային телефон мобильный"
-)
-EMAIL: Final = _listed("email mail ایمیل رایانامه էլփոստ էլհասցե почта")
-CHOICES: Final = _sets(
-    {
-        "organisation": "organisation organization company business firma unternehmen corporate org b2b "
-        "o c شرکت سازمان "
-        "حقوقی ընկերություն կազմակերպություն компания организация юрлицо",
-        "person": "person individual private human privatperson privat people p b2c شخص فرد حقیقی անձ ֆիզիկական "
-        "ֆիզանձ человек физлицо частное лицо",
-        "customer": "customer client kunde مشتری հաճախորդ клиент",
-        "supplier": "supplier vendor lieferant تامین‌کننده մատակարար поставщик",
-        "partner": "partner شریک գործընկեր партнер партнёр",
-        "contact": "contact kontakt مخاطب կոնտակտ контакт",
-        "in": "in inbound incoming eingehend ورودی մուտքային входящий входящее",
-        "out": "out outbound outgoing ausgehend خروجی ելքային исходящий исходящее",
-        "internal": "internal intern داخلی ներքին внутренний",
-        "message": "message email mail chat nachricht پیام հաղորդագրություն сообщение",
-        "call": "call phonecall anruf telefonat تماس զանգ звонок",
-        "meeting": "meeting besprechung termin جلسه հանդիպում встреча",
-        "visit": "visit besuch بازدید այցելություն визит",
-        "note": "note notiz یادداشت նշում заметка",
-        "sale": "sale order verkauf فروش վաճառք продажа",
-        "refund": "refund return erstattung gutschrift برگشت վերադարձ возврат",
-    }
-)
-TRUE: Final = _set("yes true y ja wahr بله بلی آره այո да истина")
-FALSE: Final = _set("no false n nein falsch خیر نه ոչ нет ложь")
-STAGES: Final = _sets(
-    {
-        "0": "new lead open prospecting prospect neu offen جدید սկիզբ նոր новый новая",
-        "1": "contacted engaging qualified qualification qualifiziert kontaktiert در_تماس واجدشرایط որակավորված "
-        "квалификация контакт",
-        "2": "proposal quote offer angebot presentation demo پیشنهاد առաջարկ предложение кп",
-        "3": "negotiation negotiating contract verhandlung مذاکره բանակցություն переговоры договор",
-        "won": "won closedwon win sold gewonnen abgeschlossen موفق برنده فروخته‌شده հաղթած շահած выигран выиграна "
-        "успешно закрыто_успешно",
-        "lost": "lost closedlost loss cancelled canceled verloren abgelehnt از_دست_رفته ناموفق باخته پարտված կորցրած "
-        "պարտված проигран проиграна отказ закрыто_неуспешно",
-    }
-)
+def _without_nouns(words: list[str], type_name: str) -> list[str]:
+    nouns = _NOUNS.get(type_name, frozenset())
+    rest = [word for word in words if word not in nouns]
+    bare = [word for word in rest if word not in QUALIFIERS]
+    if bare and len(bare) < len(words):
+        return [_joined(rest), _joined(bare)]
+    if len(rest) < len(words):
+        return [_joined(rest)]
+    whole = "".join(words)
+    if whole in nouns:
+        return [""]
+    compounds = (whole.removeprefix(noun) for noun in nouns if len(noun) > 3 and whole.startswith(noun))
+    return sorted({rest for rest in compounds if len(rest) > 1}, key=len)
+
+
+def _joined(words: list[str]) -> str:
+    return "".join([word for word in words if word not in _JOINING] or words)
+
+
+def _bare(text: str) -> str:
+    """Drop the accents of Latin letters, and those of ё: people leave them out."""
+    if text.isascii():
+        return text
+    kept: list[str] = []
+    for character in unicodedata.normalize("NFD", text):
+        is_mark = unicodedata.combining(character)
+        if not (is_mark and kept and (kept[-1].isascii() or kept[-1] == "е")):
+            kept.append(character)
+    return unicodedata.normalize("NFC", "".join(kept))
+
+
+def _set(phrases: str) -> frozenset[str]:
+    return frozenset(_ranked([phrases]))
+
+
+def _ranked(listed: Iterable[str]) -> dict[str, int]:
+    """Return the folded phrases with their places in their list: those that come first are the surest."""
+    found: dict[str, int] = {}
+    for phrases in listed:
+        for at, phrase in enumerate(phrases.split(",")):
+            for folded in (plain(phrase), fold(phrase)):
+                found[folded] = min(at, found.get(folded, at))
+    found.pop("", None)
+    return found
+
+
+@cache
+def _known(field: str) -> Mapping[str, int]:
+    return _ranked(language.get(field, "") for language in vocabulary.LANGUAGES.values())
+
+
+def called(name: str, field: str, type_name: str = "") -> int | None:
+    """Return how far down a field's list of names a column's name stands (0 is the surest), None where it does not.
+
+    A column that is called as the records themselves is their name or title.
+
+    >>> called("Название сделки", "title", "deal"), called("Farbe", "title", "deal")
+    (1, None)
+    """
+    known = {**_known(f"{type_name}.{field}"), **_known(field)}
+    ranks = [known[one] + at for at, one in enumerate(spellings(name, type_name)) if one in known]
+    if not ranks and field in ("name", "title") and "" in spellings(name, type_name):
+        return 1
+    return min(ranks, default=None)
+
+
+def is_called(name: str, words: frozenset[str], type_name: str = "") -> bool:
+    """Say whether a column's name is one of some words, units, joining words and the noun of the type aside."""
+    return any(one in words for one in spellings(name, type_name))
+
+
+def is_any_field(name: str) -> bool:
+    """Say whether a text is what a column of some kind would be called."""
+    return any(one in _everything() for one in spellings(name)) or names_phone(name)
+
+
+@cache
+def _everything() -> frozenset[str]:
+    fields = {field for language in vocabulary.LANGUAGES.values() for field in language}
+    known = frozenset(word for field in fields for word in _known(field))
+    return known.union(COMPANY, CUSTOMER, OWNER, CURRENCY, FIRST, LAST, MIDDLE, CODES, KEYS, *_NOUNS.values())
+
+
+def names_phone(name: str) -> bool:
+    """Say whether a column is called a phone: a short word counts only where it stands alone ("tel", not "title").
+
+    >>> names_phone("Моб. телефон"), names_phone("Tel."), names_phone("Titel")
+    (True, True, False)
+    """
+    return _has_word(name, PHONE)
+
+
+def names_email(name: str) -> bool:
+    """Say whether a column is called an e-mail address."""
+    return _has_word(name, EMAIL)
+
+
+def _has_word(name: str, known: frozenset[str]) -> bool:
+    whole = plain(name)
+    return not known.isdisjoint(tokens(name)) or any(len(word) > 4 and word in whole for word in known)
+
+
+def names_key(name: str) -> bool:
+    """Say whether a column is called a number by which things are known: "Order No", "Kundennummer", "Код клиента".
+
+    >>> names_key("Kunden-Nr."), names_key("dealId"), names_key("Number of employees"), names_key("Telefono")
+    (True, True, False, False)
+    """
+    words = tokens(name)
+    if not words or not ADDRESS.isdisjoint(words) or names_phone(name):
+        return False
+    if words[0] == "id" or is_called(name, ROW_NUMBERS):
+        return True
+    if len(words) == 1:
+        return words[0] in KEYS or any(
+            words[0].removesuffix(end) in _all_nouns() for end in _ENDS if words[0].endswith(end)
+        )
+    if words[0] in KEYS and not (words[0].isascii() and _all_nouns().isdisjoint(words[1:])):
+        return True  # "number of employees" is none, "код клиента" is
+    return words[-1] in KEYS
+
+
+_ENDS: Final = ("id", "no", "nr", "number", "nummer", "code", "key")
+
+
+@cache
+def _all_nouns() -> frozenset[str]:
+    return frozenset(word for nouns in _NOUNS.values() for word in nouns) | COMPANY
+
+
+@attrs.frozen
+class _Stems:
+    """Folded words, beginnings of words, which stand with a star, and phrases of several words."""
+
+    words: frozenset[str]
+    beginnings: tuple[str, ...]
+    phrases: tuple[str, ...]
+
+    def has(self, words: list[str]) -> bool:
+        """Say whether one of the words, or all of them together, is known."""
+        return (
+            "".join(words) in self.words
+            or not self.words.isdisjoint(words)
+            or any(word.startswith(self.beginnings) for word in words)
+            or any(phrase in "".join(words) for phrase in self.phrases)
+        )
+
+
+def _stems(phrases: str) -> _Stems:
+    listed = [phrase.strip() for phrase in phrases.split(",")]
+    words = frozenset(plain(phrase) for phrase in listed if not phrase.endswith("*"))
+    beginnings = tuple(plain(phrase) for phrase in listed if phrase.endswith("*"))
+    return _Stems(words, beginnings, tuple(plain(phrase) for phrase in listed if " " in phrase))
+
+
+_WON: Final = _stems(terms.WON_STAGES)
+_LOST: Final = _stems(terms.LOST_STAGES)
+_CLOSED: Final = _stems(terms.CLOSED_STAGES)
+_NOT: Final = _stems(terms.NEGATIONS)
+_GOOD: Final = _stems(terms.GOOD_WORDS)
+
+
+@attrs.frozen
+class StageGuess:
+    """What the name of a stage says: open, won or lost, how far an open one is (0 to 3), and whether a word said so."""
+
+    kind: str
+    rank: float
+    sure: bool = True
+
+
+def stage_called(name: str) -> StageGuess:
+    """Say what kind of stage a name is of. A negation wins: what is "not won" is lost.
+
+    >>> stage_called("Закрыто и не реализовано").kind, stage_called("Успешно реализовано").kind
+    ('lost', 'won')
+    >>> stage_called("Closed"), stage_called("Besichtigung").sure
+    (StageGuess(kind='won', rank=8.0, sure=False), False)
+    """
+    words = tokens(name)
+    denied = _NOT.has(words)
+    rest = [word.removeprefix("չ") if len(word) > 4 else word for word in words]
+    if _LOST.has(words) or (denied and (_WON.has(words) or _GOOD.has(words) or _CLOSED.has(words))):
+        return StageGuess("lost", 9.0)
+    if rest != words and _WON.has(rest):
+        return StageGuess("lost", 9.0)
+    if _WON.has(words):
+        return StageGuess("won", 8.0)
+    whole = "".join(words)
+    for rank, known in _OPEN.items():
+        if whole in known.words:
+            return StageGuess("open", 0.0 if denied else float(rank))
+    if _CLOSED.has(words):
+        return StageGuess("won", 8.0, sure=False)
+    for rank in reversed(_OPEN):
+        if _OPEN[rank].has(words):
+            return StageGuess("open", 0.0 if denied else float(rank))
+    return StageGuess("open", 1.5, sure=False)
+
+
+def _marks(listed: str) -> frozenset[str]:
+    return frozenset(text_key(mark) for mark in listed.split("|"))
+
+
+UNITS: Final = _set(terms.UNITS)
+BUYER: Final = _set(headings.BUYER)
+TIME: Final = _set(headings.TIME)
+ADDRESS: Final = _set(headings.ADDRESS)
+QUALIFIERS: Final = _set(headings.QUALIFIERS)
+_NOUNS: Final = {name: _set(phrases) for name, phrases in headings.NOUNS.items()}
+_OPEN: Final = {rank: _stems(phrases) for rank, phrases in terms.OPEN_STAGES.items()}
+FIRST: Final = _set(headings.FIRST)
+MIDDLE: Final = _set(headings.MIDDLE)
+LAST: Final = _set(headings.LAST)
+NAME: Final = _set("name, nom, nombre, имя, نام, անուն")
+COMPANY: Final = _set(headings.COMPANY)
+CUSTOMER: Final = COMPANY | _set(headings.CUSTOMER)
+OWNER: Final = _set(headings.OWNER)
+CURRENCY: Final = _set(headings.CURRENCY)
+KEYS: Final = _set(headings.KEYS)
+ROW_NUMBERS: Final = _set(headings.ROW_NUMBERS)
+PHONE: Final = _set(headings.PHONE)
+EMAIL: Final = _set(headings.EMAIL)
+CODES: Final = _set(headings.CODES)
+CHOICES: Final = {name: _set(phrases) for name, phrases in terms.CHOICES.items()}
+TRUE: Final = _set(terms.TRUE)
+FALSE: Final = _set(terms.FALSE)
+TOTALS: Final = _set(terms.TOTALS)
+NOTHING: Final = _marks(terms.NOTHING)
+NOTHING_IN_TEXTS: Final = _marks(terms.NOTHING_IN_TEXTS)
+NO_DATES: Final = _marks(terms.NO_DATES)

@@ -1,0 +1,114 @@
+"""Finding records by parts of their texts: by the storage's index where it has one, else by reading, same answers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial, reduce
+from itertools import islice
+from typing import Final, cast
+
+from crm_core.errors import UsageError
+from crm_core.extend import Storage
+from crm_core.query.ast import And, Compare, Contains, Expression, In, Or, SortKey
+from crm_core.query.page import decode_cursor, encode_cursor
+from crm_core.query.search import SHORT, Hit, Question, Searched, Term, best_text, rank_of
+
+_CURSOR: Final = (SortKey("rank"), SortKey("name"))
+_FEW: Final = 1_000
+"""Candidates so few that reading their texts costs less than narrowing them down by one more word."""
+_AT_ONCE: Final = 1_000
+_BEYOND: Final = "\U0010ffff"
+"""Behind every text that begins alike."""
+
+
+def places_of(storage: Storage, searched: Searched, question: Question, *, after: Hit | None, limit: int) -> list[Hit]:
+    """Return the places of what a question finds, those behind `after`, in order."""
+    if "search" in storage.capabilities:
+        found = storage.search(searched.table, question, after=after, limit=limit)
+        if found is not None:
+            return found
+    texts = _texts(storage, searched, _candidates(storage, searched, question))
+    places = (_place(question, id_, name, there) for id_, (name, there) in texts.items())
+    return sorted(place for place in places if place is not None and (after is None or place > after))[:limit]
+
+
+def matched_texts(storage: Storage, searched: Searched, question: Question, ids: Sequence[int]) -> list[str]:
+    """Return, for each of those ids, the text that shows best why it was found."""
+    texts = _texts(storage, searched, ids)
+    return [there[best_text(question, there)] if (there := texts.get(one, ("", []))[1]) else "" for one in ids]
+
+
+def encode_place(place: Hit) -> str:
+    """Return the cursor of the page that follows a place."""
+    return encode_cursor(_CURSOR, (place.rank, place.name, place.id), ("rank", "name", "id"))
+
+
+def decode_place(cursor: str) -> Hit:
+    """Return the place that a cursor holds.
+
+    Raises:
+        UsageError: it is no cursor of a search.
+    """
+    rank, name, id_ = decode_cursor(cursor, _CURSOR)
+    if not isinstance(rank, int) or not isinstance(name, str) or not isinstance(id_, int):
+        raise UsageError(f"{cursor[:40]!r} is no cursor of a search", hint="pass --after as the page before printed it")
+    return Hit(rank, name, id_)
+
+
+def _place(question: Question, id_: int, name: str, texts: Sequence[str]) -> Hit | None:
+    rank = rank_of(question, name, texts)
+    return None if rank is None else Hit(rank, name, id_)
+
+
+def _candidates(storage: Storage, searched: Searched, question: Question) -> set[int]:
+    """Return the ids of all records that are found, and of some that are not."""
+    exact = _owners(storage, searched, lambda column: In(column, question.exact))
+    found: set[int] | None = None
+    for term in sorted(question.terms, key=_rarity, reverse=True):
+        ids = {id_ for alternative in term for id_ in _having_all(storage, searched, alternative)}
+        found = ids if found is None else found & ids
+        if len(found) <= _FEW:
+            break
+    return exact | (found or set())
+
+
+def _owners(storage: Storage, searched: Searched, condition: Callable[[str], Expression]) -> set[int]:
+    """Return the ids of the records of which some text meets a condition on its column."""
+    return {
+        cast(int, row[0])
+        for text in searched.texts
+        for row in storage.find(text.table, condition(text.column), columns=[text.owner])
+        if row[0] is not None
+    }
+
+
+def _having_all(storage: Storage, searched: Searched, fragments: Sequence[str]) -> set[int]:
+    return reduce(set.intersection, (_owners(storage, searched, partial(_has, one)) for one in fragments))
+
+
+def _has(fragment: str, column: str) -> Expression:
+    if len(fragment) >= SHORT:
+        return Contains(column, fragment)
+    begins = And((Compare(column, ">=", fragment), Compare(column, "<", fragment + _BEYOND)))
+    return Or((begins, Contains(column, f" {fragment}")))
+
+
+def _rarity(term: Term) -> int:
+    """Return how much a term narrows a search down: longer texts are in fewer records."""
+    return min(max(map(len, alternative)) for alternative in term)
+
+
+def _texts(storage: Storage, searched: Searched, ids: Iterable[int]) -> dict[int, tuple[str, list[str]]]:
+    """Return name and texts of those records, by id."""
+    found: dict[int, tuple[str, list[str]]] = {}
+    source = iter(ids)
+    while chunk := tuple(islice(source, _AT_ONCE)):
+        columns = [text.column for text in searched.own]
+        for id_, *cells in storage.find(searched.table, In("id", chunk), columns=["id", *columns]):
+            texts = [str(cell) for cell in cells if cell is not None]
+            found[cast(int, id_)] = ("" if not cells or cells[0] is None else str(cells[0]), texts)
+        for part in searched.parts:
+            for owner, cell in storage.find(part.table, In(part.owner, chunk), columns=[part.owner, part.column]):
+                if owner in found and cell is not None:
+                    found[owner][1].append(str(cell))
+    return found

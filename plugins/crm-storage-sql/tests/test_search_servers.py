@@ -1,0 +1,71 @@
+"""How servers search: by indexes of pg_trgm where PostgreSQL has that, else by reading; the status says which."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from crm_core import CRM, Customer
+from crm_core.query.ast import Contains
+from crm_storage_sql.postgresql import ddl
+from crm_storage_sql.postgresql.storage import PostgresqlStorage
+from tests.databases import drop_all, new_url, postgresql_connection
+
+
+@pytest.fixture(autouse=True, scope="module")
+def databases() -> Iterator[None]:
+    yield
+    drop_all()
+
+
+def names(crm: CRM, typed: str) -> list[str | None]:
+    """Return the names of the customers that are found."""
+    return [customer.name for customer in crm.customers.search(typed)]
+
+
+@pytest.mark.database("postgresql")
+def test_postgresql_looks_texts_up_by_trigrams_where_it_can(tmp_path: Path) -> None:
+    url = new_url("postgresql", tmp_path)
+    with CRM.open(url) as crm:
+        crm.customers.add_many(Customer(name=f"Person {number}") for number in range(2_000))
+        crm.customers.add(Customer(name="100% _Ada_ \\"), email="ada@example.org")
+        assert ["100% _Ada_ \\"] == names(crm, "00% _ad") == names(crm, "da_ \\") == names(crm, "ada@")
+        assert [] == names(crm, "1%0")
+        with closing(postgresql_connection(url)) as raw:
+            there = raw.execute("SELECT 1 FROM pg_extension WHERE extname = 'pg_trgm'").fetchone()
+        told = crm.storage.status().details["search"]
+        if there is None:
+            assert "pg_trgm was not there" in told
+            pytest.skip("NOT RUN: this server has no pg_trgm")
+        assert "trigram indexes (pg_trgm)" == told
+        assert "~" in plan(crm, "son 1999"), "the name of a trigram index"
+
+
+@pytest.mark.database("postgresql")
+def test_postgresql_without_the_extension_reads_and_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ddl, "_EXTENSION", "SELECT 1 WHERE FALSE")
+    with CRM.open(new_url("postgresql", tmp_path)) as crm:
+        crm.customers.add(Customer(name="Ada Lovelace"))
+        assert ["Ada Lovelace"] == names(crm, "ovela")
+        assert "reads every row" in crm.storage.status().details["search"]
+
+
+@pytest.mark.database("mariadb")
+def test_mariadb_reads_and_says_so(tmp_path: Path) -> None:
+    with CRM.open(new_url("mariadb", tmp_path)) as crm:
+        crm.customers.add(Customer(name="Ada Lovelace"), phone="+49 170 1234567")
+        assert ["Ada Lovelace"] == names(crm, "ovela") == names(crm, "0170 123")
+        assert "reads every row" in crm.storage.status().details["search"]
+
+
+def plan(crm: CRM, part: str) -> str:
+    """Return how PostgreSQL finds the customers whose name has a part."""
+    storage = crm.storage
+    assert isinstance(storage, PostgresqlStorage)
+    clauses = storage._clauses("customers")
+    condition = clauses.condition(Contains("name_key", part))
+    rows = storage._session().read(f"EXPLAIN SELECT t0.id FROM customers t0 WHERE {condition}", clauses.parameters)
+    return "\n".join(str(row[0]) for row in rows)

@@ -1,0 +1,225 @@
+"""Finds the row that names the columns, below titles and blank lines, and the last rows that only sum up the others."""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from fractions import Fraction
+from itertools import islice
+from pathlib import Path
+from typing import Any, Final
+
+import attrs
+
+from crm_core.values import ascii_digits, phone_key, text_key
+from crm_transfer.cells import key_text
+from crm_transfer.form import examine, open_text
+from crm_transfer.guess.dates import is_date
+from crm_transfer.guess.numbers import is_number
+from crm_transfer.guess.words import TOTALS, fold, is_any_field
+from crm_transfer.layout import separator_line
+from crm_transfer.refusals import DELIMITERS
+
+_SAMPLE: Final = 60
+_LONGEST: Final = 100
+_WIDE: Final = Fraction(3, 5)
+"""How much of the usual width a header has at least: titles have a cell or two."""
+_DATA: Final = Fraction(3, 10)
+"""How much of a header may look like data."""
+_YEAR: Final = re.compile(r"(?:19|20)\d\d")
+"""Columns are called 2023 and 2024, too."""
+_BELOW: Final = 10
+_LAST: Final = 3
+_EMAIL: Final = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+")
+
+Row = tuple[int, Sequence[str]]
+
+
+@attrs.frozen
+class HeaderGuess:
+    """The number of the row that names the columns (0 where none does), how sure that is, why, and the names.
+
+    `columns` are names of its columns that differ, where two are called the same or nothing names them.
+    """
+
+    row: int
+    confidence: str
+    why: str
+    names: tuple[str, ...]
+    columns: tuple[str, ...] = ()
+
+
+@attrs.frozen
+class Totals:
+    """A row that sums up the others: the place of the cell that says so, and what it says."""
+
+    place: int
+    text: str
+
+
+def guess_header(importer: str, path: Path, options: Mapping[str, Any]) -> HeaderGuess | None:
+    """Guess which row of a file names its columns; None where it is the first one, or nothing looks like one.
+
+    Raises:
+        FileFault: the file as a whole cannot be read.
+    """
+    if importer == "xlsx":
+        from crm_transfer.formats.xlsx import first_rows
+
+        return find_header(first_rows(path, options, _SAMPLE))
+    if importer != "csv":
+        return None
+    rows = _text_rows(path, options)
+    return find_header(rows, first=rows[0][0]) if rows else None
+
+
+def find_header(rows: Sequence[Row], *, first: int = 1) -> HeaderGuess | None:
+    """Find the header among the first rows of a file; None where it is the one numbered `first`, or there is none.
+
+    >>> find_header([(1, ["Customers of 2026"]), (3, ["Name", "City"]), (4, ["Ada", "Rome"])]).row
+    3
+    """
+    given = [(number, cells) for number, cells in rows if any(cell.strip() for cell in cells)]
+    widths = sorted((_width(cells) for _, cells in given), reverse=True)
+    if len(widths) < 2 or widths[1] < 2:
+        return None
+    usual = widths[1]
+    fit = [at for at, (_, cells) in enumerate(given[:-1]) if _may_be_header(cells, usual)]
+    fit = fit or _most_known(given, usual)
+    if not fit:
+        return _nameless(given[0][1]) if any(map(_is_data, given[0][1])) else None
+    at = fit[0]
+    for other in fit[1:]:
+        above, below = given[at][1], given[other][1]
+        is_narrow = _width(above) < _WIDE * usual and _known(below) >= _known(above)
+        is_named = _known(below) > 2 * max(_known(above), 1) and 2 * _known(below) >= _width(below)
+        if other - at <= _LAST and (is_narrow or is_named):
+            at = other  # a row of groups of columns stands above
+    number, cells = given[at]
+    columns = _told_apart(cells)
+    if number == first and not columns:
+        return None
+    return attrs.evolve(_told(given, at, first), columns=columns)
+
+
+def _most_known(given: Sequence[Row], usual: int) -> list[int]:
+    """Return the first wide row if more of its cells are names of columns than of any other: the rest may be months."""
+    first = next(at for at, (_, cells) in enumerate(given) if _width(cells) >= _WIDE * usual)
+    known = _known(given[first][1])
+    return [first] if known > max((_known(cells) for _, cells in given[first + 1 :]), default=0) else []
+
+
+def _nameless(cells: Sequence[str]) -> HeaderGuess:
+    columns = tuple(f"column {at}" for at in range(1, len(cells) + 1))
+    return HeaderGuess(0, "low", "no row looks like the names of the columns", columns, columns)
+
+
+def _told_apart(cells: Sequence[str]) -> tuple[str, ...]:
+    """Return the names of columns with numbers behind those that come again; none where all differ."""
+    names = [" ".join(cell.split()) or f"column {at}" for at, cell in enumerate(cells, 1)]
+    seen: set[str] = set()
+    found: list[str] = []
+    for name in names:
+        other, number = name, 1
+        while key_text(other) in seen:
+            number += 1
+            other = f"{name} ({number})"
+        seen.add(key_text(other))
+        found.append(other)
+    return tuple(found) if found != names else ()
+
+
+def _told(given: Sequence[Row], at: int, first: int) -> HeaderGuess:
+    number, cells = given[at]
+    names = tuple(cell.strip() for cell in cells if cell.strip())
+    known, typed = _known(cells), _is_above_data(cells, [below for _, below in given[at + 1 : at + 1 + _BELOW]])
+    above = number - first
+    what = (
+        f"{above} row{'s' if above > 1 else ''} above, {'with titles' if at else 'blank'}" if above else "the first row"
+    )
+    if 2 * known >= len(names) or (known > 1 and typed):
+        return HeaderGuess(number, "high", f"it names {len(names)} columns; {what}", names)
+    if known or typed:
+        return HeaderGuess(number, "medium", f"its cells look like names of columns; {what}", names)
+    return HeaderGuess(number, "low", f"the first row as wide as those below; {what}", names)
+
+
+def _width(cells: Sequence[str]) -> int:
+    return sum(bool(cell.strip()) for cell in cells)
+
+
+def _may_be_header(cells: Sequence[str], usual: int) -> bool:
+    given = [cell.strip() for cell in cells if cell.strip()]
+    if len(given) < 2 or any(len(cell) > _LONGEST for cell in given):
+        return False
+    data = sum(_is_data(cell) and not _YEAR.fullmatch(cell) for cell in given)
+    if data > _DATA * len(given) or 2 * len(set(map(text_key, given))) < len(given):
+        return False
+    known = _known(cells)
+    return len(given) >= _WIDE * usual or (known > 1 and 2 * known >= len(given))
+
+
+def _known(cells: Sequence[str]) -> int:
+    return sum(is_any_field(cell) for cell in cells if cell.strip())
+
+
+def _is_data(cell: str) -> bool:
+    plain = ascii_digits(cell.strip())
+    return bool(_EMAIL.fullmatch(plain)) or is_date(plain) or is_number(plain) or phone_key(plain) is not None
+
+
+def _is_above_data(cells: Sequence[str], below: Sequence[Sequence[str]]) -> bool:
+    """Say whether a column has numbers, dates or addresses below a cell that is none."""
+    return any(
+        cell.strip()
+        and not _is_data(cell)
+        and any(len(row) > at and row[at].strip() and _is_data(row[at]) for row in below)
+        for at, cell in enumerate(cells)
+    )
+
+
+def _text_rows(path: Path, options: Mapping[str, Any]) -> list[Row]:
+    """Return the first rows of delimited text, parted by the delimiter that most of them have alike."""
+    form = examine(path, options)
+    with open_text(path, form) as lines:
+        sample = list(islice(lines, _SAMPLE))
+    separated = bool(sample) and separator_line(sample[0])
+    declared = {"tab": "\t"}.get(str(options.get("delimiter")), str(options.get("delimiter") or ""))
+    parsed = [_parsed(sample, delimiter) for delimiter in ([declared] if declared else DELIMITERS)]
+    rows = max(parsed, key=_regular)
+    return rows[1:] if separated else rows
+
+
+def _parsed(sample: Sequence[str], delimiter: str) -> list[Row]:
+    rows: list[Row] = []
+    reader = csv.reader(sample, delimiter=delimiter)
+    number = 1
+    with suppress(csv.Error):
+        for cells in reader:
+            rows.append((number, cells))
+            number = reader.line_num + 1
+    return rows
+
+
+def _regular(rows: Sequence[Row]) -> tuple[int, int]:
+    """Return how many rows have the width that most have, where that is more than one, and that width."""
+    widths = Counter(len(cells) for _, cells in rows if len(cells) > 1)
+    if not widths:
+        return 0, 0
+    width, count = max(widths.items(), key=lambda each: (each[1], each[0]))
+    return count, width
+
+
+def find_totals(rows: Sequence[Sequence[str]]) -> Totals | None:
+    """Find out whether the last rows sum up the others, by what their first cell says."""
+    for row in reversed(rows[-_LAST:]):
+        place = next((at for at, cell in enumerate(row) if cell.strip()), None)
+        if place is None or fold(row[place]) not in TOTALS:
+            continue
+        text = row[place].strip()
+        if sum(other[place].strip() == text for other in rows) == 1:
+            return Totals(place, text)
+    return None

@@ -1,0 +1,172 @@
+"""Drafts the records beside the one of a row: whom it points at, the company of a person, contact points."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+import attrs
+
+from crm_core.records.registry import Field
+from crm_transfer.guess.columns import Seen
+from crm_transfer.guess.drafting import Sheet, given
+from crm_transfer.guess.toml import Block, inline, listed, source, texts
+from crm_transfer.guess.values import Matched, match_records
+from crm_transfer.guess.words import BUYER, COMPANY, CUSTOMER, OWNER, is_called, names_email, names_key
+from crm_transfer.toml import quoted
+
+_POINTING: Final = {"owner_id": OWNER, "author_id": OWNER, "customer_id": CUSTOMER}
+
+
+def references(sheet: Sheet) -> None:
+    """Point at owners and customers, by their keys or names."""
+    for field in sheet.kind.fields.values():
+        words = _POINTING.get(field.path)
+        if words is None or field.path in sheet.taken or field.declaration.references not in ("user", "customer"):
+            continue
+        called_so = (seen for seen in sheet.left if is_called(seen.name, words, sheet.kind.name))
+        found = [seen for seen in called_so if seen.values and seen.is_short]
+        if found:
+            _point(sheet, field, found)
+
+
+def _point(sheet: Sheet, field: Field, columns: list[Seen]) -> None:
+    """Point by the column whose values are known; where none is, by one that names records to be made."""
+    target = field.declaration.references
+    for seen in columns:
+        matched = match_records(sheet.crm, target, seen)
+        if matched.system:
+            more = {"ref": quoted(target), "system": quoted(matched.system)}
+            why = f"{matched.known:,} of {matched.of:,} are known under {matched.system}"
+            _pointing(sheet, field, seen, "high", why, more)
+            return
+        if matched.by and matched.known:
+            _point_by_name(sheet, field, seen, matched)
+            return
+    names = [seen for seen in columns if not _is_number(seen)]
+    number = next((seen for seen in columns if _is_number(seen)), None)
+    if names:
+        mine = sheet.kind.name
+        ranked = (BUYER, COMPANY, CUSTOMER | OWNER)
+        name = min(names, key=lambda s: (s.empty, [is_called(s.name, words, mine) for words in ranked].index(True)))
+        by_number = (
+            number is not None and number.empty <= name.empty and not is_called(name.name, COMPANY, sheet.kind.name)
+        )
+        _make(sheet, field, number if by_number and number is not None else name, name)
+    elif target == "user":
+        _make(sheet, field, columns[0], columns[0])
+    else:
+        sheet.ask(columns[0], f"no {target} is known by these numbers; import the {target}s first, then suggest again")
+
+
+def _is_number(seen: Seen) -> bool:
+    return names_key(seen.name) or seen.kind in ("integer", "decimal") or all(map(str.isdecimal, seen.distinct))
+
+
+def _point_by_name(sheet: Sheet, field: Field, seen: Seen, matched: Matched) -> None:
+    """Look the records up; names that are only alike, or unknown, stand in the map."""
+    target = field.declaration.references
+    values = {**matched.values.values, **dict.fromkeys(matched.values.unknown, "")}
+    more = {"ref": quoted(target), "by": quoted(matched.by), "map": inline(values) if values else ""}
+    why = f"{matched.known:,} of {matched.of:,} names are those of a {target}"
+    if matched.values.values:
+        why += "; some are only alike: check the map"
+    if matched.values.unknown:
+        why += f"; {len(matched.values.unknown):,} are nobody's, and left empty"
+        shown = ", ".join(map(repr, matched.values.unknown[:3]))
+        sheet.ask(seen, f"no {target} is called {shown}: add them first, or say who is meant")
+    _pointing(sheet, field, seen, "high" if not values else "low", why, more, values)
+
+
+def _make(sheet: Sheet, field: Field, key: Seen, name: Seen) -> None:
+    """Make the records that a column names, since none of them is there."""
+    target = field.declaration.references
+    block = Block(target, [f"key = {quoted(key.name)}", "repeats = true", given(key)])
+    block.fields.append(("name", quoted(name.name), "low: nothing of that name is there yet"))
+    if target == "customer" and is_called(name.name, COMPANY, sheet.kind.name):
+        block.fields.append(("kind", '{ const = "organisation" }', f"medium: the column is called {name.name}"))
+    sheet.before.append(block)
+    why = f"no {target} is called so yet: the import makes them"
+    _pointing(sheet, field, key, "medium", why, {"ref": quoted(target)})
+    if name is not key:
+        sheet.done(name, f"{target}.name", "medium", why)
+
+
+def _pointing(
+    sheet: Sheet,
+    field: Field,
+    seen: Seen,
+    confidence: str,
+    why: str,
+    more: dict[str, str],
+    values: Mapping[str, str] | None = None,
+) -> None:
+    more["null_if"] = texts(seen.nulls) if seen.nulls else ""
+    sheet.put(field.path, source(seen.name, **more), f"{confidence}: {why}{sheet.nothing(seen)}")
+    sheet.done(seen, f"{sheet.kind.name}.{field.path}", confidence, why, values)
+
+
+def company(sheet: Sheet) -> None:
+    """Make the company a person works for an organisation of its own; without a person it is the customer."""
+    mine = sheet.kind.name
+    seen = next((s for s in sheet.left if is_called(s.name, COMPANY, mine) and s.values and s.is_short), None)
+    if mine != "customer" or seen is None:
+        return
+    if "name" not in sheet.taken:
+        sheet.put("name", quoted(seen.name), "medium: a company, and no person is named")
+        if "kind" not in sheet.taken:
+            sheet.put("kind", '{ const = "organisation" }', "medium: the name is a company's")
+        sheet.done(seen, "customer.name", "medium", "a company, and no person is named")
+        return
+    key = f'[{{ const = "company" }}, {quoted(seen.name)}]'
+    block = Block("customer", [f"key = {key}", "repeats = true", given(seen)])
+    block.fields += [("name", quoted(seen.name), ""), ("kind", '{ const = "organisation" }', "")]
+    relation = Block("relation", [f'key = [{sheet.mine}, {{ const = "works for" }}]', given(seen)])
+    relation.fields += [
+        ("customer_id", f'{{ column = {listed(sheet.key.columns)}, ref = "customer" }}', ""),
+        ("other_id", f'{{ column = {key}, ref = "customer" }}', ""),
+        ("kind", '{ const = "works for" }', f"medium: a person with a company{sheet.nothing(seen)}"),
+    ]
+    sheet.after += [block, relation]
+    sheet.done(seen, "relation.works for", "medium", "a person with a company: an organisation and a relation")
+
+
+def contact_points(sheet: Sheet) -> None:
+    """Make contact points of phone numbers and e-mail addresses, each with the label of its column."""
+    if sheet.kind.name != "customer":
+        return
+    found = [(seen, kind) for seen in sheet.left if (kind := _contact_kind(seen))]
+    for seen, kind in found:
+        alone = seen.parts == 1 and sum(1 for _, other in found if other == kind) == 1
+        for part in _parts(sheet, seen):
+            name = kind if alone else f"{kind}: {part.name}"
+            block = Block("contact_point", [f"key = [{sheet.mine}, {{ const = {quoted(name)} }}]", given(part)])
+            block.fields += [
+                ("customer_id", f'{{ column = {listed(sheet.key.columns)}, ref = "customer" }}', ""),
+                ("kind", f"{{ const = {quoted(kind)} }}", "high: all of them look like one"),
+                ("value", quoted(part.name), ""),
+            ]
+            if not alone and len(seen.name) <= 100 and seen.name.isprintable() and not set("{}") & set(seen.name):
+                block.fields.append(("label", f"{{ const = {quoted(seen.name)} }}", ""))
+            sheet.after.append(block)
+        block.fields[1] = (*block.fields[1][:2], block.fields[1][2] + sheet.nothing(seen))
+        sheet.done(seen, f"contact_point.{kind}", "high", "all of them look like one")
+
+
+def _parts(sheet: Sheet, seen: Seen) -> list[Seen]:
+    """Return the column, or where its cells have several addresses, a computed column of each of them."""
+    if seen.parts == 1:
+        return [seen]
+    made = []
+    for number in range(1, seen.parts + 1):
+        part = attrs.evolve(seen, name=f"{seen.name} #{number}")
+        split = f"{{ split = {quoted(seen.name)}, at = {quoted(seen.parted_by)}, part = {number} }}"
+        sheet.out.computed[part.name] = split
+        made.append(part)
+    return made
+
+
+def _contact_kind(seen: Seen) -> str:
+    if seen.kind == "email" or (seen.kind == "phone" and not names_email(seen.name)):
+        return seen.kind
+    return ""

@@ -1,0 +1,142 @@
+"""Drafts how the stages of deals are read: by a pipeline that is there, or by pipelines proposed for the file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from crm_core.extend import Pipeline
+from crm_core.values import text_key
+from crm_transfer.guess.columns import Seen
+from crm_transfer.guess.drafting import Sheet
+from crm_transfer.guess.spelling import ascii_name
+from crm_transfer.guess.toml import inline, source
+from crm_transfer.guess.values import ValueMap
+from crm_transfer.guess.words import StageGuess, called, stage_called, tokens
+from crm_transfer.nearest import SURE, nearest
+from crm_transfer.toml import quoted
+
+_STAGES: Final = 25
+_PIPELINES: Final = 10
+_LONGEST: Final = 50
+
+
+def stages(sheet: Sheet, seen: Seen) -> dict[str, Any] | None:
+    """Say how a column of stages is read, None where it cannot be one."""
+    found = stage_map(sheet.crm.pipelines, seen) if seen.values else None
+    if found is not None:
+        pipeline, values = found
+        if pipeline.name != next(iter(sheet.crm.pipelines)):
+            sheet.put("pipeline", f"{{ const = {quoted(pipeline.name)} }}", "high: it has these stages")
+        return {"values": values}
+    if not 0 < len(seen.distinct) <= _STAGES or seen.longest > _LONGEST or sheet.crm.settings.directory is None:
+        return None
+    over = _over(sheet, seen)
+    named = _pipelines(sheet, seen, over)
+    doubtful = [value for value in seen.distinct if not stage_called(value).sure]
+    unclear = f"; no word says of these whether they are open, won or lost: {', '.join(map(repr, doubtful))}"
+    listed = " and ".join(f"[pipelines.{name}]" for name in named)
+    sheet.ask(seen, f"the order and kinds of the stages of {listed}{unclear if doubtful else ''}")
+    return {key: value for key, value in over.items() if key == "value"}
+
+
+def _pipelines(sheet: Sheet, seen: Seen, over: Mapping[str, Any]) -> list[str]:
+    """Propose the pipelines of a file, one of each value of a column of pipelines; return their names."""
+    column = next(
+        (s for s in sheet.left if called(s.name, "pipeline", "deal") is not None and not s.empty and s.values), None
+    )
+    if column is None or column is seen or len(column.distinct) > _PIPELINES:
+        name = _propose(sheet, sheet.system, [*seen.distinct, *over.get("closed", ())])
+        sheet.put("pipeline", f"{{ const = {quoted(name)} }}", "medium: the pipeline proposed below")
+        return [name]
+    pairs = sheet.pairs(column, seen)
+    names = {
+        each: _propose(sheet, each, [*(stage for of, stage in pairs if of == each and stage in seen.distinct),
+                                     *over.get("closed", ())])
+        for each in column.distinct
+    }  # fmt: skip
+    sheet.put("pipeline", source(column.name, map=inline(names)), "medium: the pipelines proposed below")
+    sheet.done(column, "deal.pipeline", "medium", "the pipelines of the file", names)
+    return list(names.values())
+
+
+def _propose(sheet: Sheet, label: str, names: Sequence[str]) -> str:
+    name = ascii_name(label) or "imported"
+    while name in sheet.crm.pipelines or name in sheet.out.pipelines:
+        name += "_2"
+    sheet.out.pipelines[name] = {"label": label, "on_won": "sale", "stages": proposed_stages(names)}
+    return name
+
+
+def _over(sheet: Sheet, seen: Seen) -> dict[str, Any]:
+    """Read won and lost from a column beside the stages, where the stages themselves are all open."""
+    kinds = {value: stage_called(value) for value in seen.distinct}
+    if any(guess.kind != "open" for guess in kinds.values()):
+        return {}
+    for other in sheet.left:
+        if other is seen or called(other.name, "stage", "deal") is None or len(other.distinct) > _STAGES:
+            continue
+        said = {value: guess for value in other.distinct if (guess := stage_called(value)).kind != "open"}
+        if not said or not set(said).isdisjoint(seen.distinct):
+            continue
+        chosen = ", ".join(
+            f"{{ when = {{ column = {quoted(other.name)}, is = {text} }}, then = {{ const = {text} }} }}"
+            for text in map(quoted, said)
+        )
+        why = "it says which deals are won or lost"
+        sheet.done(other, "deal.stage", "medium", why)
+        sheet.ask(other, f"{why}: these stand in the stages {', '.join(map(quoted, said))}")
+        return {"value": f"{{ choose = [{chosen}], else = {quoted(seen.name)} }}", "closed": tuple(said)}
+    return {}
+
+
+def stage_map(pipelines: Mapping[str, Pipeline], seen: Seen) -> tuple[Pipeline, ValueMap] | None:
+    """Find the pipeline whose stages the values are, the default one first; None when there is none."""
+    for pipeline in pipelines.values():
+        names = {name.casefold(): stage.name for stage in pipeline.stages for name in (stage.name, stage.label) if name}
+        keys = [text_key(name) for name in names]
+        made: dict[str, str] = {}
+        for value in seen.distinct:
+            if value.casefold() in names:
+                continue
+            close = nearest(value, keys, limit=1, least=SURE)
+            if not close:
+                break
+            made[value] = [*names.values()][close[0][0]]
+        else:
+            return pipeline, ValueMap(made, not made)
+    return None
+
+
+def proposed_stages(names: Sequence[str]) -> list[dict[str, str]]:
+    """Propose the stages of a pipeline in order, their kinds guessed from their words.
+
+    >>> [(each["name"], each["kind"]) for each in proposed_stages(["Lost", "Offer", "New", "Won"])]
+    [('New', 'open'), ('Offer', 'open'), ('Won', 'won'), ('Lost', 'lost')]
+    """
+    said = {value: stage_called(value) for value in names}
+    if any(guess.kind == "won" and guess.sure for guess in said.values()):  # "closed" beside "won" is over, not won
+        over = {value: StageGuess("lost", 9.0, sure=False) for value, guess in said.items() if _is_over(guess)}
+        said |= over
+    numbered = _numbered(names)
+    ranked = sorted(
+        (numbered.get(value, guess.rank) if guess.kind == "open" else guess.rank * 1_000, at, value, guess.kind)
+        for at, (value, guess) in enumerate(said.items())
+    )
+    count = sum(kind == "open" for *_, kind in ranked)
+    made, place = [], 0
+    for _, _, value, kind in ranked:
+        place += kind == "open"
+        probability = {"won": "1", "lost": "0"}.get(kind) or f"{place / (count + 1):.2f}"
+        made.append({"name": value, "kind": kind, "probability": probability})
+    return made
+
+
+def _is_over(guess: StageGuess) -> bool:
+    return guess.kind == "won" and not guess.sure
+
+
+def _numbered(values: Sequence[str]) -> Mapping[str, float]:
+    """Return the numbers with which the names of stages begin ("2. Offer"), where most of them do."""
+    found = {value: float(first) for value in values if (first := next(iter(tokens(value)), "")).isdecimal()}
+    return found if 2 * len(found) > len(values) and len(set(found.values())) == len(found) else {}
