@@ -10,6 +10,8 @@ from typing import Final
 
 _RARELY: Final = 500_000
 """New objects between two searches: an import of thousands of rows, a segment of 200,000 customers."""
+_FROZEN: Final = gc.get_freeze_count()
+"""Objects that Python itself keeps aside: some versions have hundreds from their start."""
 _lock: Final = Lock()
 _inside: list[tuple[int, int, int]] = []
 """For each block that is running, in any thread, the thresholds that hold when the last of them ends."""
@@ -38,6 +40,6 @@ def few_collections() -> Iterator[None]:
 
 def _promote() -> None:
     """Count what was made inside as old, for else the next object made would start a search through all of it."""
-    if not gc.get_freeze_count():  # what a program froze on purpose stays frozen
+    if gc.get_freeze_count() <= _FROZEN:  # what a program froze on purpose stays frozen
         gc.freeze()
         gc.unfreeze()
