@@ -10,6 +10,7 @@ from crm_core.errors import InvalidValue
 from crm_core.extend import Storage
 from crm_core.ledger.history import History, RowChange, TransactionEntry
 from crm_core.ledger.staying import Staying, derived_columns, field_of, known_changes
+from crm_core.ledger.turns import in_turns
 from crm_core.ledger.work import Edit, Transaction, UnitOfWork
 from crm_core.query.ast import And, Compare, In
 from crm_core.records import Record, RecordType, Registry
@@ -137,11 +138,16 @@ class Reversal:
             edit = None if row is None else self._restoring(kind, row, change, updated)
             if edit is not None:
                 edits.append(edit)
+        turns, stuck = in_turns(kind.table, names, edits)
+        for edit in stuck:
+            self.staying.refuse(kind, edit.before, "it swapped a unique value with another record")
+        for turn in turns:
+            for edit in turn:
                 changed = tuple(edit.changes.get(name, cell) for name, cell in zip(names, edit.before, strict=True))
-                self._note(kind, change.id, changed, tx)
-        if tx is not None:
-            tx.update(kind.table, edits)
-            self._forget_row_hashes(tx, kind, [cast(int, edit.before[0]) for edit in edits])
+                self._note(kind, cast(int, edit.before[0]), changed, tx)
+            if tx is not None:
+                tx.update(kind.table, turn)
+                self._forget_row_hashes(tx, kind, [cast(int, edit.before[0]) for edit in turn])
 
     def _restoring(self, kind: RecordType, row: Row, change: RowChange, batch: Sequence[RowChange]) -> Edit | None:
         """Return the edit that takes a change back as far as nobody has touched its fields since."""

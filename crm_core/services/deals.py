@@ -16,12 +16,32 @@ from crm_core.values import Money, format_id
 
 _WATCHED: Final = ("amount", "expected_close_on", "owner_id")
 """Fields whose changes are kept as DealChange records."""
+_SOLD: Final = {
+    "amount": "amount",
+    "closed_at": "sold_at",
+    "customer_id": "customer_id",
+    "owner_id": "owner_id",
+    "source": "source",
+}
+"""What a won deal says of its sale: its field, and the sale's."""
 
 
 class SaleService(RecordService[Sale]):
     """Sales and refunds; one added without a date happened now."""
 
     before_hook: ClassVar[str] = "before_sales_change"
+
+    @retried
+    def add(self, record: Sale, *, external: tuple[str, str] | None = None) -> Sale:
+        """Store a new sale, or a refund of what is left of one.
+
+        Raises:
+            UsageError: what it refunds is no sale that counts, or more would be refunded than is left of it.
+        """
+        with self._session.work.transaction("add sale"):
+            if record.refunds_sale_id is not None and record.voided_at is None and record.amount is not None:
+                self._refundable(record.refunds_sale_id, record.amount)
+            return super().add(record, external=external)
 
     def _completed(self, record: Sale) -> Sale:
         return record if record.sold_at is not None else record.evolve(sold_at=self._session.clock.now())
@@ -60,14 +80,7 @@ class SaleService(RecordService[Sale]):
             UsageError: it is no sale that counts, or more would be refunded than is left of it.
         """
         with self._session.work.transaction("refund sale"):
-            self._session.storage.lock(self.kind.plural, [sale.id])  # what is left of it is decided by what it says now
-            now = self.get(sale.id)
-            if now.kind != "sale" or now.voided_at is not None or now.amount is None:
-                raise UsageError(f"sale {format_id(now.id)} is no sale with a known amount that counts")
-            left = self._left(now, now.amount)
-            returned = amount or left
-            if returned.currency != left.currency or returned.minor <= 0 or returned.minor > left.minor:
-                raise UsageError(f"{returned} cannot be refunded: {left} is left of sale {format_id(now.id)}")
+            now, returned = self._refundable(sale.id, amount)
             refund = Sale(
                 customer_id=now.customer_id,
                 deal_id=now.deal_id,
@@ -78,7 +91,7 @@ class SaleService(RecordService[Sale]):
                 source=now.source,
                 owner_id=now.owner_id,
             )
-            return self.add(refund)
+            return super().add(refund)
 
     def of_deal(self, deal_id: int) -> Sale | None:
         """Return the sale of a deal that counts, if there is one."""
@@ -86,9 +99,18 @@ class SaleService(RecordService[Sale]):
         found = self.find(where, limit=1).records
         return found[0] if found else None
 
-    def _left(self, sale: Sale, amount: Money) -> Money:
-        returned = [refund.amount for refund in self._refunds(sale) if refund.amount is not None]
-        return amount - sum(returned, start=Money(0, amount.currency))
+    def _refundable(self, sale_id: int, amount: Money | None) -> tuple[Sale, Money]:
+        """Return a sale as it is now and what of it goes back: the amount, or all that is left of it."""
+        self._session.storage.lock(self.kind.plural, [sale_id])  # what is left of it is decided by what it says now
+        sale = self.get(sale_id)
+        if sale.kind != "sale" or sale.voided_at is not None or sale.amount is None:
+            raise UsageError(f"sale {format_id(sale.id)} is no sale with a known amount that counts")
+        earlier = [refund.amount for refund in self._refunds(sale) if refund.amount is not None]
+        left = sale.amount - sum(earlier, start=Money(0, sale.amount.currency))
+        returned = amount or left
+        if returned.currency != left.currency or returned.minor <= 0 or returned.minor > left.minor:
+            raise UsageError(f"{returned} cannot be refunded: {left} is left of sale {format_id(sale.id)}")
+        return sale, returned
 
     def _refunds(self, sale: Sale) -> Page[Sale]:
         where = And((Compare("refunds_sale_id", "=", sale.id), IsNull("voided_at")))
@@ -233,6 +255,7 @@ class DealService(RecordService[Deal]):
     def _follow_stage(self, before: Deal | None, deal: Deal, at: When | None = None) -> None:
         """Write what a real move means: its StageChange, and the Sale of a win."""
         if before is not None and (before.pipeline, before.stage) == (deal.pipeline, deal.stage):
+            self._correct_sale(before, deal)
             return
         now = self._session.clock.now()
         entered = at or (deal.closed_at if deal.status != "open" else None) or (deal.opened_at if not before else None)
@@ -265,6 +288,21 @@ class DealService(RecordService[Deal]):
             counted = self._sales.of_deal(deal.id)
             if counted is not None:
                 self._sales.void(counted)
+
+    def _correct_sale(self, before: Deal, deal: Deal) -> None:
+        """Correct the sale of a won deal with the deal, as far as it still says what the deal said."""
+        corrected = {sold: name for name, sold in _SOLD.items() if getattr(before, name) != getattr(deal, name)}
+        if deal.status != "won" or not corrected or self.pipeline_of(deal).on_won != "sale":
+            return
+        sale = self._sales.of_deal(deal.id)
+        if sale is not None:
+            same = {
+                sold: getattr(deal, name)
+                for sold, name in corrected.items()
+                if getattr(sale, sold) == getattr(before, name)
+            }
+            if same:
+                self._sales.edit(sale.evolve(**same))
 
     def _written(self, pairs: Sequence[tuple[Deal | None, Deal]]) -> None:
         now = self._session.clock.now()

@@ -257,6 +257,27 @@ def test_values_that_changed_hands_within_one_operation_go_back(crm: CRM) -> Non
     assert ["a@example.org", "b@example.org"] == [crm.users.get(user.id).email for user in (one, two)]
 
 
+def test_a_value_that_was_handed_on_within_one_transaction_goes_back_the_same_way(crm: CRM) -> None:
+    users = [crm.users.add(User(name=f"U{n}", email=f"u{n}@example.org")) for n in range(4)]
+    with crm.transaction():
+        for n in reversed(range(4)):
+            crm.users.edit(users[n].evolve(email=f"u{n + 1}@example.org"))
+    undo(crm)
+    assert [f"u{n}@example.org" for n in range(4)] == [crm.users.get(user.id).email for user in users]
+
+
+def test_values_that_were_swapped_within_one_transaction_stay_and_are_named(crm: CRM) -> None:
+    one, two, three = (crm.users.add(User(name=name, email=f"{name}@example.org")) for name in "abc")
+    with crm.transaction():
+        held = crm.users.edit(one.evolve(email=None))
+        crm.users.edit(two.evolve(email="a@example.org"))
+        crm.users.edit(held.evolve(email="b@example.org"))
+        crm.users.edit(three.evolve(email="d@example.org"))
+    report = undo(crm)
+    assert ["b@example.org", "a@example.org", "c@example.org"] == [crm.users.get(u.id).email for u in (one, two, three)]
+    assert {one.id, two.id} == {item.id for item in report.refused}
+
+
 def test_what_an_operation_made_and_deleted_again_is_not_counted(crm: CRM) -> None:
     with crm.operation("in and out", kind="api") as operation:
         crm.customers.add(Customer(name="Stays"))

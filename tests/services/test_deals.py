@@ -81,6 +81,27 @@ def test_a_deal_won_before_and_moved_between_won_stages_has_one_sale(crm: CRM) -
     assert 1 == crm.sales.count()
 
 
+def test_a_won_deal_that_is_corrected_corrects_its_sale(crm: CRM) -> None:
+    ada, owner = crm.customers.add(Customer(name="Ada")), crm.users.add(User(name="Olga"))
+    won = crm.deals.move(crm.deals.add(Deal(title="D", source="fair")), "won", at=date(2026, 3, 1))
+    right = won.evolve(customer_id=ada.id, owner_id=owner.id, amount=EUR_10, source="web", closed_at=date(2026, 3, 2))
+    crm.deals.edit(right)
+    (sale,) = crm.sales.find()
+    expected = (ada.id, owner.id, EUR_10, "web", date(2026, 3, 2))
+    assert expected == (sale.customer_id, sale.owner_id, sale.amount, sale.source, sale.sold_at)
+    crm.ledger.undo(crm.ledger.resolve("last"))
+    (sale,) = crm.sales.find()
+    assert (None, None, None, "fair") == (sale.customer_id, sale.owner_id, sale.amount, sale.source)
+
+
+def test_what_was_said_of_a_sale_itself_stands_when_its_deal_is_corrected(crm: CRM) -> None:
+    won = crm.deals.add(Deal(title="D", stage="won", amount=EUR_10, source="fair"))
+    (sale,) = crm.sales.find()
+    crm.sales.edit(sale.evolve(amount=Money("9", "EUR")))
+    crm.deals.edit(won.evolve(amount=Money("12", "EUR"), source="web"))
+    assert [(Money("9", "EUR"), "web")] == [(one.amount, one.source) for one in crm.sales.find()]
+
+
 def test_an_unknown_amount_gives_a_sale_without_one(crm: CRM) -> None:
     crm.deals.add(Deal(title="D", stage="won"))
     assert [None] == [sale.amount for sale in crm.sales.find()]
@@ -159,6 +180,15 @@ def test_a_sale_is_refunded_up_to_what_is_left_of_it(crm: CRM) -> None:
         crm.sales.void(voided)
     with pytest.raises(UsageError, match="no sale with a known amount that counts"):
         crm.sales.refund(sale)
+
+
+def test_a_refund_that_is_added_is_held_against_its_sale_too(crm: CRM) -> None:
+    sale = crm.sales.add(Sale(amount=EUR_10))
+    crm.sales.add(Sale(kind="refund", refunds_sale_id=sale.id, amount=Money("4", "EUR")))
+    with pytest.raises(UsageError, match=r"7.00 EUR cannot be refunded: 6.00 EUR is left"):
+        crm.sales.add(Sale(kind="refund", refunds_sale_id=sale.id, amount=Money("7", "EUR")))
+    crm.sales.add(Sale(kind="refund", amount=Money("7", "EUR")))
+    assert 3 == crm.sales.count()
 
 
 def test_a_deal_with_a_sale_is_not_deleted(crm: CRM) -> None:
