@@ -163,7 +163,7 @@ class Marks:
         if system == _OWN:
             return ""
         if system in self._rules.same_ids:
-            return f"shared {external}"
+            return f"shared {text_key(external)}"
         special = len(external) >= _SPECIAL and any(map(str.isdigit, external)) and any(map(str.isalpha, external))
         return text_key(external) if special else ""
 

@@ -128,12 +128,11 @@ def _nothing(found: Found, rules: Rules, min_score: int) -> str:
         told += f" Left out: {plural(found.judged, 'pair')} judged not the same."
     if found.below:
         best = max(found.below)
-        return (
-            f"{told} There are {plural(found.below[best], 'pair')} from {best} to {best + 9}: --min-score {best or 1}"
-        )
+        pairs = plural(found.below[best], "pair")
+        return f"{told} Below that: {pairs} from {best} to {best + 9} (--min-score {best or 1})."
     least = rules.weights["same_name"]
     if min_score > least:
-        return f"{told} Nothing scores less either; the same name alone would: --min-score {least}"
+        return f"{told} Nothing scores less either; the same name alone would (--min-score {least})."
     return told
 
 
