@@ -13,12 +13,12 @@ from abc import abstractmethod
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, Literal, TypeGuard, TypeVar
 
 from crm_core.errors import CrmError, StorageError
 from crm_core.extend import Storage, Update
 from crm_core.extend.storage import LEDGER_HEAD, LEDGER_TRANSACTIONS
-from crm_core.query.ast import Expression, SortKey
+from crm_core.query.ast import Compare, Expression, SortKey
 from crm_core.records.schema import Manifest, Primitive, Row, Table
 from crm_storage_sql.dialect import Dialect, quote
 from crm_storage_sql.where import Clauses, table_of
@@ -263,6 +263,8 @@ class SqlStorage(Storage, Generic[S]):
             raise StorageError(
                 f"a place among {len(sort)} sort keys and the id has {len(sort) + 1} values, not {len(after)}"
             )
+        if limit is None and not sort and not after and _is_lookup(where):
+            return self._rows_with(table, where, columns)
         if not sort or (after and after[0] is None) or not (after or self.dialect.splits_nulls):
             return self._page(
                 table, where, sort, limit, columns, lambda clauses: clauses.after(sort, after) if after else ""
@@ -277,6 +279,18 @@ class SqlStorage(Storage, Generic[S]):
         return rows + self._page(
             table, where, sort, left, columns, lambda clauses: f"{clauses.column(sort[0].column)} IS NULL"
         )
+
+    def _rows_with(self, table: str, where: Compare, columns: Sequence[str]) -> list[Row]:
+        """Return the rows of one number, by a statement that is put together once: the tags of a record, say."""
+        key = ("lookup", table, where.column, *columns)
+        statement = self._statements.get(key)
+        if statement is None:
+            clauses = self._clauses(table)
+            names = ", ".join(map(clauses.column, columns)) if columns else self._all_columns(clauses)
+            condition = clauses.condition(where)
+            statement = f"SELECT {names} FROM {quote(table)} t0 WHERE {condition} ORDER BY t0.id"
+            self._statements[key] = statement
+        return self._session().read(statement, (where.value,))
 
     def count(self, table: str, where: Expression | None = None) -> int:
         """Return how many rows match."""
@@ -435,6 +449,10 @@ class SqlStorage(Storage, Generic[S]):
     def _refresh_statistics(self, session: S) -> None:
         if self._inserted.total() >= STALE_STATISTICS and self.refresh_statistics(session, list(self._inserted)):
             self._inserted.clear()
+
+
+def _is_lookup(where: Expression | None) -> TypeGuard[Compare]:
+    return isinstance(where, Compare) and where.operator == "=" and isinstance(where.value, int)
 
 
 def _known_part(clauses: Clauses, sort: Sequence[SortKey], after: Sequence[Primitive]) -> str:
