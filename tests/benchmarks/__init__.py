@@ -65,9 +65,7 @@ def side_by_side(
     return mine, raw
 
 
-def in_turn(
-    *calls: Callable[[], object], rounds: int = 5, clock: Callable[[], float] = perf_counter
-) -> list[float]:
+def in_turn(*calls: Callable[[], object], rounds: int = 5, clock: Callable[[], float] = perf_counter) -> list[float]:
     """Median milliseconds of each call, one after the other in each round; an unmeasured round warms up.
 
     `clock` counts the seconds: `time.process_time` those in which this process was at work, where nothing is waited for

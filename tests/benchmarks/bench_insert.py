@@ -85,7 +85,7 @@ def _on_sqlite(folder: Path, amount: int) -> list[Row]:
 
 
 def _like(folder: Path, name: str) -> Path:
-    """Return a new database with the tables and indexes of ours, those of the search left out: bulk leaves them alone."""
+    """Return a new database with ours' tables and indexes; those of the search are left alone by inserts in bulk."""
     with closing(sqlite3.connect(folder / "ours.db")) as ours, closing(sqlite3.connect(folder / name)) as made:
         for (statement,) in ours.execute(
             "SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL AND type IN ('table', 'index')"
@@ -195,7 +195,9 @@ def _on_postgresql(crm: CRM, url: str, amount: int) -> list[Row]:
                 target.write(content)
             raw.commit()
 
-        stored, added, limit = in_turn(*_ours(crm, amount), _each(copy, _prepared(crm, amount, _as_copy)), rounds=_ROUNDS)
+        stored, added, limit = in_turn(
+            *_ours(crm, amount), _each(copy, _prepared(crm, amount, _as_copy)), rounds=_ROUNDS
+        )
     return [
         beside(f"postgresql: {amount:,} customers, add_many beside COPY", added, limit, times=2.5),
         beside("  encoded rows, beside COPY", stored, limit, times=1.5),

@@ -1,8 +1,8 @@
 """Twenty who write at once, on each database: alone, and beside an import that another process runs all the while.
 
-They are threads of four processes, and each writes one record after the other without a pause, which is more than twenty
-people do. The raw side commits the rows of such a write through the same storage: with a position in the ledger and its
-link in the chain, and without either.
+They are threads of four processes, and each writes one record after the other without a pause, which is more than
+twenty people do. The raw side commits the rows of such a write through the same storage: with a position in the ledger
+and its link in the chain, and without either.
 """
 
 from __future__ import annotations
@@ -83,7 +83,12 @@ def _measured(database: str, url: str, folder: Path, turns: int) -> Iterator[Row
     alone = _at_once(url, "add", turns)
     yield from _told(name, alone)
     placed, free = _at_once(url, "placed", turns), _at_once(url, "free", turns)
-    yield Row(name="  raw commits of the same rows, with a position beside without", ours=placed.rate, limit=free.rate, unit="/s")
+    yield Row(
+        name="  raw commits of the same rows, with a position beside without",
+        ours=placed.rate,
+        limit=free.rate,
+        unit="/s",
+    )
     yield Row(name="  commits beside raw ones with a position", ours=alone.rate, limit=placed.rate, unit="/s")
     with _importing(url, folder) as done:
         before, started = done(), perf_counter()

@@ -21,6 +21,7 @@ from crm_core.extend.storage import LEDGER_HEAD, LEDGER_TRANSACTIONS
 from crm_core.query.ast import Compare, Expression, SortKey
 from crm_core.records.schema import Manifest, Primitive, Row, Table
 from crm_storage_sql.dialect import Dialect, quote
+from crm_storage_sql.lists import Listing
 from crm_storage_sql.where import Clauses, table_of
 
 if TYPE_CHECKING:
@@ -265,20 +266,10 @@ class SqlStorage(Storage, Generic[S]):
             )
         if limit is None and not sort and not after and _is_lookup(where):
             return self._rows_with(table, where, columns)
-        if not sort or (after and after[0] is None) or not (after or self.dialect.splits_nulls):
-            return self._page(
-                table, where, sort, limit, columns, lambda clauses: clauses.after(sort, after) if after else ""
-            )
-        rows = self._page(
-            table, where, sort, limit, columns, lambda clauses: _known_part(clauses, sort, after), first_is_known=True
-        )
-        if limit is not None and len(rows) >= limit:
-            return rows
-        # The rows whose first sort value is NULL come last: a second read, because one condition for both has no index.
-        left = None if limit is None else limit - len(rows)
-        return rows + self._page(
-            table, where, sort, left, columns, lambda clauses: f"{clauses.column(sort[0].column)} IS NULL"
-        )
+        clauses = self._clauses(table)
+        names = ", ".join(map(clauses.column, columns)) if columns else self._all_columns(clauses)
+        listing = Listing(clauses=lambda: self._clauses(table), read=self._read, columns=names, where=where, sort=sort)
+        return listing.page(after, limit)
 
     def _rows_with(self, table: str, where: Compare, columns: Sequence[str]) -> list[Row]:
         """Return the rows of one number, by a statement that is put together once: the tags of a record, say."""
@@ -422,30 +413,6 @@ class SqlStorage(Storage, Generic[S]):
             self._statements[key] = statement
         return statement
 
-    def _page(
-        self,
-        table: str,
-        where: Expression | None,
-        sort: Sequence[SortKey],
-        limit: int | None,
-        columns: Sequence[str],
-        place: Callable[[Clauses], str],
-        *,
-        first_is_known: bool = False,
-    ) -> list[Row]:
-        clauses = self._clauses(table)
-        names = ", ".join(map(clauses.column, columns)) if columns else self._all_columns(clauses)
-        conditions = [] if where is None else [f"({clauses.condition(where)})"]
-        conditions += filter(None, [place(clauses)])
-        statement = f"SELECT {names} FROM {quote(table)} t0"
-        if conditions:
-            statement += " WHERE " + " AND ".join(conditions)
-        statement += " ORDER BY " + clauses.order(sort, first_is_known=first_is_known)
-        if limit is not None:
-            statement += f" LIMIT {self.dialect.mark}"
-            clauses.parameters.append(limit)
-        return self._session().read(statement, clauses.parameters)
-
     def _refresh_statistics(self, session: S) -> None:
         if self._inserted.total() >= STALE_STATISTICS and self.refresh_statistics(session, list(self._inserted)):
             self._inserted.clear()
@@ -453,9 +420,3 @@ class SqlStorage(Storage, Generic[S]):
 
 def _is_lookup(where: Expression | None) -> TypeGuard[Compare]:
     return isinstance(where, Compare) and where.operator == "=" and isinstance(where.value, int)
-
-
-def _known_part(clauses: Clauses, sort: Sequence[SortKey], after: Sequence[Primitive]) -> str:
-    if after:
-        return clauses.after_known(sort, after)
-    return f"{clauses.column(sort[0].column)} IS NOT NULL"
