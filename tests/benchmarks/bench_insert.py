@@ -36,10 +36,10 @@ _ROUNDS = 3
 
 
 def run(full: bool) -> list[Row]:
-    """Insert 20,000 customers in each round; in the long form 200,000 into SQLite and 100,000 into a server."""
-    rows: list[Row] = []
+    """Insert 20,000 customers in each round; in the long form 100,000."""
+    amount = 100_000 if full else 20_000
     with tempfile.TemporaryDirectory() as folder:
-        rows += _on_sqlite(Path(folder), 200_000 if full else 20_000)
+        rows = _on_sqlite(Path(folder), amount)
         for database, measured in (("postgresql", _on_postgresql), ("mariadb", _on_mariadb)):
             try:
                 url = new_url(database, Path(folder))
@@ -47,7 +47,7 @@ def run(full: bool) -> list[Row]:
                 print(reason.msg)
                 continue
             with CRM.open(url) as crm:
-                rows += measured(crm, url, 100_000 if full else 20_000)
+                rows += measured(crm, url, amount)
         drop_all()
     return rows
 

@@ -62,9 +62,9 @@ class _Figures:
 
 
 def run(full: bool) -> list[Row]:
-    """Every writer commits 20 times in each round; in the long form 200 times."""
+    """Every writer commits 20 times in each round; in the long form 150 times."""
     rows: list[Row] = []
-    turns = 200 if full else 20
+    turns = 150 if full else 20
     for database in ("sqlite", "postgresql", "mariadb"):
         with tempfile.TemporaryDirectory() as folder:
             try:
