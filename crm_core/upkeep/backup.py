@@ -26,7 +26,7 @@ from crm_core.records.schema import Manifest
 from crm_core.services.workspace import registry_of
 from crm_core.settings import Settings
 from crm_core.upkeep.envelope import BackupInfo, assemble, content_of, digest_of, writing
-from crm_core.upkeep.portable import Cells, Content, fill_from, read_portable, read_storage, write_portable
+from crm_core.upkeep.portable import Cells, Content, fill_from, read_portable, read_storage, snapshot, write_portable
 from crm_core.values import SystemClock
 
 Start = Literal["head", "gap"]
@@ -69,7 +69,10 @@ def back_up(url_or_dir: str | Path, file: Path, *, portable: bool = False) -> Ba
         with writing(file), TemporaryDirectory(prefix=".crm-backup-", dir=file.absolute().parent) as folder:
             content = Path(folder, "content")
             if portable or "backup" not in storage.capabilities:
-                held, faults = write_portable(storage, registry_of(settings, host), content)
+                with snapshot(storage):
+                    held = write_portable(storage, content)
+                    # What is wrong is found now: it cannot be looked for in lines of rows.
+                    faults = faults_of(storage, registry_of(settings, host))
             else:
                 storage.backup(content)
                 held, faults = _look_into(storage, content), []

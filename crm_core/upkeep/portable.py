@@ -20,8 +20,6 @@ import attrs
 from crm_core.errors import StorageError
 from crm_core.extend import Storage, TableRows
 from crm_core.ledger.tables import CURSORS, HEAD
-from crm_core.ledger.verify import faults_of
-from crm_core.records import Registry
 from crm_core.records.schema import Manifest
 
 _ROWS: Final = 2_000
@@ -63,20 +61,33 @@ def read_storage(storage: Storage, take: Callable[[bytes], object] = lambda line
     return tally.content(manifest)
 
 
-def write_portable(storage: Storage, registry: Registry, file: Path) -> tuple[Content, list[str]]:
-    """Write all that is committed now, of one moment, to a new file; others write on.
-
-    Returns:
-        What it holds, and what is wrong in the database: found at the same moment, because it cannot be looked for in
-        lines of rows.
+@contextmanager
+def snapshot(storage: Storage) -> Iterator[None]:
+    """Read one state of the data inside, by the manifest of that state; others write on.
 
     Raises:
         StorageError: the schema changes again and again meanwhile.
     """
-    with _snapshot(storage), file.open("wb") as target:
-        with gzip.GzipFile(filename="", mode="wb", compresslevel=_LEVEL, fileobj=target, mtime=0) as lines:
-            content = read_storage(storage, lines.write)
-        return content, faults_of(storage, registry)
+    for _ in range(_TRIES):
+        manifest = storage.schema() or Manifest({}, {})
+        storage.use(manifest)
+        storage.begin(write=False)
+        try:
+            if manifest == (storage.schema() or Manifest({}, {})):
+                yield
+                return
+        finally:
+            storage.rollback()
+    raise StorageError("the schema is being changed", hint="let the upgrade end, then try again")
+
+
+def write_portable(storage: Storage, file: Path) -> Content:
+    """Write all that a storage holds to a new file, inside a `snapshot`."""
+    with (
+        file.open("wb") as target,
+        gzip.GzipFile(filename="", mode="wb", compresslevel=_LEVEL, fileobj=target, mtime=0) as lines,
+    ):
+        return read_storage(storage, lines.write)
 
 
 def read_portable(source: IO[bytes], file: Path) -> Content:
@@ -165,19 +176,3 @@ def _tables(lines: gzip.GzipFile, release: Callable[[Cells], Cells]) -> Iterator
         yield TableRows(name, columns, found)
         for _ in found:  # what was not asked for
             pass
-
-
-@contextmanager
-def _snapshot(storage: Storage) -> Iterator[None]:
-    """Read one state of the data, by the manifest of that state."""
-    for _ in range(_TRIES):
-        manifest = storage.schema() or Manifest({}, {})
-        storage.use(manifest)
-        storage.begin(write=False)
-        try:
-            if manifest == (storage.schema() or Manifest({}, {})):
-                yield
-                return
-        finally:
-            storage.rollback()
-    raise StorageError("the schema is being changed", hint="let the upgrade end, then try again")

@@ -138,10 +138,11 @@ def test_an_existing_file_is_never_overwritten_by_a_backup(shop: Crm, tmp_path: 
     assert [file, shop.directory] == sorted(tmp_path.iterdir())
 
 
-def test_a_storage_without_backup_says_so_and_names_the_tools(shop: Crm, tmp_path: Path) -> None:
-    said = Crm(Path("memory:"))("storage", "backup", str(tmp_path / "b.crm"), "--json")
+def test_a_copy_of_one_engine_is_refused_by_another_that_names_the_portable_form(shop: Crm, tmp_path: Path) -> None:
+    shop.ok("storage", "backup", str(tmp_path / "b.crm"))
+    said = Crm(Path("memory:"))("storage", "restore", str(tmp_path / "b.crm"), "--json")
     assert 1 == said.code
-    assert "pg_dump" in said.error["hint"]
+    assert "--portable" in said.error["hint"]
 
 
 def test_what_was_erased_or_deleted_is_not_in_a_backup(shop: Crm, tmp_path: Path) -> None:
