@@ -39,7 +39,7 @@ def run(backend: Backend, place: Path, long: bool) -> Iterator[Finding]:
         flips = _flips(work, file, place / "flipped.crm", 1500 if long else 10)
         require(_state(work) == before, "a refused restore changed something")
         kills = _kills(backend, work, file, before, duration, 60 if long else 3)
-        moments = _while_others_write(backend, place, portable, 10 if long else 1)
+        moments = _while_others_write(work, place, portable, 10 if long else 1)
         figure = (
             f"{form}: restored to the same hash; {flips} flipped bytes refused; {kills[0]} kills of a restore, "
             f"{kills[1]} before it was there, old or new each time; {moments} backups while another process wrote, "
@@ -106,30 +106,31 @@ def _kills(backend: Backend, work: Path, file: Path, backed_up: str, duration: f
     return times, old
 
 
-def _while_others_write(backend: Backend, place: Path, portable: bool, times: int) -> int:
-    busy, other = place / "busy", place / "other"
-    backend.make(busy)
+def _while_others_write(work: Path, place: Path, portable: bool, times: int) -> int:
+    files = [place / f"{number}-{portable}.crm" for number in range(times)]
     pid = os.fork()
     if pid == 0:
         try:
-            with CRM.open(busy, clock=NOW) as crm:
+            with CRM.open(work, clock=NOW) as crm:
                 while True:
                     with crm.transaction():  # always both or none
                         customer = crm.customers.add(Customer(name="pair"))
                         crm.deals.add(Deal(customer_id=customer.id, title="pair"))
         finally:
             os._exit(3)
+    infos = []
     try:
-        for number in range(times):
-            time.sleep(0.05)
-            file = place / f"{number}-{portable}.crm"
-            info = back_up(busy, file, portable=portable)
-            backend.settle(other)
-            restore(other, file)
-            with CRM.open(other, clock=NOW) as crm:
-                require_sound(crm, f"backup {number}")
-                require(crm.customers.count() == crm.deals.count() == info.position, "a backup is of two moments")
+        for file in files:
+            time.sleep(0.1)
+            infos.append(back_up(work, file, portable=portable))
     finally:
         os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
+    for file, info in zip(files, infos, strict=True):
+        restore(work, file, force=True)
+        with CRM.open(work, clock=NOW) as crm:
+            require_sound(crm, file.name)
+            pairs = crm.customers.count('name = "pair"'), crm.deals.count('title = "pair"')
+            require(pairs[0] == pairs[1], f"a backup is of two moments: {pairs}")
+            require(crm.ledger.history.head() == info.position, "a backup is of another moment than it says")
     return times
