@@ -91,7 +91,7 @@ def _kills(backend: Backend, work: Path, file: Path, backed_up: str, duration: f
                 restore(work, file, force=True)
             finally:
                 os._exit(0)
-        time.sleep((number + chance.random()) / times * duration * 1.3)
+        time.sleep((number + chance.random()) / times * duration * 2)
         os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
         storage = backend.opened(work)
