@@ -123,6 +123,8 @@ class Run:
         """
         started = perf_counter()
         self._resumed = resume
+        for job in jobs:
+            self._lookup.know_own(job.compiled.records)
         report = ImportReport(dry_run=self._dry_run, files=[FileReport(file=job.path.name) for job in jobs])
         with Spill() as spill, few_collections():
             with self._operation(label, detail, resume) as operation:
