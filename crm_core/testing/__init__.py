@@ -8,7 +8,11 @@ from __future__ import annotations
 import pytest
 
 pytest.register_assert_rewrite(
-    "crm_core.testing.importer", "crm_core.testing.plugins", "crm_core.testing.storage", "crm_core.testing.machine"
+    "crm_core.testing.backups",
+    "crm_core.testing.importer",
+    "crm_core.testing.machine",
+    "crm_core.testing.plugins",
+    "crm_core.testing.storage",
 )
 
 from crm_core.testing.importer import (  # noqa: E402  (after the line that makes its assertions talk)

@@ -366,6 +366,12 @@ class SqlStorage(Storage, Generic[S]):
     def _writing(self, session: S) -> Iterator[None]:
         """Put what is done inside into a transaction of its own."""
         session.begin(write=True)
+        with self._ending(session):
+            yield
+
+    @contextmanager
+    def _ending(self, session: S) -> Iterator[None]:
+        """Commit the transaction that is open after what is done inside, or roll it back."""
         try:
             yield
             session.commit()

@@ -139,6 +139,11 @@ class ServerDdl(ABC):
         )
         return [str(name) for (name,) in self.ask(question, (table,))]
 
+    def tables(self) -> list[str]:
+        """Return the tables that are there, whosever they are."""
+        question = f"SELECT table_name FROM information_schema.tables WHERE table_schema = {self.here}"
+        return [str(name) for (name,) in self.ask(f"{question} AND table_type = 'BASE TABLE'", ())]
+
     @property
     @abstractmethod
     def here(self) -> str:

@@ -71,7 +71,8 @@ class RecordReader:
     `values` raises `BadCell`; `digest` marks what of the row (and of the mapping) the record was made from; `sources`
     says of each field which columns it is read from, by name and by place. `policies` says of each field who wins where
     the record is there and says something else, `changed` when the source changed the row. `ids` and `same` say by what
-    a record is known that is there without the key.
+    a record is known that is there without the key. With `keeps_merged` a row of a record that was merged leaves the
+    survivor as it is.
     """
 
     kind: RecordType
@@ -91,6 +92,7 @@ class RecordReader:
     changed: Callable[[Cells], dt.datetime | None]
     ids: str = ""
     same: tuple[str, ...] = ()
+    keeps_merged: bool = False
 
     def told(self, cells: Cells, path: str) -> str:
         """Return what a row says of a field, as it stands in its cells."""
@@ -208,6 +210,7 @@ def _record(
         changed=changed,
         ids=spec.ids,
         same=_same(spec, kind),
+        keeps_merged=spec.keeps_merged,
     )
 
 

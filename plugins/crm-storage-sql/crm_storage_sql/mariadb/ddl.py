@@ -31,17 +31,20 @@ _ENGINE: Final = f"ENGINE=InnoDB ROW_FORMAT=DYNAMIC DEFAULT CHARSET=utf8mb4 COLL
 class MariadbDdl(ServerDdl):
     """Schema changes in the words of MariaDB."""
 
-    def create_manifest_table(self) -> None:
-        """Create the table of the manifest."""
+    def create_manifest_table(self, name: str = MANIFEST) -> None:
+        """Create the table of the manifest, or one that is to take its place."""
         columns = 'id BIGINT PRIMARY KEY CHECK (id = 1), "json" LONGTEXT'
-        self.run(f"CREATE TABLE IF NOT EXISTS {MANIFEST} ({columns}) {_ENGINE}")
+        self.run(f"CREATE TABLE IF NOT EXISTS {name} ({columns}) {_ENGINE}")
 
-    def create_table(self, table: Table) -> None:
-        """Create a table with its indexes, in one statement: it is there whole or not at all."""
+    def create_table(self, table: Table, name: str = "") -> None:
+        """Create a table with its indexes, in one statement: it is there whole or not at all.
+
+        `name` is what it is called until it takes the place of another.
+        """
         parts = [self.column(table.name, column) for column in table.columns]
         parts += map(_beginning, sorted(prefixed_columns(table, MARIADB.index_bytes)))
         parts += [f"{'UNIQUE ' if index.unique else ''}KEY {self._key(table, index)}" for index in table.indexes]
-        self.run(f"CREATE TABLE IF NOT EXISTS {quote(table.name)} ({', '.join(parts)}) {_ENGINE}")
+        self.run(f"CREATE TABLE IF NOT EXISTS {quote(name or table.name)} ({', '.join(parts)}) {_ENGINE}")
 
     def create_index(self, table: str, index: Index) -> None:
         """Create an index; a text that has a limit becomes VARCHAR first, so that lists can be read in its order."""

@@ -9,7 +9,7 @@ from typing import Any, Final
 from crm_core.errors import CrmError, DuplicateKey, StorageConflict, StorageError, StorageFull, StorageLocked
 from crm_core.records.schema import Row, Table
 from crm_storage_sql.dialect import quote
-from crm_storage_sql.room import Parameters
+from crm_storage_sql.room import MANIFEST, Parameters
 from crm_storage_sql.server import ServerSession
 from crm_storage_sql.server_url import Server
 
@@ -22,13 +22,14 @@ _STEPS: Final = 1000
 _TYPES: Final = {"int": "int8", "text": "text"}
 _DUPLICATE, _DANGLING, _GAVE_WAY = "23505", "23503", frozenset({"40001", "40P01"})
 _WAITED, _FULL = "55P03", frozenset({"53100", "53200"})
+_NO_TABLE: Final = "42P01"
 _HINTS: Final = {
     "25006": "the server takes no writes now (a standby?): name the primary server in the storage URL",
     "42501": "ask the database's owner for the right, or name another user in the storage URL",
     "53300": "all connections are taken: close some, or raise max_connections of the server",
     "22003": "a number does not fit into 64 bits: check the value against its field's type",
     "2BP01": "a view of somebody builds on the CRM's: drop it, upgrade, and create it again",
-    "42P01": "bring the database up to date: crm storage upgrade",
+    _NO_TABLE: "bring the database up to date: crm storage upgrade",
 }
 
 
@@ -56,9 +57,17 @@ class PostgresqlSession(ServerSession):
         """Begin; a snapshot is taken by its first statement."""
         if write:
             self.connection.execute("BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE")
-        else:
-            self.connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
-            self.connection.execute("SELECT 1")
+            return
+        # A table that `replace` has put in place after the snapshot would be empty in it. So before it is taken comes a
+        # lock for which `replace` waits; a database that lacks the manifest has nothing to replace.
+        begin = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
+        try:
+            self.connection.execute(f"{begin}; LOCK TABLE {MANIFEST} IN ACCESS SHARE MODE; SELECT 1")
+        except self.errors as error:
+            if getattr(error, "sqlstate", None) != _NO_TABLE:
+                raise
+            self.connection.execute("ROLLBACK")
+            self.connection.execute(f"{begin}; SELECT 1")
 
     def fetch(self, statement: str, parameters: Parameters) -> list[Row]:
         """Return the rows of a statement."""

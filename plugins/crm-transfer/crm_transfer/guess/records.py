@@ -9,6 +9,7 @@ from crm_core import CRM
 from crm_core.records import RecordType
 from crm_core.records.registry import Field
 from crm_core.values import exponent
+from crm_transfer.cells import is_timed
 from crm_transfer.currencies import currencies_of
 from crm_transfer.guess.columns import Seen
 from crm_transfer.guess.drafting import Draft, Sheet
@@ -113,6 +114,9 @@ def _take(sheet: Sheet, field: Field, seen: Seen, confidence: str, why: str) -> 
         more["map"] = inline(values.values)
         confidence = confidence if values.sure else "low"
         why += "; the values are translated" if values.sure else "; some values are only alike: check the map"
+    if seen.ambiguity:
+        confidence = "medium" if confidence == "high" else confidence
+        why += f"; {seen.ambiguity}"
     nothing = ""
     if seen.nulls and not declared.required:
         more["null_if"], nothing = texts(seen.nulls), sheet.nothing(seen)
@@ -146,7 +150,8 @@ def _date(sheet: Sheet, field: Field, seen: Seen) -> dict[str, Any] | None:
     clock = "%H:%M:%S" if time.values[0].count(":") > 1 else "%H:%M"
     sheet.done(time, f"{sheet.kind.name}.{field.path}", "medium", "the time of the day")
     joined = f'{{ concat = {texts((seen.name, time.name))}, separator = " " }}'
-    return {"value": joined, "format": quoted(f"{seen.format or '%Y-%m-%d'} {clock}")}
+    form = seen.format if is_timed(seen.format) else f"{seen.format or '%Y-%m-%d'} {clock}"
+    return {"value": joined, "format": quoted(form)}
 
 
 def _time_beside(sheet: Sheet, seen: Seen) -> Seen | None:
@@ -302,8 +307,6 @@ def _own_field(sheet: Sheet, seen: Seen) -> None:
         return
     more = _own_source(sheet, seen)
     name, content = _declared(sheet, seen, more)
-    if seen.kind == "solar":
-        sheet.ask(seen, "Persian solar (Jalali) dates are kept as text; convert them first")
     line = f"fields.{name} = {source(seen.name, **more)}"
     if seen.kind == "empty" or sheet.crm.settings.directory is None:
         why = "all cells are empty" if seen.kind == "empty" else "no field fits, and own fields need a workspace"
@@ -311,7 +314,7 @@ def _own_field(sheet: Sheet, seen: Seen) -> None:
         sheet.main.left.append(f"# {line}  # {why}; to add one: [fields.{sheet.kind.name}.{name}] {declared}")
         sheet.done(seen, "", "low", why)
         return
-    why = f"no field fits: a new one of type {content['type']}" + (f"; {seen.note}" if seen.note else "")
+    why = "; ".join(filter(None, (f"no field fits: a new one of type {content['type']}", seen.note, seen.ambiguity)))
     doubt = seen.doubt or _unlike(sheet, seen)
     if doubt:
         sheet.ask(seen, doubt)
