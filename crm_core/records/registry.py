@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from types import MappingProxyType
 from typing import Any, Final, cast
 from zoneinfo import ZoneInfo
@@ -85,7 +85,7 @@ class RecordType:
         """Say a number of such records in words: `1 contact point`, `2 contact points`."""
         return f"{number} {(self.name if number == 1 else self.plural).replace('_', ' ')}"
 
-    @property
+    @cached_property
     def tags_table(self) -> str:
         """The plural name of the child type that holds the tags; empty when the type has none."""
         return f"{self.name}_tags" if any(f.declaration.kind == "tags" for f in self.fields.values()) else ""

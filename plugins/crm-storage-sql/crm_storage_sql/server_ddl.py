@@ -106,7 +106,7 @@ class ServerDdl(ABC):
                 self.drop_index(name, server_name(index_name(name, index)))
             case Rename(name, old, column):
                 if old in self.columns(name):
-                    self.run(f"ALTER TABLE {quote(name)} RENAME COLUMN {quote(old)} TO {quote(column.name)}")
+                    self.rename_column(name, old, column.name)
             case Drop(name, ""):
                 self.drop_table(name)
             case Drop(name, column_name):
@@ -127,6 +127,10 @@ class ServerDdl(ABC):
         elif column.name in SYSTEM_COLUMNS and not column.nullable:
             words.append("NOT NULL")
         return " ".join(words)
+
+    def rename_column(self, table: str, old: str, new: str) -> None:
+        """Give a column another name."""
+        self.run(f"ALTER TABLE {quote(table)} RENAME COLUMN {quote(old)} TO {quote(new)}")
 
     def columns(self, table: str) -> list[str]:
         """Return the columns a table has now."""

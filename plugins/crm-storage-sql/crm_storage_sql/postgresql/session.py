@@ -34,7 +34,9 @@ _HINTS: Final = {
 
 
 class PostgresqlSession(ServerSession):
-    """A thread's connection to PostgreSQL."""
+    """A thread's connection to PostgreSQL; `put_off` is a statement that goes to the server with the next one."""
+
+    put_off: tuple[str, Sequence[Any]] | None = None
 
     def connect(self) -> Any:
         """Open a connection; each statement outside a transaction is one of its own."""
@@ -69,12 +71,45 @@ class PostgresqlSession(ServerSession):
 
     def fetch(self, statement: str, parameters: Parameters) -> list[Row]:
         """Return the rows of a statement."""
+        self._catch_up()
         found: list[Row] = self.connection.execute(statement, parameters).fetchall()
         return found
 
+    def last_rows(self, statements: str) -> list[Row]:
+        """Return the rows of the last one of several statements, which go to the server in one way."""
+        self._catch_up()
+        try:
+            cursor = self.connection.execute(statements)
+            while cursor.nextset():
+                pass
+            found: list[Row] = cursor.fetchall()
+        except self.errors as error:
+            raise self.failure(error) from error
+        return found
+
     def change(self, statement: str) -> None:
-        """Carry out a statement without parameters or rows."""
-        self.connection.execute(statement)
+        """Carry out a statement without parameters or rows, with the one that was put off before it."""
+        if self.put_off is None:
+            self.connection.execute(statement)
+            return
+        with self.connection.pipeline():
+            self._catch_up()
+            self.connection.execute(statement, prepare=False)
+
+    def end(self) -> None:
+        """Note that there is no transaction any more."""
+        super().end()
+        self.put_off = None
+
+    def rollback(self) -> None:
+        """Forget the transaction, and what was put off in it."""
+        self.put_off = None
+        super().rollback()
+
+    def _catch_up(self) -> None:
+        put_off, self.put_off = self.put_off, None
+        if put_off is not None:
+            self.connection.execute(*put_off, prepare=False)
 
     def is_lost(self, error: Exception) -> bool:
         """Return whether the connection is gone."""
@@ -85,6 +120,7 @@ class PostgresqlSession(ServerSession):
         waiting = list(steps)
         counts: list[int] = []
         try:
+            self._catch_up()
             if len(waiting) == 1:
                 return [self.connection.execute(*waiting[0]).rowcount]
             for start in range(0, len(waiting), _STEPS):
@@ -105,6 +141,7 @@ class PostgresqlSession(ServerSession):
         kinds = {column.name: _TYPES[column.type] for column in table.columns}
         names = ", ".join(map(quote, columns))
         try:
+            self._catch_up()
             with (
                 self.connection.cursor() as cursor,
                 cursor.copy(f"COPY {quote(table.name)} ({names}) FROM STDIN (FORMAT BINARY)") as copy,

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import time
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Final
 
 from crm_core.errors import NotADatabase, StorageConflict, StorageError
 from crm_core.extend import StorageStatus, TableRows
-from crm_core.records.schema import Manifest
+from crm_core.extend.storage import LEDGER_HEAD, LEDGER_TRANSACTIONS
+from crm_core.records.schema import Manifest, Row
 from crm_storage_sql.dialect import POSTGRESQL, quote
 from crm_storage_sql.postgresql.ddl import PostgresqlDdl, trigram_indexes
 from crm_storage_sql.postgresql.session import PostgresqlSession, arguments, driver, said
@@ -81,15 +82,38 @@ class PostgresqlStorage(ServerStorage[PostgresqlSession]):
         return True
 
     def next_position(self, session: PostgresqlSession) -> int:
-        """Check references before the head is taken, so that others do not wait for that; stand in line; then move it.
+        """Stand in line, then move the head."""
+        self._run(session, self._standing_in_line)
+        return super().next_position(session)
+
+    def append_linked(self, columns: Sequence[str], row: Row, link: Callable[[int, str | None], str]) -> int:
+        """Move the head and read the link before it in one way, and leave the transaction row to the commit.
+
+        All others wait meanwhile: with a way for each statement, twenty writers waited a third longer.
+        """
+        session = self._writer()
+        before = f"SELECT chain FROM {LEDGER_TRANSACTIONS} t WHERE t.position = h.position - 1"
+        ((position, previous),) = session.last_rows(
+            f"{self._standing_in_line}; INSERT INTO {LEDGER_HEAD} (id, position) VALUES (1, 1) "
+            f"ON CONFLICT (id) DO UPDATE SET position = {LEDGER_HEAD}.position + 1; "
+            f"SELECT h.position, ({before}) FROM {LEDGER_HEAD} h WHERE h.id = 1"
+        )
+        assert isinstance(position, int)
+        known = table_of(self._known, LEDGER_TRANSACTIONS)
+        linked = (*row, position, link(position, None if previous is None else str(previous)))
+        session.put_off = (self.insert_statement(known, [*columns, "position", "chain"]), linked)
+        return position
+
+    @property
+    def _standing_in_line(self) -> str:
+        """Check references before the head is taken, so that others do not wait for that; stand in line.
 
         A row's lock goes to whoever asks at the right moment, and of twenty writers some wait three times as long as
         the others; an advisory lock goes to who has waited longest.
         """
-        checked = "SET CONSTRAINTS ALL IMMEDIATE; SET CONSTRAINTS ALL DEFERRED"
         line, key = self._lock_key
-        self._run(session, f"{checked}; SELECT pg_advisory_xact_lock({line + 1}, {key})")
-        return super().next_position(session)
+        checked = "SET CONSTRAINTS ALL IMMEDIATE; SET CONSTRAINTS ALL DEFERRED"
+        return f"{checked}; SELECT pg_advisory_xact_lock({line + 1}, {key})"
 
     def ddl(self, session: PostgresqlSession, manifest: Manifest) -> PostgresqlDdl:
         """Return what writes the schema changes."""
