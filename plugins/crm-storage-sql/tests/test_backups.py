@@ -136,9 +136,10 @@ def test_what_a_killed_replacement_left_stands_in_nobodys_way_and_is_swept(tmp_p
     assert isinstance(storage, ServerStorage)
     assert None is storage.schema()
     storage.replace(MANIFEST, [TableRows("things", THINGS.column_names, [[thing(1)]])])
-    assert {"crm_manifest", *MANIFEST.tables} == set(ddl_tables(storage))
+    ddl = storage.ddl(storage._session(), MANIFEST)
+    assert {"crm_manifest", *MANIFEST.tables} == set(ddl.tables())
+    ddl.create_table(THINGS, "crm_old_1")  # an erasure must reach these too
+    storage.scrub()
+    assert {"crm_manifest", *MANIFEST.tables} == set(ddl.tables())
+    assert [thing(1)] == storage.find("things")
     storage.close()
-
-
-def ddl_tables(storage: ServerStorage[Any]) -> list[str]:
-    return storage.ddl(storage._session(), MANIFEST).tables()
