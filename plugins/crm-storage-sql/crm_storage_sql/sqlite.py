@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Final, TypeVar
 
 from crm_core.errors import NewerDatabase, NotADatabase, StorageError
@@ -51,13 +52,7 @@ def connect(place: Place, queue: WriterQueue) -> sqlite3.Connection:
         raise StorageError(
             f"Python's SQLite is {sqlite3.sqlite_version}; 3.37 or later is needed", hint="use a newer build of Python"
         )
-    connection = sqlite3.connect(
-        place.path,
-        timeout=min(place.timeout, _SLICE),
-        isolation_level=None,
-        check_same_thread=False,
-        cached_statements=256,
-    )
+    connection = _opened(place, str(place.path), uri=False)
     try:
         patiently(lambda: _recognise(connection, place), place.timeout)
         for setting in (*_SETTINGS, *TO_READ):
@@ -68,6 +63,35 @@ def connect(place: Place, queue: WriterQueue) -> sqlite3.Connection:
         connection.close()
         raise
     return connection
+
+
+def connect_still(place: Place) -> sqlite3.Connection:
+    """Open a file for reading only, as one that nobody is changing: without the locks for which it needs its folder.
+
+    Raises:
+        sqlite3.Error: the file cannot be opened or read.
+        NotADatabase, NewerDatabase: see `connect`.
+    """
+    connection = _opened(place, f"{place.path.as_uri()}?mode=ro&immutable=1", uri=True)
+    try:
+        _recognise(connection, place)
+        for setting in TO_READ:
+            connection.execute(setting)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def still_state(path: Path) -> tuple[int, int] | None:
+    """Return what changes when somebody writes to a file; None while somebody may be writing."""
+    if path.with_name(path.name + "-wal").exists():
+        return None
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_size
 
 
 def patiently(call: Callable[[], T], timeout: float) -> T:
@@ -98,6 +122,17 @@ def claim(connection: sqlite3.Connection) -> None:
     connection.execute(f"PRAGMA user_version={FILE_VERSION}")
     connection.execute(
         f"CREATE TABLE IF NOT EXISTS {MANIFEST} (id INTEGER PRIMARY KEY CHECK (id = 1), json TEXT) STRICT"
+    )
+
+
+def _opened(place: Place, name: str, *, uri: bool) -> sqlite3.Connection:
+    return sqlite3.connect(
+        name,
+        timeout=min(place.timeout, _SLICE),
+        isolation_level=None,
+        check_same_thread=False,
+        cached_statements=256,
+        uri=uri,
     )
 
 

@@ -4,6 +4,7 @@ import os
 import sqlite3
 import subprocess
 import sys
+import tempfile
 import threading
 import tomllib
 from collections.abc import Callable, Iterator
@@ -136,6 +137,7 @@ def test_the_plugin_is_found_by_its_entry_point_and_manifest() -> None:
 def test_records_and_lists_load_no_sqlalchemy(tmp_path: Path) -> None:
     code = """
 import sys
+import tempfile
 from crm_storage_sql.plugin import open_sqlite
 from crm_core.ledger.evolution import upgrade
 from crm_core.query.ast import Compare
@@ -458,3 +460,67 @@ def test_opening_twice_creates_one_database(tmp_path: Path) -> None:
     assert [thing(1)] == stores[1].find("things")
     for store in stores:
         store.close()
+
+
+READS_ONLY = """
+import os, sys
+from crm_core.errors import StorageError
+from crm_core.ledger.evolution import upgrade
+from crm_core.testing.tables import MANIFEST, THINGS, thing
+from crm_storage_sql.plugin import open_sqlite
+
+def opened():
+    return open_sqlite("sqlite:///" + sys.argv[1] + "/crm.db", {})
+
+def become(user):
+    if os.getuid() == 0:
+        os.seteuid(user)
+    else:
+        os.chmod(sys.argv[1], 0o755 if user == 0 else 0o555)
+
+def add(storage, id_):
+    storage.begin()
+    storage.insert_many("things", THINGS.column_names, [thing(id_, name=str(id_))])
+    storage.commit()
+
+def names(storage):
+    return [name for (name,) in storage.find("things", columns=["name"])]
+
+writer = opened()
+upgrade(writer, MANIFEST)
+add(writer, 1)
+writer.close()
+os.chmod(sys.argv[1] + "/crm.db", 0o444 if os.getuid() else 0o644)
+become(65534)
+reader = opened()
+print(names(reader), reader.status().details["journal"], reader.check())
+try:
+    add(reader, 9)
+except StorageError as error:
+    print(error.hint)
+become(0)
+os.chmod(sys.argv[1] + "/crm.db", 0o644)
+writer = opened()
+add(writer, 2)
+become(65534)
+print(names(reader), reader.status().details["journal"])
+become(0)
+writer.close()
+become(65534)
+print(names(reader), names(opened()))
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "seteuid"), reason="NOT RUN: no permissions of this kind on this system")
+def test_a_file_that_may_only_be_read_is_read_and_what_others_write_to_it_is_seen() -> None:
+    with tempfile.TemporaryDirectory() as folder:  # that of pytest is closed to others
+        Path(folder).chmod(0o755)
+        script = [sys.executable, "-c", READS_ONLY, folder]
+        run = subprocess.run(script, capture_output=True, text=True, check=True)
+        Path(folder).chmod(0o755)
+    assert [
+        "['1'] none: read only []",
+        "writing needs the right to write in the folder of the database",
+        "['1', '2'] wal",
+        "['1', '2'] ['1', '2']",
+    ] == run.stdout.splitlines()
