@@ -40,7 +40,6 @@ class SqliteSession(Session):
                 hint='open the CRM in the child alone, or start the process by "spawn" instead of "fork"',
             )
         self.path = place.path
-        self._timeout = place.timeout
         self._queue = queue
         self._writes_much = False
         self.touched: dict[str, set[int]] = {}
@@ -135,7 +134,7 @@ class SqliteSession(Session):
         try:
             if self.mode:
                 return self.connection.execute(statement, parameters).fetchall()
-            return patiently(lambda: self.connection.execute(statement, parameters).fetchall(), self._timeout)
+            return patiently(lambda: self.connection.execute(statement, parameters).fetchall(), self._place)
         except self.errors as error:
             raise self.translated(error) from error
 
@@ -169,7 +168,7 @@ class SqliteSession(Session):
     def _begin_writing(self) -> None:
         self._queue.acquire()
         try:
-            patiently(lambda: self.connection.execute("BEGIN IMMEDIATE"), self._timeout)
+            patiently(lambda: self.connection.execute("BEGIN IMMEDIATE"), self._place)
         except BaseException as error:
             self._queue.release()
             if isinstance(error, sqlite3.Error):

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from crm_core.errors import NewerDatabase, NotADatabase, StorageError
-from crm_storage_sql.lock import WriterQueue
+from crm_storage_sql.lock import PATIENCE, WriterQueue, say_waiting
 from crm_storage_sql.room import MANIFEST
 from crm_storage_sql.url import Place
 
@@ -54,10 +54,10 @@ def connect(place: Place, queue: WriterQueue) -> sqlite3.Connection:
         )
     connection = _opened(place, str(place.path), uri=False)
     try:
-        patiently(lambda: _recognise(connection, place), place.timeout)
+        patiently(lambda: _recognise(connection, place), place)
         for setting in (*_SETTINGS, *TO_READ):
             connection.execute(setting)
-        if patiently(lambda: pragma(connection, "journal_mode"), place.timeout) != "wal":
+        if patiently(lambda: pragma(connection, "journal_mode"), place) != "wal":
             _write_ahead(connection, place, queue)
     except BaseException:
         connection.close()
@@ -94,20 +94,25 @@ def still_state(path: Path) -> tuple[int, int] | None:
     return found.st_mtime_ns, found.st_size
 
 
-def patiently(call: Callable[[], T], timeout: float) -> T:
-    """Do it again while another program holds the database, at most `timeout` seconds.
+def patiently(call: Callable[[], T], place: Place) -> T:
+    """Do it again while another program holds the database, as long as the place says; after two seconds, say so.
 
     Raises:
         sqlite3.Error: the driver's last answer.
     """
-    deadline = time.monotonic() + timeout
+    start = time.monotonic()
+    deadline, told = start + place.timeout, start + PATIENCE
     while True:
         try:
             return call()
         except sqlite3.OperationalError as error:
             busy = (getattr(error, "sqlite_errorname", None) or "").startswith("SQLITE_BUSY")
-            if not busy or time.monotonic() >= deadline:
+            now = time.monotonic()
+            if not busy or now >= deadline:
                 raise
+            if now >= told:
+                say_waiting(place.path, "another program that has the file open (a database browser?)", place.timeout)
+                told = deadline
 
 
 def pragma(connection: sqlite3.Connection, name: str) -> str | int:
@@ -165,7 +170,7 @@ def _identity(connection: sqlite3.Connection) -> tuple[int, int, bool]:
 def _write_ahead(connection: sqlite3.Connection, place: Place, queue: WriterQueue) -> None:
     queue.acquire()
     try:
-        mode = patiently(lambda: connection.execute("PRAGMA journal_mode=WAL").fetchone()[0], place.timeout)
+        mode = patiently(lambda: connection.execute("PRAGMA journal_mode=WAL").fetchone()[0], place)
     finally:
         queue.release()
     if mode != "wal":

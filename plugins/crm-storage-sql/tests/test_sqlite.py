@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 import sqlite3
 import subprocess
@@ -336,6 +337,55 @@ def test_a_writer_that_waits_too_long_is_told_who_holds_the_database(storage: Sq
     impatient.begin()
     impatient.rollback()
     impatient.close()
+
+
+HOLDS = """
+import fcntl, sys
+held = open(sys.argv[1], "r+")
+fcntl.flock(held, fcntl.LOCK_EX)
+held.write("4711 ")
+held.flush()
+print("held", flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="NOT RUN: the script that holds the lock needs flock")
+def test_who_waits_says_so_after_two_seconds_and_for_whom(tmp_path: Path) -> None:
+    shop = str(tmp_path / "shop")
+    subprocess.run([sys.executable, "-m", "crm_core", "init", shop], capture_output=True, check=True)
+    holds = [sys.executable, "-c", HOLDS, f"{shop}/crm.db-lock"]
+    adds = [sys.executable, "-m", "crm_core", "-w", shop, "customers", "add", "Ada", "--json"]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(holds, stdin=pipe, stdout=pipe, text=True) as holder:
+        assert holder.stdout is not None
+        assert "held\n" == holder.stdout.readline()
+        with subprocess.Popen(adds, stdout=pipe, stderr=pipe, text=True) as command:
+            assert command.stderr is not None
+            said = command.stderr.readline()
+            holder.communicate("")
+            out, more = command.communicate()
+    assert "crm.db: waiting for another writer (process 4711), at most 30 seconds" in json.loads(said)["warning"]
+    assert ("Ada", "") == (json.loads(out)["name"], more)
+
+
+def test_another_program_that_holds_the_file_is_named_while_it_is_waited_for(
+    storage: SqliteStorage, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[tuple[object, ...]] = []
+    monkeypatch.setattr("crm_storage_sql.sqlite.PATIENCE", 0.1)
+    monkeypatch.setattr("crm_storage_sql.sqlite.say_waiting", lambda *told: said.append(told))
+    waiting = SqliteStorage(Place(path, 20))
+    browser = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    browser.execute("BEGIN IMMEDIATE")
+    release = threading.Timer(0.6, lambda: browser.execute("ROLLBACK"))
+    release.start()
+    waiting.begin()
+    waiting.rollback()
+    release.join()
+    browser.close()
+    waiting.close()
+    assert [(path, "another program that has the file open (a database browser?)", 20)] == said
 
 
 def test_another_programs_lock_is_named(storage: SqliteStorage, path: Path) -> None:
