@@ -156,7 +156,7 @@ class SqliteStorage(SqlStorage[SqliteSession]):
         while self._keeper.is_behind(session) and time.monotonic() < deadline:
             try:
                 self._queue.acquire(timeout=_TURN)
-            except StorageLocked:
+            except CrmError:  # somebody writes, or this process may not: records are searched by reading
                 return
             try:
                 with self._writing(session):
@@ -173,7 +173,8 @@ class SqliteStorage(SqlStorage[SqliteSession]):
 
     def status(self) -> StorageStatus:
         """Return engine, file, bytes on disk, and the settings that matter for safety."""
-        connection = self._session().connection
+        session = self._session()
+        connection = session.connection
         log = self.place.path.with_name(self.place.path.name + "-wal")
         levels = {0: "off", 1: "normal", 2: "full", 3: "extra"}
         return StorageStatus(
@@ -181,7 +182,7 @@ class SqliteStorage(SqlStorage[SqliteSession]):
             place=str(self.place.path),
             size=sum(path.stat().st_size for path in (self.place.path, log) if path.exists()),
             details={
-                "journal": str(pragma(connection, "journal_mode")),
+                "journal": "none: read only" if session.reads_only else str(pragma(connection, "journal_mode")),
                 "synchronous": levels[int(pragma(connection, "synchronous"))],
                 "foreign keys": "on" if pragma(connection, "foreign_keys") else "off",
                 "writers wait": f"{self.place.timeout:g} s",

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from crm_core import CRM, Customer, Money, Sale
-from crm_core.errors import StorageError
+from crm_core.errors import StorageError, StorageLocked
 from crm_core.extend import TableRows
 from crm_core.ledger.evolution import upgrade
 from crm_core.settings import load_settings, write_settings
@@ -136,9 +136,35 @@ def test_what_a_killed_replacement_left_stands_in_nobodys_way_and_is_swept(tmp_p
     assert isinstance(storage, ServerStorage)
     assert None is storage.schema()
     storage.replace(MANIFEST, [TableRows("things", THINGS.column_names, [[thing(1)]])])
-    assert {"crm_manifest", *MANIFEST.tables} == set(ddl_tables(storage))
+    ddl = storage.ddl(storage._session(), MANIFEST)
+    assert {"crm_manifest", *MANIFEST.tables} == set(ddl.tables())
+    ddl.create_table(THINGS, "crm_old_1")  # an erasure must reach these too
+    storage.scrub()
+    assert {"crm_manifest", *MANIFEST.tables} == set(ddl.tables())
+    assert [thing(1)] == storage.find("things")
     storage.close()
 
 
-def ddl_tables(storage: ServerStorage[Any]) -> list[str]:
-    return storage.ddl(storage._session(), MANIFEST).tables()
+@pytest.mark.parametrize("database", ON_SERVERS)
+def test_who_waits_too_long_for_a_restore_to_take_a_snapshot_can_go_on_later(database: str, tmp_path: Path) -> None:
+    url = new_url(database, tmp_path)
+    storage, impatient = OPENERS[database](url, {}), OPENERS[database](url, {"timeout": 1})
+    assert isinstance(storage, ServerStorage)
+    upgrade(storage, MANIFEST)
+    upgrade(impatient, MANIFEST)
+    take, give_back = {
+        "postgresql": ("BEGIN; LOCK TABLE crm_manifest IN ACCESS EXCLUSIVE MODE", "COMMIT"),
+        "mariadb": ("LOCK TABLES crm_manifest WRITE", "UNLOCK TABLES"),
+    }[database]
+    storage._session().change(take)
+    with pytest.raises(StorageLocked):
+        impatient.begin(write=False)
+    storage._session().change(give_back)
+    impatient.begin()
+    impatient.insert_many("things", THINGS.column_names, [thing(1)])
+    impatient.commit()
+    impatient.begin(write=False)
+    assert [thing(1)] == impatient.find("things")
+    impatient.rollback()
+    storage.close()
+    impatient.close()

@@ -73,8 +73,11 @@ class MariadbSession(ServerSession):
         try:
             self.fetch(f"SELECT id FROM {MANIFEST}", ())
         except self.errors as error:
-            if code_of(error) != _NO_TABLE:
-                raise
+            if code_of(error) == _NO_TABLE:
+                return
+            if not self.is_lost(error):
+                self.change("ROLLBACK")
+            raise
 
     def end(self) -> None:
         """Note that there is no transaction any more."""

@@ -192,6 +192,13 @@ class MariadbStorage(ServerStorage[MariadbSession]):
         self.renew_views(ddl, sorted({*before, *manifest.tables}))
         self._sweep(ddl)
 
+    def scrub(self) -> str:
+        """Drop what a killed replacement left, which nobody else would find; say what the server may keep besides."""
+        with self.upgrading():
+            session = self._session()
+            self._sweep(self.ddl(session, self._known))
+        return super().scrub()
+
     def _rename(self, ddl: MariadbDdl, new: dict[str, str], before: Sequence[str]) -> None:
         """Let the new tables take the places of those before: one statement, which MariaDB does whole or not at all."""
         away = [f"{quote(name)} TO {_OLD}{number}" for number, name in enumerate(before)]
@@ -205,7 +212,7 @@ class MariadbStorage(ServerStorage[MariadbSession]):
             else:
                 return
 
-    def _sweep(self, ddl: MariadbDdl) -> None:
+    def _sweep(self, ddl: ServerDdl) -> None:
         """Drop the tables that are in nobody's place, or not any more."""
         for name in ddl.tables():
             if name.startswith((_NEW, _OLD)):

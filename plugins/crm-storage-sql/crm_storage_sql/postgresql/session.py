@@ -64,9 +64,10 @@ class PostgresqlSession(ServerSession):
         try:
             self.connection.execute(f"{begin}; LOCK TABLE {MANIFEST} IN ACCESS SHARE MODE; SELECT 1")
         except self.errors as error:
+            if not self.is_lost(error):
+                self.connection.execute("ROLLBACK")
             if getattr(error, "sqlstate", None) != _NO_TABLE:
                 raise
-            self.connection.execute("ROLLBACK")
             self.connection.execute(f"{begin}; SELECT 1")
 
     def fetch(self, statement: str, parameters: Parameters) -> list[Row]:
