@@ -389,6 +389,9 @@ class Run:
             notes.append(f"columns that the mapping does not use: {listed(unused)}")
         notes += [f"the column {there!r} is taken for {named!r}" for named, there in job.compiled.taken.items()]
         notes += _corrections(job)
+        notes += [
+            f"{name!r} has amounts in tomans: each is read as 10 rials (IRR)" for name in sorted(job.compiled.tomans)
+        ]
         notes += job.compiled.told()
         for number, (check, _) in enumerate(job.compiled.checks):
             count = self._checked[at, number]
