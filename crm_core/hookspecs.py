@@ -37,6 +37,7 @@ from crm_core.events import (
 )
 from crm_core.extend import (
     CalendarSystem,
+    ChannelType,
     Command,
     DataMigration,
     Exporter,
@@ -110,6 +111,11 @@ class CustomerHooks:
 
 class InteractionHooks:
     """Interactions: what is talked about, and what a new one sets off."""
+
+    @_hook("collect", ChannelType)
+    def register_channels(self) -> Iterable[ChannelType]:
+        """Hand over channels, such as e-mail, whose accounts are declared under `[channels.<name>]` in `crm.toml`."""
+        raise NotImplementedError
 
     @_hook("collect", Topic)
     def register_topics(self) -> Iterable[Topic]:

@@ -107,6 +107,7 @@ def _name(item: Any) -> list[str]:
 _NAMES: Final[Mapping[str, tuple[str, Callable[[Any], list[str]]]]] = {
     "register_segments": ("segment", _name),
     "register_profile_sections": ("profile section", _name),
+    "register_channels": ("channel", _name),
     "register_topics": ("topic", _name),
     "register_pipelines": ("pipeline", _name),
     "register_metrics": ("metric", lambda item: [item.name, *item.aliases]),
