@@ -42,6 +42,7 @@ from crm_core.extend import (
     DataMigration,
     Exporter,
     Importer,
+    Job,
     Metric,
     Pipeline,
     ProfileSection,
@@ -211,11 +212,16 @@ class StorageHooks:
 
 
 class AppHooks:
-    """The application: commands of `crm`, and formats of files that come in and go out."""
+    """The application: commands of `crm`, work that goes on by itself, formats of files that come in and go out."""
 
     @_hook("collect", Command)
     def register_commands(self) -> Iterable[Command]:
         """Hand over commands of `crm`, by the place of their code, so that listing them imports nothing."""
+        raise NotImplementedError
+
+    @_hook("collect", Job)
+    def register_jobs(self) -> Iterable[Job]:
+        """Hand over work that `crm run` does again and again, such as polling and sending."""
         raise NotImplementedError
 
     @_hook("collect", Importer)

@@ -2,7 +2,19 @@
 
 from __future__ import annotations
 
-from crm_core.extend.app import BadRow, Command, DataMigration, ExportColumn, Exporter, Importer, Source, SourceRow
+from crm_core.extend.app import (
+    BadRow,
+    Command,
+    DataMigration,
+    ExportColumn,
+    Exporter,
+    Importer,
+    Job,
+    JobDone,
+    JobRun,
+    Source,
+    SourceRow,
+)
 from crm_core.extend.channel import (
     Address,
     Attachment,
@@ -51,6 +63,9 @@ __all__ = [
     "Exporter",
     "Importer",
     "IncomingMessage",
+    "Job",
+    "JobDone",
+    "JobRun",
     "Measure",
     "Metric",
     "MetricQuery",

@@ -22,16 +22,18 @@ from crm_core.crm import opened_storage
 from crm_core.errors import CrmError, StorageError, UsageError
 from crm_core.extend import Storage
 from crm_core.ledger.evolution import check_not_newer, merged_manifest, same_but_order
-from crm_core.ledger.tables import CURSORS, HEAD, LEDGER_TABLES, TRANSACTIONS
+from crm_core.ledger.tables import CURSORS, HEAD, JOBS, LEDGER_TABLES, TRANSACTIONS
 from crm_core.ledger.verify import verify
 from crm_core.records import Registry
-from crm_core.records.schema import Manifest
+from crm_core.records.schema import Manifest, Row, Table
 from crm_core.services.workspace import registry_of
 from crm_core.values import SystemClock
 
 Start = Literal["head", "gap"]
 _KIND: Final = "crm-backup 1"
 _BLOCK: Final = 1 << 20
+_LEASED: Final = (CURSORS.name, JOBS.name)
+"""Tables of who is at work where, which a restore resets."""
 _LONGEST_MANIFEST: Final = 64 << 20
 
 
@@ -255,7 +257,7 @@ def _compare(storage: Storage, info: BackupInfo, where: str) -> None:
     """Compare what a storage holds with the digests; the cursors may have been moved on purpose."""
     rows, digests = _content(storage)
     for name in sorted(rows.keys() | info.rows.keys()):
-        if name != CURSORS.name and (rows.get(name), digests.get(name)) != (
+        if name not in _LEASED and (rows.get(name), digests.get(name)) != (
             info.rows.get(name),
             info.digests.get(name),
         ):
@@ -302,20 +304,29 @@ def _release(inside: Storage, start: Start | None) -> None:
         return
     heads = inside.get_many(HEAD.name, [1])
     head = int(heads[0][1] or 0) if heads else 0
-    rows = []
-    for row in inside.find(CURSORS.name, columns=CURSORS.column_names):
-        cells: dict[str, Any] = dict(zip(CURSORS.column_names, row, strict=True))
-        cells |= {"lease": None, "lease_until": 0, "attempts": 0, "next_at": 0}
-        if start == "head" and cells["position"] >= 0:
-            cells["position"] = head
-        rows.append(tuple(cells.values()))
+    moved = [_released(inside, CURSORS, head if start == "head" else None)]
+    if JOBS.name in (inside.schema() or Manifest({}, {})).tables:
+        moved.append(_released(inside, JOBS, None))
     inside.begin()
     try:
-        inside.put_many(CURSORS.name, CURSORS.column_names, rows)
+        for table, rows in zip((CURSORS, JOBS), moved, strict=False):
+            inside.put_many(table.name, table.column_names, rows)
         inside.commit()
     except BaseException:
         inside.rollback()
         raise
+
+
+def _released(inside: Storage, table: Table, position: int | None) -> list[Row]:
+    """Return the cursors of a table as nobody holds them, at `position` where one is given."""
+    rows = []
+    for row in inside.find(table.name, columns=table.column_names):
+        cells: dict[str, Any] = dict(zip(table.column_names, row, strict=True))
+        cells |= {"lease": None, "lease_until": 0, "attempts": 0, "next_at": 0}
+        if position is not None and cells["position"] >= 0:
+            cells["position"] = position
+        rows.append(tuple(cells.values()))
+    return rows
 
 
 def _blocks(stream: IO[bytes]) -> Iterator[bytes]:

@@ -27,6 +27,7 @@ ANSWERS: dict[str, str] = {
         "[ChannelType(name='{name}', label='C', address_kind='email', settings=object, open=lambda account: None, "
         "capabilities=frozenset())]"
     ),
+    "register_jobs": ("[Job(name='{name}', help='', parts=lambda crm: {{}}, run=lambda run: JobDone())]"),
     "register_topics": "[Topic(name='{name}', label='T')]",
     "before_interactions_change": "[Veto(0, '', '{name} says no')]",
     "on_interactions_changed": "None",
