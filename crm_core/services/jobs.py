@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import Any, Final, cast
 
 import attrs
 
@@ -14,9 +14,6 @@ from crm_core.ledger.leases import PAUSES, Cursor, Leases
 from crm_core.ledger.tables import JOBS
 from crm_core.ledger.telling import Call
 from crm_core.values import SystemClock, from_micros, new_id
-
-if TYPE_CHECKING:
-    from crm_core.crm import CRM
 
 _LONGEST: Final = 86_400.0
 """Seconds at most until a part is tried again, whatever a service asks for."""
@@ -51,7 +48,7 @@ class JobStanding:
 class JobService:
     """The jobs that plugins bring: run by the workers of `crm run`, shown by who asks where they stand."""
 
-    def __init__(self, crm: CRM) -> None:
+    def __init__(self, crm: Any) -> None:
         self._crm = crm
         self.leases = Leases(crm.storage, SystemClock(), JOBS)
         self.calling: Callable[[Call], None] = lambda call: None
@@ -62,6 +59,10 @@ class JobService:
     def any(self) -> bool:
         """Whether any plugin brings a job; costs no import."""
         return self._crm.host.implements("register_jobs")
+
+    def has_parts(self) -> bool:
+        """Whether there is anything to be run again and again."""
+        return self.any and bool(self._parts([]))
 
     def standing(self) -> list[JobStanding]:
         """Return where every part stands that was ever run."""

@@ -132,7 +132,7 @@ def work(crm: CRM, orders: Orders, line: Line, stop: Event) -> None:
         failure = delivery.settle(orders.left_by, call, orders.error)
         line.report(DeliveryReport(delivered=0, told=(), failures=() if failure is None else (failure,)))
         _report_jobs(line, [] if (left := jobs.settle(orders.left_by, call, orders.error)) is None else [left])
-    line.say("ready", listened=delivery.listened() or jobs.any)
+    line.say("ready", listened=delivery.listened() or jobs.has_parts())
     if orders.retry:
         line.report(delivery.retry(orders.retry, without=[(hook, position) for hook, position in orders.without]))
         return

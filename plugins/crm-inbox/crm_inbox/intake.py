@@ -203,6 +203,7 @@ class _Batch:
             interaction_id=interaction_id,
             account=self._account,
             reference=short(message.reference or message.external_id),
+            thread=cleaned(message.thread, 1000).strip() or None,
             sender_kind=message.sender.kind,
             sender_value=cleaned(message.sender.value, 1000),
             sender_name=cleaned(message.sender.name, 400).strip() or None,
@@ -231,9 +232,9 @@ class _Batch:
         if message.thread.strip():
             return thread_key(self._account, message.thread)
         if before is not None:
-            (answered,) = self._crm.interactions.get_many([before]) or [None]
-            if answered is not None and answered.thread:
-                return answered.thread
+            for answered in self._crm.interactions.get_many([before]):
+                if answered.thread:
+                    return answered.thread
         oldest = next((each for each in reversed(message.replies_to) if each.strip()), "")
         return thread_key(self._account, oldest or message.reference or message.external_id)
 

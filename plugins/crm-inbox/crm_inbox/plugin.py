@@ -34,17 +34,33 @@ class InboxPlugin:
 
     @hookimpl
     def register_jobs(self) -> Iterable[Job]:
-        """Poll the accounts."""
+        """Poll the accounts, and send what is due."""
         from crm_inbox.polling import poll_account, polled_accounts
+        from crm_inbox.sending import send_account, sending_accounts, something_waits
 
         return [
             Job(name="poll", help="Read what came in at the channels.", parts=polled_accounts, run=poll_account),
+            Job(
+                name="send",
+                help="Send what is due in the outbox.",
+                parts=sending_accounts,
+                run=send_account,
+                waiting=something_waits,
+            ),
         ]
 
     @hookimpl
     def register_commands(self) -> Iterable[Command]:
         """Add the commands of inbox and outbox."""
-        return []
+        inbox, outbox = "crm_inbox.inbox_commands", "crm_inbox.outbox_commands"
+        return [
+            Command(name="inbox", help="What waits for an answer.", target=f"{inbox}:inbox_"),
+            Command(name="reply", help="Answer an interaction.", target=f"{inbox}:reply"),
+            Command(name="assign", help="Say who looks after an interaction.", target=f"{inbox}:assign"),
+            Command(name="send", help="Write to a customer.", target=f"{outbox}:send_"),
+            Command(name="outbox", help="What is to leave, what left, what was given up.", target=f"{outbox}:outbox"),
+            Command(name="channels", help="The accounts that messages come and go by.", target=f"{outbox}:channels"),
+        ]
 
 
 plugin = InboxPlugin()
