@@ -58,7 +58,7 @@ class JobService:
     @property
     def any(self) -> bool:
         """Whether any plugin brings a job; costs no import."""
-        return self._crm.host.implements("register_jobs")
+        return bool(self._crm.host.implements("register_jobs"))
 
     def has_parts(self) -> bool:
         """Whether there is anything to be run again and again."""
