@@ -203,7 +203,7 @@ def _files(crm: CRM, interaction_id: int) -> list[InboxAttachment]:
 
 def _file_line(each: InboxAttachment) -> str:
     kept = f"not kept: {each.refused}" if each.digest is None else f"attachments/{each.digest[:2]}/{each.digest}"
-    return f"{each.name} ({each.size:,} bytes; {kept})"
+    return f"{each.name or MISSING} ({each.size:,} bytes; {kept})"
 
 
 def _whole_json(crm: CRM, item: Item) -> dict[str, Any]:

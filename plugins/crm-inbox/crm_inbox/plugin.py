@@ -34,9 +34,10 @@ class InboxPlugin:
 
     @hookimpl
     def register_jobs(self) -> Iterable[Job]:
-        """Poll the accounts, and send what is due."""
+        """Poll the accounts, send what is due, remove the files of erased persons."""
         from crm_inbox.polling import poll_account, polled_accounts
         from crm_inbox.sending import send_account, sending_accounts, something_waits
+        from crm_inbox.sweeping import sweep, swept_stores
 
         return [
             Job(name="poll", help="Read what came in at the channels.", parts=polled_accounts, run=poll_account),
@@ -47,6 +48,7 @@ class InboxPlugin:
                 run=send_account,
                 waiting=something_waits,
             ),
+            Job(name="sweep", help="Remove the files of erased persons.", parts=swept_stores, run=sweep),
         ]
 
     @hookimpl

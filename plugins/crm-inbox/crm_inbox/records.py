@@ -34,13 +34,16 @@ class InboxMessage(Record):
 
 @record("inbox_attachment", label="Attachment", indexes=[("digest",)])
 class InboxAttachment(Record):
-    """A file that came with a message; `digest` names its content in the store, and is empty where it was not kept."""
+    """A file that came with a message; `digest` names its content in the store, and is empty where it was not kept.
+
+    One without a name is of a person who was erased: its content goes as well, and then its digest.
+    """
 
     interaction_id: int = reference("interaction", "Interaction", part_of=True)
-    name: str = text("Name", personal=True)
+    name: str | None = text("Name", default=None, personal=True)
     type: str = text("Type", max_length=200)
     size: int = integer("Bytes")
-    digest: str | None = text("SHA-256", default=None, max_length=64, personal=True)
+    digest: str | None = text("SHA-256", default=None, max_length=64)
     refused: str | None = text("Not kept because", default=None)
 
 

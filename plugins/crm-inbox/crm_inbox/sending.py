@@ -88,6 +88,8 @@ def outgoing(crm: CRM, message: OutboxMessage) -> OutgoingMessage:
     if message.interaction_id is None:
         raise NotFound("what it says is gone")
     said = crm.interactions.get(message.interaction_id)
+    if not (said.body or "").strip():  # as of a person who was erased
+        raise NotFound("what it says is gone")
     return OutgoingMessage(
         message_id=message.message_id,
         recipient=Address(kind=message.address_kind, value=message.address, name=message.name or ""),

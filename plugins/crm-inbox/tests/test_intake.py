@@ -10,12 +10,13 @@ import pytest
 
 from crm_core import CRM, Customer, Interaction, hookimpl
 from crm_core.events import InteractionsChanging, Veto
-from crm_core.extend import Address, Attachment, IncomingMessage, Received
+from crm_core.extend import Address, Attachment, IncomingMessage, JobRun, Received
 from crm_core.testing import PluginContract
 from crm_inbox import HeldMessage, InboxAttachment, InboxMessage, receive
 from crm_inbox.attachments import place_of, safe_name
 from crm_inbox.automatic import writer_of
 from crm_inbox.quoting import parts_of
+from crm_inbox.sweeping import sweep, swept_stores
 
 from .conftest import NOW, Arrive, poll
 
@@ -306,3 +307,20 @@ def test_an_erased_person_leaves_no_word_in_any_record(crm: CRM) -> None:
         for row in crm.storage.find(table)
     ]
     assert [] == [row for row in held if canary in row]
+
+
+def test_the_files_of_an_erased_person_go_unless_somebody_else_has_the_same(crm: CRM, place: Path) -> None:
+    def files(*contents: bytes) -> tuple[Attachment, ...]:
+        return tuple(Attachment(name=f"{content!r}.txt", content=content) for content in contents)
+
+    other = Address(kind="email", value="other@example.org")
+    batch = [message("1", attachments=files(b"hers", b"both")), message("2", sender=other, attachments=files(b"both"))]
+    receive(crm, "desk", Received(messages=batch))
+    assert "" == sweep(JobRun(crm=crm, part="attachments", stopping=lambda: False)).told
+    crm.privacy.erase(crm.customers.reached_at("email", SARA.value)[0])
+    assert {"attachments": 3600.0} == swept_stores(crm)
+    assert (
+        "1 files of erased persons removed" == sweep(JobRun(crm=crm, part="attachments", stopping=lambda: False)).told
+    )
+    assert [b"both"] == [path.read_bytes() for path in (place / "attachments").rglob("*") if path.is_file()]
+    assert 1 == crm.records(InboxAttachment).count("not digest is null")
