@@ -169,8 +169,11 @@ def _show_list(crm: CRM, items: list[Item]) -> None:
         for each in items
     ]
     table([*heads, Column("subject", fit="clip")], rows)
-    waiting = sum(each.interaction.needs_answer for each in items)
-    say(f"{plural(waiting, 'interaction')} wait for an answer" if waiting else "Nothing waits for an answer.")
+    waiting = crm.interactions.count(Compare("needs_answer", "=", 1))
+    shown = sum(each.interaction.needs_answer for each in items)
+    of_them = f"; {shown:,} of them shown" if shown < waiting else ""
+    told = f"{plural(waiting, 'interaction')} waiting for an answer{of_them}"
+    say(told if waiting else "Nothing waits for an answer.")
 
 
 def _headline(item: Item) -> str:

@@ -169,9 +169,11 @@ def _pause(crm: CRM, account: str) -> float:
 def _note_sent(crm: CRM, message: OutboxMessage, receipt: Receipt) -> None:
     now = crm.clock.now()
     with crm.transaction():
-        crm.records(OutboxMessage).edit(
-            message.evolve(status="sent", sent_at=now, reason=None, provider_id=receipt.provider_id[:400] or None)
+        noted = crm.records(OutboxMessage).edit(
+            message.evolve(status="sent", reason=None, provider_id=receipt.provider_id[:400] or None)
         )
+        # Apart, for a change of derived fields alone is the one that no undo takes back.
+        crm.records(OutboxMessage).edit(noted.evolve(sent_at=now))
         if receipt.thread and not message.thread and message.interaction_id is not None:
             said = crm.interactions.get(message.interaction_id)
             crm.interactions.edit(said.evolve(thread=thread_key(message.account, receipt.thread)))

@@ -66,7 +66,7 @@ def test_the_inbox_shows_what_waits_the_oldest_first_and_whose_it_may_be(cli: Cl
     assert {"Left", "Right"} == {one["label"] for one in found[0]["candidates"]}
     assert [None, "Ada", None] == [one["owner"] and one["owner"]["label"] for one in found]
     told = cli("inbox")
-    assert "3 interactions wait for an answer" in told
+    assert "3 interactions waiting for an answer" in told
     assert "Left or Right?" in told
     assert ["سارا احمدی"] == [one["customer"]["label"] for one in cli.json("inbox", "--owner", "Ada")]
     assert [] == cli.json("inbox", "--channel", "shop")
