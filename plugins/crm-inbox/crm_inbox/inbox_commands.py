@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from crm_core import Interaction
-from crm_core.console import MISSING, Column, Number, emit, examples, moment, pairs, plural, say, table, workspace
+from crm_core.console import MISSING, Column, Number, emit, examples, moment, note, pairs, plural, say, table, workspace
 from crm_core.errors import UsageError
 from crm_core.query.ast import Compare
 from crm_core.records.json import record_json
 from crm_core.values import format_id
+from crm_inbox.intake import retake
 from crm_inbox.outbox import send
 from crm_inbox.quoting import parts_of
-from crm_inbox.records import Assignment, InboxAttachment
+from crm_inbox.records import Assignment, HeldMessage, InboxAttachment
 from crm_inbox.waiting import SORTS, Item, inbox, item_of
 
 if TYPE_CHECKING:
@@ -112,6 +113,21 @@ def done(reference: str) -> None:
     with workspace() as crm:
         changed = crm.interactions.edit(_interaction(crm, reference).evolve(needs_answer=False))
         _done(crm, changed, f"{format_id(changed.id)} needs no answer")
+
+
+@inbox_.command(epilog=examples("crm inbox held", "crm inbox held --retake"))
+@click.option("--retake", "again", is_flag=True, help="Take them in again, now that the rules allow them.")
+def held(again: bool) -> None:
+    """Show the messages that a rule of the workspace refused, with the reason."""
+    with workspace() as crm:
+        service = crm.records(HeldMessage)
+        if again:
+            taken = sum(retake(crm, each) for each in service.find(limit=None))
+            note(f"{plural(taken, 'message')} taken in")
+        found = list(service.find(limit=None))
+        rows = [[each.account, each.key, each.reason] for each in found]
+        shown = [{"account": each.account, "key": each.key, "reason": each.reason} for each in found]
+        emit(shown, lambda: table(["account", Column("message", fit="clip"), Column("reason", fit="clip")], rows))
 
 
 @click.command(

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import attrs
 
@@ -17,6 +16,7 @@ from crm_core.query.ast import And, Compare, In
 from crm_core.values import to_micros
 from crm_inbox import attachments
 from crm_inbox.automatic import writer_of
+from crm_inbox.held import held_message, message_of
 from crm_inbox.records import HeldMessage, InboxAttachment, InboxMessage, InboxState, OutboxMessage
 from crm_inbox.senders import Sender, sender_of
 from crm_inbox.status import note_bounce, note_receipts
@@ -68,6 +68,25 @@ def receive(crm: CRM, account: str, received: Received, *, polled: bool = False)
             batch = _Batch(crm, account, kind.name, chunk, files, received if last else None, polled=polled)
             total = total.plus(_stored(crm, batch))
     return total
+
+
+def retake(crm: CRM, held: HeldMessage) -> bool:
+    """Take in a message again that was held; returns whether it was stored now. If not, it stays, with the new reason.
+
+    Raises:
+        NotFound: its account is not declared any more.
+    """
+    message, files = message_of(held)
+    kind = crm.channels.type_of(held.account)
+    batch = _Batch(crm, held.account, kind.name, [(held.key, message)], {held.key: files}, None, polled=False)
+
+    def again() -> bool:
+        with crm.transaction():
+            crm.records(HeldMessage).delete(held)
+            return batch.store().new == 1
+
+    with crm.operation(f"intake {held.account}", kind="channel"):
+        return crm.retried(again)
 
 
 def short(text: str) -> str:
@@ -246,8 +265,7 @@ class _Batch:
         return self._crm.interactions.count(where) >= _LOOP
 
     def _hold(self, key: str, message: IncomingMessage, reason: str) -> None:
-        content = json.dumps(attrs.asdict(message, value_serializer=_plain), ensure_ascii=False)
-        held = HeldMessage(account=self._account, key=key, reason=reason[:1000], content=cleaned(content))
+        held = held_message(self._account, key, message, self._files.get(key, ()), reason)
         self._crm.records(HeldMessage).add(held)
 
     def _keep_place(self, done: Intake) -> None:
@@ -260,12 +278,3 @@ class _Batch:
             return
         service = self._crm.records(InboxState)
         service.edit(after) if before.id else service.add(after)
-
-
-def _plain(_: Any, __: Any, value: Any) -> Any:
-    """Return a value as JSON takes it; of a file what it was, for its content may be what was refused."""
-    if isinstance(value, bytes):
-        return f"{len(value)} bytes, SHA-256 {hashlib.sha256(value).hexdigest()}"
-    if isinstance(value, datetime):
-        return value.isoformat()
-    return dict(value) if isinstance(value, Mapping) else value
