@@ -15,6 +15,7 @@ pytest.register_assert_rewrite(
     "crm_core.testing.machine",
 )
 
+from crm_core.services.channels import OpenChannel  # noqa: E402
 from crm_core.testing.channel import ChannelContract, ChannelFault  # noqa: E402
 from crm_core.testing.importer import (  # noqa: E402  (after the line that makes its assertions talk)
     ImporterContract,
@@ -29,6 +30,7 @@ __all__ = [
     "ChannelFault",
     "ImportSample",
     "ImporterContract",
+    "OpenChannel",
     "PluginContract",
     "RefusedFile",
     "StorageContract",

@@ -227,6 +227,16 @@ def test_what_no_storage_takes_is_taken_out_and_long_ids_stay_apart(crm: CRM) ->
     assert 5 == receive(crm, "desk", Received(messages=batch)).known
 
 
+def test_a_sender_without_an_address_is_no_lead_and_the_message_stays(crm: CRM) -> None:
+    nobody = Address(kind="email", value="undisclosed recipients")
+    receive(crm, "desk", Received(messages=[message("1", sender=nobody)]))
+    assert (0, True, "unknown") == (
+        crm.customers.count(),
+        came(crm)[0].needs_answer,
+        crm.records(InboxMessage).find()[0].sender,
+    )
+
+
 def test_calls_wait_for_an_answer_only_when_they_were_missed(crm: CRM) -> None:
     caller = Address(kind="phone", value="+98 912 345 6789")
     calls = [message(str(n), sender=caller, kind="call", duration=d) for n, d in enumerate((None, 65))]

@@ -124,6 +124,30 @@ def test_killed_between_sending_and_noting_it_the_repetition_has_the_same_id(
     assert [only(crm).message_id] == [each["message_id"] for each in left(place)]
 
 
+@pytest.mark.parametrize("step", range(6))
+def test_killed_at_any_commit_nothing_is_lost_and_nothing_has_a_second_id(
+    crm: CRM, place: Path, sara: Customer, monkeypatch: pytest.MonkeyPatch, step: int
+) -> None:
+    wanted = {send(crm, text, customer=sara.id).message_id for text in ("one", "two")}
+    real, commits = crm.storage.commit, iter(range(1_000))
+
+    class Killed(BaseException):
+        pass
+
+    def commit() -> None:
+        if next(commits) == step:
+            raise Killed
+        real()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(crm.storage, "commit", commit)
+        with suppress(Killed):
+            run(crm)
+    run(crm)
+    assert wanted == {each["message_id"] for each in left(place)}
+    assert ["sent", "sent"] == [one.status for one in crm.records(OutboxMessage).find()]
+
+
 def test_a_service_that_is_away_is_tried_again_ever_later_and_then_given_up(
     crm: CRM, sara: Customer, later: Moved, failing: list[Exception]
 ) -> None:
