@@ -19,7 +19,7 @@ from crm_core.crm import opened_storage
 from crm_core.errors import StorageError, UsageError
 from crm_core.extend import Storage
 from crm_core.ledger.evolution import check_not_newer, merged_manifest, same_but_order
-from crm_core.ledger.tables import CURSORS, LEDGER_TABLES, TRANSACTIONS
+from crm_core.ledger.tables import CURSORS, LEASED, LEDGER_TABLES, TRANSACTIONS
 from crm_core.ledger.verify import faults_of
 from crm_core.records import Registry
 from crm_core.records.schema import Manifest
@@ -161,7 +161,7 @@ class _Restoring:
             return report
         self.refuse(report)
         source.seek(body)
-        fill_from(source, self.storage, lambda cells: self.released(cells, held))
+        fill_from(source, self.storage, lambda table, cells: self.released(table, cells, held))
         _require_same(read_storage(self.storage), self.info, "the restored database")
         return report
 
@@ -182,7 +182,8 @@ class _Restoring:
                 report = self.report(held, _faults(inside, self.registry))
                 if not self.dry_run:
                     self.refuse(report)
-                    _write_cursors(inside, [self.released(cells, held) for cells in held.cursors])
+                    for table, rows in held.leased.items():
+                        _write(inside, table, [self.released(table, cells, held) for cells in rows])
             finally:
                 inside.close()
             if not self.dry_run:
@@ -225,10 +226,10 @@ class _Restoring:
                 hint="--from gap delivers them, perhaps a second time; --from head does not",
             )
 
-    def released(self, cells: Cells, held: Content) -> Cells:
-        """Free a cursor from a process of long ago, and move it to the head where that is wanted."""
+    def released(self, table: str, cells: Cells, held: Content) -> Cells:
+        """Free a row from a process of long ago, and move a cursor to the head where that is wanted."""
         freed = {**cells, "lease": None, "lease_until": 0, "attempts": 0, "next_at": 0}
-        if self.start == "head" and cells["position"] >= 0:
+        if table == CURSORS.name and self.start == "head" and cells["position"] >= 0:
             freed["position"] = held.position
         return freed
 
@@ -258,7 +259,7 @@ def _faults(storage: Storage, registry: Registry) -> list[str]:
 def _require_same(held: Content, info: BackupInfo, where: str) -> None:
     """Compare what is held with the digests; the cursors may have been moved on purpose."""
     for name in sorted(held.rows.keys() | info.rows.keys()):
-        if name != CURSORS.name and (held.rows.get(name), held.digests.get(name)) != (
+        if name not in LEASED and (held.rows.get(name), held.digests.get(name)) != (
             info.rows.get(name),
             info.digests.get(name),
         ):
@@ -278,15 +279,18 @@ def _rows_in(storage: Storage) -> int:
 
 
 def _waiting(held: Content) -> dict[str, int]:
-    behind = {f"{one['plugin']}.{one['hook']}": (int(one["position"] or 0), held.position) for one in held.cursors}
+    behind = {
+        f"{one['plugin']}.{one['hook']}": (int(one["position"] or 0), held.position)
+        for one in held.leased[CURSORS.name]
+    }
     return {name: head - at for name, (at, head) in behind.items() if 0 <= at < head}
 
 
-def _write_cursors(inside: Storage, rows: list[Cells]) -> None:
+def _write(inside: Storage, table: str, rows: list[Cells]) -> None:
     inside.begin()
     try:
         for cells in rows:
-            inside.put_many(CURSORS.name, tuple(cells), [tuple(cells.values())])
+            inside.put_many(table, tuple(cells), [tuple(cells.values())])
         inside.commit()
     except BaseException:
         inside.rollback()

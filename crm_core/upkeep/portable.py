@@ -19,7 +19,7 @@ import attrs
 
 from crm_core.errors import StorageError
 from crm_core.extend import Storage, TableRows
-from crm_core.ledger.tables import CURSORS, HEAD
+from crm_core.ledger.tables import HEAD, LEASED
 from crm_core.records.schema import Manifest
 
 _ROWS: Final = 2_000
@@ -29,17 +29,19 @@ _LEVEL: Final = 5
 _TRIES: Final = 5
 
 Cells = dict[str, Any]
+Release = Callable[[str, Cells], Cells]
+"""Takes a table of those that have leases, and the cells of a row; returns its cells as they go back."""
 
 
 @attrs.frozen(kw_only=True)
 class Content:
-    """What tables hold: rows and digests by table; the position of the ledger's head, and the cursors' rows."""
+    """What tables hold: rows and digests by table; the position of the ledger's head, and the rows that have leases."""
 
     manifest: Manifest
     rows: Mapping[str, int]
     digests: Mapping[str, str]
     position: int
-    cursors: tuple[Cells, ...]
+    leased: Mapping[str, tuple[Cells, ...]]
 
 
 def read_storage(storage: Storage, take: Callable[[bytes], object] = lambda line: None) -> Content:
@@ -108,8 +110,8 @@ def read_portable(source: IO[bytes], file: Path) -> Content:
     return tally.content(manifest)
 
 
-def fill_from(source: IO[bytes], storage: Storage, release: Callable[[Cells], Cells]) -> None:
-    """Put what `write_portable` wrote in the place of all that a storage holds; cursors pass by `release`."""
+def fill_from(source: IO[bytes], storage: Storage, release: Release) -> None:
+    """Put what `write_portable` wrote in the place of all that a storage holds; what has a lease passes by `release`."""
     with gzip.GzipFile(fileobj=source) as lines:
         manifest = Manifest.from_json(json.loads(lines.readline()))
         storage.replace(manifest, _tables(lines, release))
@@ -135,7 +137,7 @@ class _Tally:
         self._columns: tuple[str, ...] = ()
         self._rows: dict[str, int] = {}
         self._digests: dict[str, Any] = {}
-        self._kept: dict[str, list[Cells]] = {HEAD.name: [], CURSORS.name: []}
+        self._kept: dict[str, list[Cells]] = {name: [] for name in (HEAD.name, *LEASED)}
 
     def begin(self, name: str, columns: tuple[str, ...]) -> None:
         self._name, self._columns = name, columns
@@ -153,11 +155,11 @@ class _Tally:
             rows=self._rows,
             digests={name: digest.hexdigest() for name, digest in self._digests.items()},
             position=max((int(one["position"] or 0) for one in self._kept[HEAD.name]), default=0),
-            cursors=tuple(self._kept[CURSORS.name]),
+            leased={name: tuple(self._kept[name]) for name in LEASED},
         )
 
 
-def _tables(lines: gzip.GzipFile, release: Callable[[Cells], Cells]) -> Iterator[TableRows]:
+def _tables(lines: gzip.GzipFile, release: Release) -> Iterator[TableRows]:
     line = lines.readline()
     while line:
         head = json.loads(line)
@@ -167,8 +169,8 @@ def _tables(lines: gzip.GzipFile, release: Callable[[Cells], Cells]) -> Iterator
             nonlocal line
             while (line := lines.readline()).startswith(b"["):
                 rows = [tuple(row) for row in json.loads(line)]
-                if name == CURSORS.name:
-                    cells = [release(dict(zip(columns, row, strict=True))) for row in rows]
+                if name in LEASED:
+                    cells = [release(name, dict(zip(columns, row, strict=True))) for row in rows]
                     rows = [tuple(one[column] for column in columns) for one in cells]
                 yield rows
 
