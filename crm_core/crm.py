@@ -45,6 +45,8 @@ if TYPE_CHECKING:
     from crm_core.ledger.provenance import Provenance
     from crm_core.ledger.undo import Undo
     from crm_core.query.tables import Tables
+    from crm_core.services.channels import ChannelService
+    from crm_core.services.jobs import JobService
     from crm_core.services.handover import HandoverReport
     from crm_core.services.metrics import MetricService
     from crm_core.services.privacy import PrivacyService
@@ -295,6 +297,20 @@ class CRM:
         return rates[max(days)][currency] if days else None
 
     @cached_property
+    def channels(self) -> ChannelService:
+        """The accounts of channels: `crm.channels.open("support")`."""
+        from crm_core.services.channels import ChannelService
+
+        return ChannelService(self.settings, self.host)
+
+    @cached_property
+    def jobs(self) -> JobService:
+        """The work that goes on by itself: where it stands, and running what is due."""
+        from crm_core.services.jobs import JobService
+
+        return JobService(self)
+
+    @cached_property
     def metrics(self) -> MetricService:
         """The numbers: `crm.metrics.compute("win_rate", period="2017-Q2", by="owner")`."""
         from crm_core.services.metrics import MetricService
@@ -397,7 +413,7 @@ class CRM:
 
     def _assemble(self) -> None:
         """Build everything that follows from settings and plugins."""
-        for name in ("tables", "metrics", "segments"):
+        for name in ("tables", "channels", "jobs", "metrics", "segments"):
             self.__dict__.pop(name, None)
         require_known_currencies(self.settings)
         self.zone = self.settings.zone

@@ -141,3 +141,27 @@ class StorageConflict(StorageError):
 
 class StorageFull(StorageError):
     """The disk is full; the transaction at hand was rolled back."""
+
+
+class ChannelError(CrmError):
+    """A channel could not do what was asked of it; the subclasses say what to do about it."""
+
+
+class TryLater(ChannelError):
+    """The service is away or asks for patience; `delay` is the number of seconds it asks for, None when it does not."""
+
+    def __init__(self, message: str, *, delay: float | None = None, hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.delay = delay
+
+
+class MessageRejected(ChannelError):
+    """The service will never take this message: no such recipient, a text too long; trying again is of no use."""
+
+
+class CredentialsWrong(ChannelError):
+    """The service does not know the account or its secret; nothing goes on until a person puts that right."""
+
+
+class RequestRefused(ChannelError):
+    """A request to a webhook is not taken: unsigned, forged, replayed, or not what the service sends."""

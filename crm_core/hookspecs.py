@@ -38,10 +38,12 @@ from crm_core.events import (
 )
 from crm_core.extend import (
     CalendarSystem,
+    ChannelType,
     Command,
     DataMigration,
     Exporter,
     Importer,
+    Job,
     Metric,
     Pipeline,
     ProfileSection,
@@ -120,6 +122,11 @@ class CustomerHooks:
 
 class InteractionHooks:
     """Interactions: what is talked about, and what a new one sets off."""
+
+    @_hook("collect", ChannelType)
+    def register_channels(self) -> Iterable[ChannelType]:
+        """Hand over channels, such as e-mail, whose accounts are declared under `[channels.<name>]` in `crm.toml`."""
+        raise NotImplementedError
 
     @_hook("collect", Topic)
     def register_topics(self) -> Iterable[Topic]:
@@ -215,11 +222,16 @@ class StorageHooks:
 
 
 class AppHooks:
-    """The application: commands of `crm`, and formats of files that come in and go out."""
+    """The application: commands of `crm`, work that goes on by itself, formats of files that come in and go out."""
 
     @_hook("collect", Command)
     def register_commands(self) -> Iterable[Command]:
         """Hand over commands of `crm`, by the place of their code, so that listing them imports nothing."""
+        raise NotImplementedError
+
+    @_hook("collect", Job)
+    def register_jobs(self) -> Iterable[Job]:
+        """Hand over work that `crm run` does again and again, such as polling and sending."""
         raise NotImplementedError
 
     @_hook("collect", Importer)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from types import FrameType
 
     from crm_core.ledger.telling import Failure, Told
+    from crm_core.services.jobs import JobOutcome
     from crm_core.upkeep import RunReport, Trouble, Workers
 
 _MOST = 64
@@ -97,12 +98,14 @@ class _News:
     def __init__(self, *, quiet: bool) -> None:
         self.told: list[Told] = []
         self.failures: list[Failure] = []
+        self.jobs: list[JobOutcome] = []
         self._quiet = quiet
         self._zone = lenient_settings().zone
 
-    def tell(self, news: Told | Failure | Trouble) -> None:
+    def tell(self, news: Told | Failure | JobOutcome | Trouble) -> None:
         """Take in one thing that happened."""
         from crm_core.ledger.telling import Failure, Told
+        from crm_core.services.jobs import JobOutcome
 
         content = attrs.asdict(news)
         if isinstance(news, Told):
@@ -112,6 +115,10 @@ class _News:
         elif isinstance(news, Failure):
             self.failures.append(news)
             self.line("failed", f"{news.error}; {_fate(news)}", **content)
+        elif isinstance(news, JobOutcome):
+            self.jobs.append(news)
+            fate = "" if news.again_in is None else f"; tried again in {news.again_in:g} s"
+            self.line("job", f"{news.job} {news.part}: {news.told or news.error}{fate}", **content)
         elif self._quiet:
             note(news.text)
         else:
@@ -164,6 +171,7 @@ def _show_once(report: RunReport, news: _News) -> None:
         "delivered": report.delivered,
         "told": [attrs.asdict(one) for one in news.told],
         "failures": [attrs.asdict(one) for one in news.failures],
+        "jobs": [attrs.asdict(one) for one in news.jobs],
         "waiting": [standing_json(one) for one in found],
     }
 

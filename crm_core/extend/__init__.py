@@ -2,7 +2,33 @@
 
 from __future__ import annotations
 
-from crm_core.extend.app import BadRow, Command, DataMigration, ExportColumn, Exporter, Importer, Source, SourceRow
+from crm_core.extend.app import (
+    BadRow,
+    Command,
+    DataMigration,
+    ExportColumn,
+    Exporter,
+    Importer,
+    Job,
+    JobDone,
+    JobRun,
+    Source,
+    SourceRow,
+)
+from crm_core.extend.channel import (
+    Address,
+    Attachment,
+    Channel,
+    ChannelAccount,
+    ChannelCapability,
+    ChannelType,
+    IncomingMessage,
+    OutgoingMessage,
+    Receipt,
+    Received,
+    StatusReceipt,
+    WebhookRequest,
+)
 from crm_core.extend.metric import (
     CalendarSystem,
     Cell,
@@ -15,27 +41,40 @@ from crm_core.extend.metric import (
 )
 from crm_core.extend.pipeline import DEFAULT_PIPELINE, Pipeline, Stage, Topic
 from crm_core.extend.segment import Assignment, Division, Parameter, Segment, SegmentQuery
-from crm_core.extend.storage import Capability, Storage, StorageScheme, StorageStatus, Update
+from crm_core.extend.storage import Capability, Storage, StorageScheme, StorageStatus, TableRows, Update
 
 __all__ = [
     "DEFAULT_PIPELINE",
+    "Address",
     "Assignment",
+    "Attachment",
     "BadRow",
     "CalendarSystem",
     "Capability",
     "Cell",
+    "Channel",
+    "ChannelAccount",
+    "ChannelCapability",
+    "ChannelType",
     "Command",
     "DataMigration",
     "Division",
     "ExportColumn",
     "Exporter",
     "Importer",
+    "IncomingMessage",
+    "Job",
+    "JobDone",
+    "JobRun",
     "Measure",
     "Metric",
     "MetricQuery",
+    "OutgoingMessage",
     "Parameter",
     "Pipeline",
     "ProfileSection",
+    "Receipt",
+    "Received",
     "ReportQuery",
     "ReportSection",
     "Segment",
@@ -43,9 +82,12 @@ __all__ = [
     "Source",
     "SourceRow",
     "Stage",
+    "StatusReceipt",
     "Storage",
     "StorageScheme",
     "StorageStatus",
+    "TableRows",
     "Topic",
     "Update",
+    "WebhookRequest",
 ]

@@ -133,6 +133,45 @@ class Exporter:
 
 
 @attrs.frozen(kw_only=True)
+class JobRun:
+    """One run of a part of a job: the open CRM, the part, and `stopping()`, after which it should come to an end."""
+
+    crm: Any
+    part: str
+    stopping: Callable[[], bool]
+
+
+@attrs.frozen(kw_only=True)
+class JobDone:
+    """What a run came to.
+
+    `told` says it in words for the log, empty when there was nothing to do; `again_in` is the number of seconds until
+    the part is due again, None for its own pause.
+    """
+
+    told: str = ""
+    again_in: float | None = None
+
+
+@attrs.frozen(kw_only=True)
+class Job:
+    """Work that `crm run` does again and again, such as polling a mailbox; each part by one worker at a time.
+
+    `parts(crm)` names the parts, such as accounts, each with the seconds between two runs. A part has its own back-off:
+    one that fails (raises) is tried again after 1, 10, 60, 600 seconds, or after the delay that a `TryLater` names, and
+    stops no other. `waiting(crm, part)`, if given, says cheaply whether there is anything to do. A run ends when
+    `JobRun.stopping` says so, and is ended by force when it exceeds the deadline of `crm run`; what it had not finished
+    the next one must be able to do again.
+    """
+
+    name: str
+    help: str
+    parts: Callable[[Any], Mapping[str, float]]
+    run: Callable[[JobRun], JobDone]
+    waiting: Callable[[Any, str], bool] | None = None
+
+
+@attrs.frozen(kw_only=True)
 class DataMigration:
     """A change of stored values when the plugin's schema goes from version `from_version` to `to_version`.
 

@@ -112,6 +112,7 @@ def _name(item: Any) -> list[str]:
 _NAMES: Final[Mapping[str, tuple[str, Callable[[Any], list[str]]]]] = {
     "register_segments": ("segment", _name),
     "register_profile_sections": ("profile section", _name),
+    "register_channels": ("channel", _name),
     "register_topics": ("topic", _name),
     "register_pipelines": ("pipeline", _name),
     "register_metrics": ("metric", lambda item: [item.name, *item.aliases]),
@@ -122,6 +123,7 @@ _NAMES: Final[Mapping[str, tuple[str, Callable[[Any], list[str]]]]] = {
     "register_fields": ("group of fields", _field_names),
     "register_data_migrations": ("data migration", lambda item: [f"{item.table} {item.from_version}"]),
     "register_commands": ("command", _name),
+    "register_jobs": ("job", _name),
     "register_importers": ("importer", _name),
     "register_exporters": ("exporter", _name),
 }

@@ -20,6 +20,7 @@ from crm_core.extend import Storage
 from crm_core.ledger.process import is_here, may_be_alive, this_process
 from crm_core.ledger.tables import CURSORS
 from crm_core.query.ast import And, Compare
+from crm_core.records.schema import Table
 from crm_core.values import Clock, format_id, new_id, to_micros
 
 LEASE_SECONDS: Final = 30.0
@@ -57,10 +58,11 @@ class Cursor:
 class Leases:
     """The cursors in a storage, as one worker takes and gives them back.
 
-    `name` is what it writes into those it holds: the process that answers for it, and a number of its own.
+    `name` is what it writes into those it holds: the process that answers for it, and a number of its own. The cursors
+    of subscribers are in one table, those of jobs in another.
     """
 
-    def __init__(self, storage: Storage, clock: Clock) -> None:
+    def __init__(self, storage: Storage, clock: Clock, table: Table = CURSORS) -> None:
         self.name = new_holder()
         self.patience = CALL_SECONDS
         """Seconds for which a lease is renewed during one call; whoever hangs longer loses it."""
@@ -68,17 +70,18 @@ class Leases:
         """What failed since this instant, in microseconds, is left to a later round; None: nothing is."""
         self._storage = storage
         self._clock = clock
+        self._table = table
         self._seen: dict[int, tuple[Cursor, float]] = {}
         self._confirmed = 0.0
 
     def all(self) -> list[Cursor]:
         """Return every cursor, also those of plugins that are gone."""
-        return [Cursor(*row) for row in self._storage.find(CURSORS.name)]  # type: ignore[arg-type]
+        return [Cursor(*row) for row in self._storage.find(self._table.name)]  # type: ignore[arg-type]
 
     def cursor(self, plugin: str, hook: str) -> Cursor | None:
         """Return the cursor of a subscriber."""
         where = And((Compare("plugin", "=", plugin), Compare("hook", "=", hook)))
-        rows = self._storage.find(CURSORS.name, where)
+        rows = self._storage.find(self._table.name, where)
         return Cursor(*rows[0]) if rows else None  # type: ignore[arg-type]
 
     def save(self, cursors: Sequence[Cursor]) -> None:
@@ -191,8 +194,8 @@ class Leases:
             return cursor
 
     def _locked(self, cursor_id: int) -> Cursor | None:
-        self._storage.lock(CURSORS.name, [cursor_id])
-        rows = self._storage.get_many(CURSORS.name, [cursor_id])
+        self._storage.lock(self._table.name, [cursor_id])
+        rows = self._storage.get_many(self._table.name, [cursor_id])
         return Cursor(*rows[0]) if rows else None  # type: ignore[arg-type]
 
     def _sign(self, cursor: Cursor, name: str | None) -> None:
@@ -202,7 +205,8 @@ class Leases:
         self._confirmed = monotonic()
 
     def _put(self, cursors: Sequence[Cursor]) -> None:
-        self._storage.put_many(CURSORS.name, CURSORS.column_names, [attrs.astuple(cursor) for cursor in cursors])
+        rows = [attrs.astuple(cursor) for cursor in cursors]
+        self._storage.put_many(self._table.name, self._table.column_names, rows)
 
     def _renew(self, cursor_id: int, done: Event) -> None:
         """Move the end of a lease from time to time; the position is the working thread's to move."""

@@ -78,6 +78,10 @@ CURSORS: Final = Table(
     ),
     (Index(("plugin", "hook"), unique=True),),
 )
+# Of jobs: `hook` is the job and its part, `position` when it last did its work, in microseconds.
+JOBS: Final = Table("ledger_jobs", CURSORS.columns, CURSORS.indexes)
+LEASED: Final = (CURSORS.name, JOBS.name)
+"""Tables of who is at work where, which a restore frees."""
 PARKED: Final = Table(
     "ledger_parked",
     (
@@ -93,7 +97,7 @@ PARKED: Final = Table(
     (Index(("plugin", "hook")),),
 )
 
-LEDGER_TABLES: Final = (HEAD, OPERATIONS, TRANSACTIONS, IMAGES, CURSORS, PARKED)
+LEDGER_TABLES: Final = (HEAD, OPERATIONS, TRANSACTIONS, IMAGES, CURSORS, JOBS, PARKED)
 
 FORGOTTEN: Final = -1
 """The position of a cursor whose plugin was purged: should it come back, it begins at the head."""

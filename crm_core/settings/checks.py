@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from datetime import date, datetime
+from datetime import date, datetime, time
 from decimal import Decimal
 from typing import Any, Final
 from zoneinfo import ZoneInfo
@@ -64,6 +64,15 @@ def seconds(found: Any) -> float:
     if isinstance(found, bool) or not isinstance(found, int | Decimal) or not 0 < found < 86_400:
         raise ValueError
     return float(found)
+
+
+def hours(found: Any) -> tuple[time, time]:
+    """Take the times of day from which and until which something holds, which may lie on both sides of midnight."""
+    start, _, end = words(found).partition("-")
+    times = time.fromisoformat(start.strip()), time.fromisoformat(end.strip())
+    if times[0] == times[1] or any(each.tzinfo for each in times):
+        raise ValueError
+    return times
 
 
 def rate(found: Any) -> Decimal:

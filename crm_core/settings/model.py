@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from datetime import date
+from datetime import date, time
 from decimal import Decimal
 from pathlib import Path
 from types import MappingProxyType
@@ -94,6 +94,27 @@ class LedgerKey:
 
 
 @attrs.frozen(kw_only=True)
+class AccountSettings:
+    """One account of a channel: `[channels.support]` of `crm.toml`.
+
+    Args:
+        name: what the team calls it.
+        type: the name of the channel.
+        every: seconds between two polls.
+        per_minute: messages that may leave in a minute; 0 for no limit.
+        quiet_hours: from when until when, in the customer's time zone, nothing leaves by itself; may pass midnight.
+        options: what the channel itself wants to know, as the file says it; may hold what is not to be shown.
+    """
+
+    name: str
+    type: str
+    every: float = 60.0
+    per_minute: int = 0
+    quiet_hours: tuple[time, time] | None = None
+    options: Mapping[str, Any] = attrs.field(default=_EMPTY, repr=False)
+
+
+@attrs.frozen(kw_only=True)
 class Settings:
     """What a workspace says of itself. `storage_url` may hold a password, so it and its options never show in a `repr`.
 
@@ -119,6 +140,7 @@ class Settings:
     slow_after: float = 5.0
     ledger_key: LedgerKey | None = None
     user: str | None = None
+    channels: Mapping[str, AccountSettings] = MappingProxyType({})
 
     @property
     def history_starts_on(self) -> date | None:

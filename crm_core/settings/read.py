@@ -5,26 +5,25 @@ from __future__ import annotations
 import os
 import re
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import date
-from decimal import Decimal, InvalidOperation
-from difflib import get_close_matches
+from decimal import Decimal
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Final, TypeVar, get_args
+from typing import Any, Final, get_args
 from zoneinfo import ZoneInfo
 
 from crm_core.errors import SettingsError
 from crm_core.settings import checks
-from crm_core.settings.model import FILE_NAME, POLICIES, FieldKind, LedgerKey, OwnField, Settings
+from crm_core.settings.model import FILE_NAME, POLICIES, AccountSettings, FieldKind, LedgerKey, OwnField, Settings
+from crm_core.settings.table import Table
 
 WORKSPACE_VARIABLE: Final = "CRM_WORKSPACE"
 FIELD_KINDS: Final[tuple[str, ...]] = get_args(FieldKind)
 
-T = TypeVar("T")
 _NAME: Final = re.compile(r"[a-z][a-z0-9_]*\Z")
-_ABSENT: Final[Any] = object()
 _KEY: Final = "the place of a key, never the key itself: {file = ...} or {env = ...}"
+_ACCOUNT: Final = re.compile(r"[a-z][a-z0-9_-]{0,59}\Z")
 _CURRENCY: Final = "an ISO 4217 code of three capitals"
 _NAMES: Final = "a list of plugins' names, as `crm plugins list` shows them"
 _STAGES: Final = 'stages = [{name = "new"}, {name = "won", kind = "won", probability = "1"}]'
@@ -78,7 +77,7 @@ def parse(text: str, file: Path) -> Settings:
         raise SettingsError(f"{file} is not valid TOML: {error}", hint="see https://toml.io for the format") from None
     if isinstance(content.get("plugins"), list):  # plugins = ["./my_hooks.py"] is short for [plugins] paths
         content["plugins"] = {"paths": content["plugins"]}
-    top = _Table(file, "", content)
+    top = Table(file, "", content)
     crm, storage, plugins = top.table("crm"), top.table("storage", secret=True), top.table("plugins")
     ledger = top.table("ledger", secret=True)
     reporting = crm.take("reporting_currency", checks.currency, _CURRENCY, 'reporting_currency = "EUR"', None)
@@ -105,18 +104,41 @@ def parse(text: str, file: Path) -> Settings:
         ),
         slow_after=plugins.take("slow_after", checks.seconds, "seconds above 0", "slow_after = 5", 5.0),
         ledger_key=_ledger_key(ledger),
+        channels=_channels(top.table("channels", secret=True)),
     )
     for table in (crm, plugins, ledger, top):
         table.end()
     return settings
 
 
-def _ledger_key(table: _Table) -> LedgerKey | None:
+def _ledger_key(table: Table) -> LedgerKey | None:
     found: dict[str, str] | None = table.take("key", checks.place_of_key, _KEY, 'key = {env = "CRM_LEDGER_KEY"}', None)
     return None if found is None else LedgerKey(**found)
 
 
-def _rates(table: _Table, reporting: str | None) -> Mapping[date, Mapping[str, Decimal]]:
+def _channels(table: Table) -> Mapping[str, AccountSettings]:
+    accounts = {}
+    for name in tuple(table.content):
+        if not _ACCOUNT.match(name):
+            raise SettingsError(
+                f"{table.file}: [channels.{name}] is no name of an account",
+                hint="a name is made of a-z, 0-9, - and _, starts with a letter and has 60 characters at most",
+            )
+        account = table.table(name, secret=True)
+        accounts[name] = AccountSettings(
+            name=name,
+            type=account.take("type", checks.words, "the name of a channel", 'type = "email"'),
+            every=account.take("every", checks.seconds, "seconds between two polls", "every = 60", 60.0),
+            per_minute=account.take("per_minute", checks.count, "messages, 0 for no limit", "per_minute = 30", 0),
+            quiet_hours=account.take(
+                "quiet_hours", checks.hours, "two times of day", 'quiet_hours = "21:00-08:00"', None
+            ),
+            options=MappingProxyType(account.content),
+        )
+    return MappingProxyType(accounts)
+
+
+def _rates(table: Table, reporting: str | None) -> Mapping[date, Mapping[str, Decimal]]:
     rates: dict[date, Mapping[str, Decimal]] = {}
     for key, content in table.content.items():
         try:
@@ -125,7 +147,7 @@ def _rates(table: _Table, reporting: str | None) -> Mapping[date, Mapping[str, D
             raise table.wrong(
                 repr(key), "is no day", "days, each with its rates", '"2026-01-01" = {USD = "0.92"}'
             ) from None
-        on = _Table(table.file, f'rates."{key}"', content)
+        on = Table(table.file, f'rates."{key}"', content)
         for code in tuple(on.content):
             if checks.not_currency(code):
                 raise on.wrong(code, "is no currency", _CURRENCY, '"2026-01-01" = {USD = "0.92"}')
@@ -143,7 +165,7 @@ def _rates(table: _Table, reporting: str | None) -> Mapping[date, Mapping[str, D
     return MappingProxyType(dict(sorted(rates.items())))
 
 
-def _policies(table: _Table) -> Mapping[str, Any]:
+def _policies(table: Table) -> Mapping[str, Any]:
     chosen = {
         name: table.take(name, policy.check, policy.expected, policy.example, policy.default)
         for name, policy in POLICIES.items()
@@ -155,13 +177,13 @@ def _policies(table: _Table) -> Mapping[str, Any]:
     return MappingProxyType(chosen)
 
 
-def _own_fields(table: _Table) -> Mapping[str, tuple[OwnField, ...]]:
+def _own_fields(table: Table) -> Mapping[str, tuple[OwnField, ...]]:
     return MappingProxyType(
         {kind: tuple(_own_field(name, each) for name, each in table.tables(kind).items()) for kind in [*table.content]}
     )
 
 
-def _own_field(name: str, table: _Table) -> OwnField:
+def _own_field(name: str, table: Table) -> OwnField:
     if not _NAME.match(name):
         raise SettingsError(
             f"{table.file}: [{table.name}]: {name!r} is no name of a field",
@@ -192,7 +214,7 @@ def _own_field(name: str, table: _Table) -> OwnField:
     return field
 
 
-def _pipelines(tables: Mapping[str, _Table]) -> Mapping[str, Mapping[str, Any]]:
+def _pipelines(tables: Mapping[str, Table]) -> Mapping[str, Mapping[str, Any]]:
     pipelines = {}
     for name, table in tables.items():
         stages = table.take("stages", checks.list_, "a list of stages", _STAGES)
@@ -214,9 +236,9 @@ def _pipelines(tables: Mapping[str, _Table]) -> Mapping[str, Mapping[str, Any]]:
     return MappingProxyType(pipelines)
 
 
-def _stage(pipeline: _Table, number: int, content: object) -> Mapping[str, Any]:
+def _stage(pipeline: Table, number: int, content: object) -> Mapping[str, Any]:
     where = f"{pipeline.name}.stages, number {number}"
-    table = _Table(pipeline.file, where, content, hint=f"for example: {_STAGES}")
+    table = Table(pipeline.file, where, content, hint=f"for example: {_STAGES}")
     stage = {
         "name": table.take("name", checks.words, "a name", _STAGES),
         "label": table.take("label", checks.words, "words for people", 'label = "Won"', ""),
@@ -227,57 +249,3 @@ def _stage(pipeline: _Table, number: int, content: object) -> Mapping[str, Any]:
     }
     table.end()
     return MappingProxyType(stage)
-
-
-class _Table:
-    """One table of the file while it is read: each key is taken once, what is left at the end is unknown."""
-
-    def __init__(self, file: Path, name: str, content: object, *, secret: bool = False, hint: str = "") -> None:
-        if not isinstance(content, dict):
-            found = type(content).__name__  # its value may be a secret
-            raise SettingsError(f"{file}: {name} is {found}, expected a table", hint=hint or f"write it as [{name}]")
-        self.file, self.name, self.content, self.secret = file, name, dict(content), secret
-        self._known: list[str] = []
-
-    def take(self, key: str, check: Callable[[Any], T], expected: str, example: str, default: Any = _ABSENT) -> T:
-        self._known.append(key)
-        found = self.content.pop(key, _ABSENT)
-        if found is _ABSENT:
-            if default is _ABSENT:
-                raise self.wrong(key, "is missing", expected, example)
-            return default  # type: ignore[no-any-return]  # a default is of the type that `check` returns
-        try:
-            return check(found)
-        except (ValueError, TypeError, InvalidOperation):
-            written = f"{found:f}" if isinstance(found, Decimal) else repr(found)
-            shown = f"is {type(found).__name__}, not understood" if self.secret else f"is {written}"
-            raise self.wrong(key, shown, expected, example) from None
-
-    def tables(self, key: str) -> dict[str, _Table]:
-        """Take the tables under a key, by name."""
-        self._known.append(key)
-        under = _Table(self.file, self.path(key), self.content.pop(key, {}))
-        return {name: _Table(self.file, under.path(name), content) for name, content in under.content.items()}
-
-    def table(self, key: str, *, secret: bool = False) -> _Table:
-        self._known.append(key)
-        return _Table(self.file, self.path(key), self.content.pop(key, {}), secret=secret)
-
-    def end(self) -> None:
-        """Complain of the first key that nobody took."""
-        for key in self.content:
-            close = get_close_matches(key, self._known, 1)
-            hint = f"did you mean {close[0]!r}?" if close else f"known here: {', '.join(sorted(self._known))}"
-            raise SettingsError(f"{self.file}: {self.where} has no key {key!r}", hint=hint)
-
-    def wrong(self, key: str, found: str, expected: str, example: str) -> SettingsError:
-        return SettingsError(
-            f"{self.file}: {self.where} {key} {found}; expected {expected}", hint=f"for example: {example}"
-        )
-
-    def path(self, key: str) -> str:
-        return f"{self.name}.{key}" if self.name else key
-
-    @property
-    def where(self) -> str:
-        return f"[{self.name}]" if self.name else "the top level"

@@ -11,9 +11,10 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from threading import Event, Lock, Thread
+from time import monotonic
 from typing import IO, Any, Final
 
 import attrs
@@ -21,6 +22,7 @@ import attrs
 from crm_core.crm import CRM
 from crm_core.errors import CrmError
 from crm_core.ledger.telling import Call, DeliveryReport
+from crm_core.services.jobs import JobOutcome
 
 _SLICE_SECONDS: Final = 1.0
 """How long it delivers before it looks for orders."""
@@ -122,12 +124,15 @@ def work(crm: CRM, orders: Orders, line: Line, stop: Event) -> None:
     delivery = crm.ledger.delivery
     delivery.leases.name, delivery.leases.patience = orders.name, orders.patience
     delivery.leases.begun = orders.begun if orders.once else None
-    delivery.calling = lambda call: line.say("call", **attrs.asdict(call))
+    jobs = crm.jobs
+    jobs.leases.name, jobs.leases.patience, jobs.leases.begun = orders.name, orders.patience, delivery.leases.begun
+    delivery.calling = jobs.calling = lambda call: line.say("call", **attrs.asdict(call))
     if orders.left_by:
         call = None if orders.call is None else Call(*orders.call)
         failure = delivery.settle(orders.left_by, call, orders.error)
         line.report(DeliveryReport(delivered=0, told=(), failures=() if failure is None else (failure,)))
-    line.say("ready", listened=delivery.listened())
+        _report_jobs(line, [] if (left := jobs.settle(orders.left_by, call, orders.error)) is None else [left])
+    line.say("ready", listened=delivery.listened() or jobs.has_parts())
     if orders.retry:
         line.report(delivery.retry(orders.retry, without=[(hook, position) for hook, position in orders.without]))
         return
@@ -135,6 +140,7 @@ def work(crm: CRM, orders: Orders, line: Line, stop: Event) -> None:
     while not stop.is_set():
         try:
             report = crm.ledger.deliver(_SLICE_SECONDS)
+            outcomes = crm.jobs.run(_slice_over(stop))
         except CrmError as error:
             if orders.once:
                 raise
@@ -144,10 +150,23 @@ def work(crm: CRM, orders: Orders, line: Line, stop: Event) -> None:
             continue
         away = 0
         line.report(report)
-        if not report.told:
+        _report_jobs(line, outcomes)
+        if not report.told and not any(one.told for one in outcomes):
             if orders.once:
                 return
             stop.wait(orders.every)
+
+
+def _report_jobs(line: Line, outcomes: Sequence[JobOutcome]) -> None:
+    for one in outcomes:
+        if one.told or one.error:
+            line.say("job", **attrs.asdict(one))
+
+
+def _slice_over(stop: Event) -> Callable[[], bool]:
+    """Make what tells a job to come to an end: it was asked to, or the others have waited long enough."""
+    end = monotonic() + _SLICE_SECONDS
+    return lambda: stop.is_set() or monotonic() >= end
 
 
 def _private_output() -> IO[str]:

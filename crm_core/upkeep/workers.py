@@ -23,6 +23,7 @@ from crm_core import errors
 from crm_core.errors import CrmError
 from crm_core.ledger.leases import CALL_SECONDS, new_holder
 from crm_core.ledger.telling import Failure, Told
+from crm_core.services.jobs import JobOutcome
 from crm_core.upkeep.worker import Orders
 from crm_core.values import SystemClock, to_micros
 
@@ -42,7 +43,7 @@ class Trouble:
     hint: str = ""
 
 
-News = Told | Failure | Trouble
+News = Told | Failure | JobOutcome | Trouble
 
 
 @attrs.frozen(kw_only=True)
@@ -201,6 +202,11 @@ class Workers:
             self._listened = self._listened or content["listened"]
         elif kind == "round":
             self._count_round(content)
+        elif kind == "job":
+            outcome = JobOutcome(**content)
+            self._failures += bool(outcome.error)
+            self._crashes = 0 if outcome.told else self._crashes
+            self._tell(outcome)
         elif kind == "warning":
             self._tell(Trouble(text=content["text"]))
         elif kind == "trouble":

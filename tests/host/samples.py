@@ -24,6 +24,11 @@ ANSWERS: dict[str, str] = {
     "choose_contact_key": "'+491'",
     "on_customers_changed": "None",
     "on_customers_merged": "None",
+    "register_channels": (
+        "[ChannelType(name='{name}', label='C', address_kind='email', settings=object, open=lambda account: None, "
+        "capabilities=frozenset())]"
+    ),
+    "register_jobs": ("[Job(name='{name}', help='', parts=lambda crm: {{}}, run=lambda run: JobDone())]"),
     "register_topics": "[Topic(name='{name}', label='T')]",
     "before_interactions_change": "[Veto(0, '', '{name} says no')]",
     "on_interactions_changed": "None",

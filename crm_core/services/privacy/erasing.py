@@ -16,7 +16,7 @@ import attrs
 
 from crm_core.ledger.audit import emptied
 from crm_core.ledger.session import Session
-from crm_core.ledger.tables import CURSORS, IMAGES, PARKED
+from crm_core.ledger.tables import CURSORS, IMAGES, JOBS, PARKED
 from crm_core.ledger.work import Edit, Transaction
 from crm_core.query.ast import In
 from crm_core.records import RecordType
@@ -248,7 +248,7 @@ class Eraser:
             reason = "keys of records that are kept and held nothing personal, such as the numbers of invoices"
             yield Kept(what="external_ids", count=self._kept_names, reason=reason)
         yield Kept(what="log of operations", count=1, reason="who did what and when, and how each was called")
-        tables = (CURSORS, PARKED)
+        tables = (CURSORS, JOBS, PARKED)
         errors = sum(bool(row[0]) for table in tables for row in self._storage.find(table.name, columns=["error"]))
         if errors:
             reason = "messages of plugins that failed may quote what they were given; crm doctor shows them"

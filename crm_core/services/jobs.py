@@ -1,0 +1,172 @@
+"""Jobs: work that `crm run` does again and again, each part by one worker at a time, each with its own back-off."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from datetime import datetime
+from typing import Any, Final, cast
+
+import attrs
+
+from crm_core.errors import CrmError, DuplicateKey, PluginError, TryLater
+from crm_core.extend import Job, JobDone, JobRun
+from crm_core.ledger.leases import PAUSES, Cursor, Leases
+from crm_core.ledger.tables import JOBS
+from crm_core.ledger.telling import Call
+from crm_core.values import SystemClock, from_micros, new_id
+
+_LONGEST: Final = 86_400.0
+"""Seconds at most until a part is tried again, whatever a service asks for."""
+
+
+@attrs.frozen(kw_only=True)
+class JobOutcome:
+    """What one run came to: what was done in words, or the error and the seconds until it is tried again."""
+
+    plugin: str
+    job: str
+    part: str
+    told: str = ""
+    error: str = ""
+    again_in: float | None = None
+
+
+@attrs.frozen(kw_only=True)
+class JobStanding:
+    """Where a part of a job stands: when it last did its work, when it is next due, and what is wrong, if anything."""
+
+    plugin: str
+    job: str
+    part: str
+    last_success_at: datetime | None
+    next_try_at: datetime | None
+    attempts: int
+    error: str
+    running: bool
+
+
+class JobService:
+    """The jobs that plugins bring: run by the workers of `crm run`, shown by who asks where they stand."""
+
+    def __init__(self, crm: Any) -> None:
+        self._crm = crm
+        self.leases = Leases(crm.storage, SystemClock(), JOBS)
+        self.calling: Callable[[Call], None] = lambda call: None
+        """Is told of each run before it begins."""
+        self._last: tuple[str, Job, str] | None = None
+
+    @property
+    def any(self) -> bool:
+        """Whether any plugin brings a job; costs no import."""
+        return bool(self._crm.host.implements("register_jobs"))
+
+    def has_parts(self) -> bool:
+        """Whether there is anything to be run again and again."""
+        return self.any and bool(self._parts([]))
+
+    def standing(self) -> list[JobStanding]:
+        """Return where every part stands that was ever run."""
+        return [
+            JobStanding(
+                plugin=cursor.plugin,
+                job=cursor.hook.partition(":")[0],
+                part=cursor.hook.partition(":")[2],
+                last_success_at=from_micros(cursor.position) if cursor.position else None,
+                next_try_at=from_micros(cursor.next_at) if cursor.next_at else None,
+                attempts=cursor.attempts,
+                error=cursor.error or "",
+                running=not self.leases.is_free(cursor),
+            )
+            for cursor in self.leases.all()
+        ]
+
+    def run(self, stopping: Callable[[], bool] = lambda: False) -> list[JobOutcome]:
+        """Run each part that is due, once; returns what came of those that had something to do."""
+        outcomes: list[JobOutcome] = []
+        waiting = self._parts(outcomes) if self.any else []
+        # Whoever comes behind one that has much to do is the first the next time.
+        first = next((n + 1 for n, each in enumerate(waiting) if each[:3] == self._last), 0)
+        for plugin, job, part, every in [*waiting[first:], *waiting[:first]]:
+            if stopping():
+                break
+            self._last = (plugin, job, part)
+            outcomes += self._run_part(plugin, job, part, every, stopping)
+        return outcomes
+
+    def _parts(self, outcomes: list[JobOutcome]) -> list[tuple[str, Job, str, float]]:
+        found: list[tuple[str, Job, str, float]] = []
+        for each in self._crm.host.collect("register_jobs"):
+            job = cast(Job, each.item)
+            try:
+                found += [(each.plugin, job, part, every) for part, every in job.parts(self._crm).items()]
+            except Exception as error:  # of a plugin: told, and tried again
+                outcomes.append(self._outcome(each.plugin, job.name, "", error=_words(error)))
+        return found
+
+    def settle(self, name: str, failed: Call | None, error: str) -> JobOutcome | None:
+        """Give back what a worker held that ended without doing so itself; see `Delivery.settle`."""
+        outcome = None
+        for cursor in self.leases.left_by(name):
+            if failed is not None and (cursor.plugin, cursor.hook) == (failed.plugin, failed.hook):
+                outcome = self._failed(cursor, error, None)
+            self.leases.give_back(cursor, name, lambda: None)
+        return outcome
+
+    def _run_part(
+        self, plugin: str, job: Job, part: str, every: float, stopping: Callable[[], bool]
+    ) -> Iterator[JobOutcome]:
+        hook = f"{job.name}:{part}"
+        known = self.leases.cursor(plugin, hook)
+        # A look costs less than a lease, and most often nothing is due.
+        if known is not None and not self.leases.is_due(known):
+            return
+        try:
+            if job.waiting is not None and not job.waiting(self._crm, part):
+                return
+        except Exception as error:
+            yield self._outcome(plugin, job.name, part, error=_words(error))
+            return
+        if known is None:
+            self._begin(plugin, hook)
+        with self.leases.taken(plugin, hook) as cursor:
+            if cursor is None:
+                return
+            self.calling(Call(plugin, hook, 0))
+            try:
+                done = job.run(JobRun(crm=self._crm, part=part, stopping=stopping))
+                if not isinstance(done, JobDone):
+                    raise PluginError(f"the job {job.name!r} returned {type(done).__name__}, expected JobDone")
+            except Exception as error:  # whatever it is: told, and tried again
+                yield self._failed(cursor, _words(error), error.delay if isinstance(error, TryLater) else None)
+                return
+            now = self.leases.now()
+            pause = every if done.again_in is None else done.again_in
+            cursor.position, cursor.attempts, cursor.error = now, 0, None
+            cursor.next_at = now + int(pause * 1_000_000)
+            yield self._outcome(plugin, job.name, part, told=done.told)
+
+    def _begin(self, plugin: str, hook: str) -> None:
+        try:
+            self.leases.save([Cursor(new_id(), plugin, hook, 0)])
+        except DuplicateKey:  # another worker was first
+            return
+
+    def _failed(self, cursor: Cursor, error: str, delay: float | None) -> JobOutcome:
+        """Note a failure in a cursor that is to be saved."""
+        cursor.attempts = min(cursor.attempts + 1, len(PAUSES))
+        pause = min(max(float(PAUSES[cursor.attempts - 1]), delay or 0.0), _LONGEST)
+        cursor.next_at, cursor.error = self.leases.now() + int(pause * 1_000_000), error
+        job, _, part = cursor.hook.partition(":")
+        return self._outcome(cursor.plugin, job, part, error=error, again_in=pause)
+
+    def _outcome(self, plugin: str, job: str, part: str, **parts: Any) -> JobOutcome:
+        return JobOutcome(plugin=plugin, job=job, part=part, **parts)
+
+
+def _words(error: Exception) -> str:
+    if isinstance(error, CrmError):
+        return f"{error.message}{f'; {error.hint}' if error.hint else ''}"
+    return f"an unexpected {type(error).__name__}: {' '.join(str(error).split()) or 'no message'}"
+
+
+__all__ = ["JobOutcome", "JobService", "JobStanding"]

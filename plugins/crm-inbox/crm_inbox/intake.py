@@ -1,0 +1,280 @@
+"""Intake: what a channel brings becomes interactions, each once, together with the cursor in one transaction."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Final
+
+import attrs
+
+from crm_core import Interaction, Write
+from crm_core.errors import DuplicateKey
+from crm_core.extend import Attachment, IncomingMessage, Received
+from crm_core.query.ast import And, Compare, In
+from crm_core.values import to_micros
+from crm_inbox import attachments
+from crm_inbox.automatic import writer_of
+from crm_inbox.held import held_message, message_of
+from crm_inbox.records import HeldMessage, InboxAttachment, InboxMessage, InboxState, OutboxMessage
+from crm_inbox.senders import Sender, sender_of
+from crm_inbox.status import note_bounce, note_receipts
+
+if TYPE_CHECKING:
+    from crm_core import CRM
+
+_CHUNK: Final = 50
+"""Messages of one transaction: about as long as a database may be locked for."""
+_LOOP: Final = 20
+"""Messages that a thread may get in an hour before those that follow count as a loop."""
+_AHEAD: Final = timedelta(days=1)
+"""How far a sender's clock may be ahead before ours is taken."""
+_KEY: Final = 200
+
+
+@attrs.frozen(kw_only=True)
+class Intake:
+    """What came of one batch: new messages, those known before, leads made, messages held, receipts that meant one."""
+
+    new: int = 0
+    known: int = 0
+    leads: int = 0
+    held: int = 0
+    receipts: int = 0
+
+    def plus(self, other: Intake) -> Intake:
+        """Return the sum of two."""
+        return Intake(**{name: value + getattr(other, name) for name, value in attrs.asdict(self).items()})
+
+
+def receive(crm: CRM, account: str, received: Received, *, polled: bool = False) -> Intake:
+    """Take in what an account brought: by a webhook, or (`polled`) by a poll, whose cursor is then kept as well.
+
+    However often a message comes, it is stored once: its id at the channel is an external id of the interaction. One
+    that a rule of the workspace refuses is held, whole and with the reason.
+
+    Raises:
+        NotFound: no such account is declared.
+    """
+    kind = crm.channels.type_of(account)
+    messages = list({short(each.external_id): each for each in received.messages}.items())
+    chunks = [messages[at : at + _CHUNK] for at in range(0, len(messages), _CHUNK)] or [[]]
+    total = Intake()
+    with crm.operation(f"intake {account}", kind="channel"):
+        for number, chunk in enumerate(chunks, 1):
+            files = {key: _kept(crm, message) for key, message in chunk}
+            last = number == len(chunks)
+            batch = _Batch(crm, account, kind.name, chunk, files, received if last else None, polled=polled)
+            total = total.plus(_stored(crm, batch))
+    return total
+
+
+def retake(crm: CRM, held: HeldMessage) -> bool:
+    """Take in a message again that was held; returns whether it was stored now. If not, it stays, with the new reason.
+
+    Raises:
+        NotFound: its account is not declared any more.
+    """
+    message, files = message_of(held)
+    kind = crm.channels.type_of(held.account)
+    batch = _Batch(crm, held.account, kind.name, [(held.key, message)], {held.key: files}, None, polled=False)
+
+    def again() -> bool:
+        with crm.transaction():
+            crm.records(HeldMessage).delete(held)
+            return batch.store().new == 1
+
+    with crm.operation(f"intake {held.account}", kind="channel"):
+        return crm.retried(again)
+
+
+def short(text: str) -> str:
+    """Return an id as it is stored: a digest stands for a long one, and what no storage takes is taken out."""
+    clean = cleaned(text)
+    return clean if len(clean) <= _KEY else f"sha256:{hashlib.sha256(clean.encode()).hexdigest()}"
+
+
+def cleaned(text: str, longest: int = 0) -> str:
+    """Return a text that every storage takes: no NUL, no half characters, and no longer than its field."""
+    clean = text.replace("\x00", "").encode("utf-8", "replace").decode("utf-8")
+    return clean[:longest] if longest else clean
+
+
+def thread_key(account: str, name: str) -> str:
+    """Return what the interactions of one conversation have in common."""
+    return f"{account}:{short(name)}"
+
+
+def state_of(crm: CRM, account: str) -> InboxState | None:
+    """Return how far an account was read; None before its first poll."""
+    found = crm.records(InboxState).find(Compare("account", "=", account), limit=1)
+    return found[0] if found else None
+
+
+def _stored(crm: CRM, batch: _Batch) -> Intake:
+    try:
+        return crm.retried(batch.store)
+    except DuplicateKey:  # the same message came by another way meanwhile, and is found now
+        return crm.retried(batch.store)
+
+
+def _kept(crm: CRM, message: IncomingMessage) -> list[InboxAttachment]:
+    """Write the files of a message to the store, before any record names them."""
+    return [_attachment(crm, each, number) for number, each in enumerate(message.attachments, 1)]
+
+
+def _attachment(crm: CRM, attachment: Attachment, number: int) -> InboxAttachment:
+    directory = crm.settings.directory
+    refused = attachments.refusal(attachment, number) or ("" if directory else "the CRM has no directory")
+    digest = attachments.keep(directory, attachment.content) if directory and not refused else None
+    return InboxAttachment(
+        interaction_id=0,
+        name=attachments.safe_name(cleaned(attachment.name)),
+        type=cleaned(attachment.type, 200) or "application/octet-stream",
+        size=len(attachment.content),
+        digest=digest,
+        refused=refused or None,
+    )
+
+
+class _Batch:
+    """Messages that are stored in one transaction, which may have to be repeated."""
+
+    def __init__(
+        self,
+        crm: CRM,
+        account: str,
+        channel: str,
+        messages: Sequence[tuple[str, IncomingMessage]],
+        files: Mapping[str, Sequence[InboxAttachment]],
+        end: Received | None,
+        *,
+        polled: bool,
+    ) -> None:
+        self._crm = crm
+        self._account = account
+        self._channel = channel
+        self._messages = messages
+        self._files = files
+        self._end = end
+        self._polled = polled
+        self._system = f"channel:{account}"
+
+    def store(self) -> Intake:
+        """Store what is new, and at the end of a poll the cursor."""
+        with self._crm.transaction():
+            done = Intake()
+            known = self._known([key for key, _ in self._messages])
+            for key, message in self._messages:
+                done = done.plus(Intake(known=1) if key in known else self._store(key, message))
+            if self._end is not None:
+                done = done.plus(Intake(receipts=note_receipts(self._crm, self._account, self._end.receipts)))
+                self._keep_place(done)
+            return done
+
+    def _known(self, keys: Sequence[str]) -> set[str]:
+        if not keys:
+            return set()
+        held = self._crm.records(HeldMessage).find(
+            And((Compare("account", "=", self._account), In("key", tuple(keys)))), limit=None
+        )
+        return {*self._crm.external_ids.find_many("interaction", self._system, keys), *(each.key for each in held)}
+
+    def _store(self, key: str, message: IncomingMessage) -> Intake:
+        now = self._crm.clock.now()
+        at = message.at if message.at is not None and message.at <= now + _AHEAD else now
+        writer: str = writer_of(message)
+        before = self._answered(message)
+        thread = self._thread(message, before)
+        sender = sender_of(self._crm, message, thread, channel=self._channel, at=at, may_be_lead=writer == "person")
+        if writer == "person" and self._is_loop(thread, now):
+            writer = "loop"
+        interaction = Interaction(
+            customer_id=sender.customer_id,
+            channel=self._channel,
+            direction="in",
+            kind=message.kind,
+            occurred_at=at,
+            subject=cleaned(message.subject, 1000).strip() or None,
+            body=cleaned(message.text) or None,
+            thread=thread,
+            in_reply_to_id=before,
+            needs_answer=writer == "person" and (message.kind == "message" or message.duration is None),
+            duration=message.duration,
+        )
+        outcome = self._crm.interactions.write_many([Write(record=interaction, external=(self._system, key))])
+        if outcome.refused:
+            self._hold(key, message, str(outcome.refused[0].error))
+            return Intake(held=1, leads=sender.made)
+        (stored,) = outcome.records
+        assert stored is not None, "what is not refused is stored"
+        self._crm.records(InboxMessage).add(self._note(stored.id, message, sender, writer))
+        self._crm.records(InboxAttachment).add_many(
+            each.evolve(interaction_id=stored.id) for each in self._files.get(key, ())
+        )
+        if writer == "bounce":
+            note_bounce(self._crm, message)
+        return Intake(new=1, leads=sender.made)
+
+    def _note(self, interaction_id: int, message: IncomingMessage, sender: Sender, writer: str) -> InboxMessage:
+        return InboxMessage(
+            interaction_id=interaction_id,
+            account=self._account,
+            reference=short(message.reference or message.external_id),
+            thread=cleaned(message.thread, 1000).strip() or None,
+            sender_kind=message.sender.kind,
+            sender_value=cleaned(message.sender.value, 1000),
+            sender_name=cleaned(message.sender.name, 400).strip() or None,
+            sender=sender.state,
+            automatic=writer,
+        )
+
+    def _answered(self, message: IncomingMessage) -> int | None:
+        """Return the interaction that a message answers: by the nearest reference that is known."""
+        names = [short(each) for each in message.replies_to if each.strip()]
+        if not names:
+            return None
+        came = self._crm.records(InboxMessage).find(
+            And((Compare("account", "=", self._account), In("reference", tuple(names)))), limit=None
+        )
+        went = self._crm.records(OutboxMessage).find(In("message_id", tuple(names)), limit=None)
+        found = {each.reference: each.interaction_id for each in came}
+        found |= {each.message_id: each.interaction_id for each in went if each.interaction_id is not None}
+        return next((found[name] for name in names if name in found), None)
+
+    def _thread(self, message: IncomingMessage, before: int | None) -> str:
+        """Return the conversation: by the channel's own id, then by what is answered, then by the oldest reference.
+
+        The last one joins a reply that comes before what it answers with that, when it comes.
+        """
+        if message.thread.strip():
+            return thread_key(self._account, message.thread)
+        if before is not None:
+            for answered in self._crm.interactions.get_many([before]):
+                if answered.thread:
+                    return answered.thread
+        oldest = next((each for each in reversed(message.replies_to) if each.strip()), "")
+        return thread_key(self._account, oldest or message.reference or message.external_id)
+
+    def _is_loop(self, thread: str, now: datetime) -> bool:
+        hour_ago = to_micros(now - timedelta(hours=1))
+        where = And(
+            (Compare("thread", "=", thread), Compare("direction", "=", "in"), Compare("occurred_at", ">=", hour_ago))
+        )
+        return self._crm.interactions.count(where) >= _LOOP
+
+    def _hold(self, key: str, message: IncomingMessage, reason: str) -> None:
+        held = held_message(self._account, key, message, self._files.get(key, ()), reason)
+        self._crm.records(HeldMessage).add(held)
+
+    def _keep_place(self, done: Intake) -> None:
+        assert self._end is not None, "only the last chunk has an end"
+        before = state_of(self._crm, self._account) or InboxState(account=self._account)
+        cursor = self._end.cursor if self._polled else before.cursor
+        at = self._crm.clock.now() if done.new else before.last_message_at
+        after = before.evolve(cursor=cursor, last_message_at=at)
+        if after == before:  # a look that found nothing leaves no trace
+            return
+        service = self._crm.records(InboxState)
+        service.edit(after) if before.id else service.add(after)

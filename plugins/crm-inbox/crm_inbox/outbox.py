@@ -1,0 +1,217 @@
+"""The outbox: a message that is to leave is a record first, and an interaction of the customer's."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from secrets import token_hex
+from typing import TYPE_CHECKING, Final
+
+from crm_core import ContactPoint, Customer, Interaction
+from crm_core.errors import CrmError, MessageRejected, NotFound, UsageError
+from crm_core.extend import Address
+from crm_core.query.ast import And, Compare
+from crm_core.values import format_id, new_id, to_micros
+from crm_inbox.consent import SERVICE, points_at
+from crm_inbox.intake import thread_key
+from crm_inbox.records import InboxMessage, OutboxMessage
+
+if TYPE_CHECKING:
+    from crm_core import CRM
+
+_PAUSE: Final = timedelta(days=1)
+"""How long a thread that got an automatic message gets no other one."""
+_REFERENCES: Final = 20
+
+
+def send(
+    crm: CRM,
+    text: str,
+    *,
+    customer: int | None = None,
+    answers: Interaction | None = None,
+    account: str = "",
+    to: Address | None = None,
+    subject: str = "",
+    purpose: str = SERVICE,
+    automatic: bool = False,
+    not_before: datetime | None = None,
+) -> OutboxMessage:
+    """Put a message into the outbox, to a customer or as an answer; `crm run` sends it.
+
+    Whether it may leave (consent, quiet hours, the account's pace) is looked at when it is about to.
+
+    Args:
+        crm: the CRM.
+        text: what it says.
+        customer: whom it is for; not needed for an answer.
+        answers: the interaction it answers, which with all before it in its thread then waits no longer.
+        account: by which account; without it the one that the answered message came by, or the first that reaches the
+            customer.
+        to: the address; without it the sender of what is answered, or the customer's primary one.
+        subject: its subject; that of what is answered without it.
+        purpose: what consent is looked up for: "service" for answers and what a contract needs.
+        automatic: whether no person wrote it.
+        not_before: when it may leave at the earliest.
+
+    Raises:
+        NotFound: no account, or no address of the customer, fits.
+        UsageError: there is nothing to say, or nobody to say it to.
+        MessageRejected: it is automatic, and a machine wrote what it answers, or the thread got one within a day.
+    """
+    if not text.strip():
+        raise UsageError("a message without text", hint="say something")
+    now = crm.clock.now()
+    before = _came(crm, answers)
+    customer_id = customer if customer is not None else answers.customer_id if answers is not None else None
+    person = crm.customers.get(customer_id) if customer_id is not None else None
+    account, address = _way(crm, account, to, before, person)
+    thread = answers.thread if answers is not None else None
+    if automatic:
+        _require_no_loop(crm, before, thread, now)
+    subject = subject or (_reply_subject(answers.subject) if answers is not None else "")
+    message_id = f"<{format_id(new_id())}.{token_hex(8)}@{account}.crm>"
+    with crm.transaction():
+        made = crm.interactions.add(
+            Interaction(
+                customer_id=customer_id,
+                channel=crm.channels.type_of(account).name,
+                direction="out",
+                kind="message",
+                topic=answers.topic if answers is not None else None,
+                occurred_at=now,
+                subject=subject or None,
+                body=text,
+                author_id=None if automatic else crm.user_id,
+                thread=thread or thread_key(account, message_id),
+                in_reply_to_id=answers.id if answers is not None else None,
+            )
+        )
+        if answers is not None and not automatic:
+            _settle(crm, answers, now)
+        return crm.records(OutboxMessage).add(
+            OutboxMessage(
+                message_id=message_id,
+                account=account,
+                interaction_id=made.id,
+                customer_id=customer_id,
+                contact_point_id=next(
+                    (p.id for p in points_at(crm, address.kind, address.value) if p.customer_id == customer_id), None
+                ),
+                address_kind=address.kind,
+                address=address.value,
+                name=address.name or None,
+                thread=before.thread if before is not None else None,
+                replies_to="\n".join(_references(crm, before, thread)) or None,
+                purpose=purpose,
+                automatic=automatic,
+                next_at=max(not_before, now) if not_before is not None else now,
+            )
+        )
+
+
+def try_again(crm: CRM, message: OutboxMessage) -> OutboxMessage:
+    """Put a message that was given up into the outbox again, under the message id that it had.
+
+    Raises:
+        UsageError: it was not given up.
+    """
+    if message.status != "failed":
+        raise UsageError(f"the message is {message.status}, not failed", hint="crm outbox list shows what is")
+    again = message.evolve(status="queued", attempts=0, reason=None, next_at=crm.clock.now())
+    return crm.records(OutboxMessage).edit(again)
+
+
+def _came(crm: CRM, answers: Interaction | None) -> InboxMessage | None:
+    if answers is None:
+        return None
+    found = crm.records(InboxMessage).find(Compare("interaction_id", "=", answers.id), limit=1)
+    return found[0] if found else None
+
+
+def _way(
+    crm: CRM, account: str, to: Address | None, before: InboxMessage | None, person: Customer | None
+) -> tuple[str, Address]:
+    """Return by which account a message leaves and for which address."""
+    names = [account] if account else _accounts(crm, before)
+    points = crm.customers.contact_points(person.id) if person is not None else []
+    for name in names:
+        kind = crm.channels.type_of(name).address_kind
+        if "send" not in crm.channels.type_of(name).capabilities:
+            raise UsageError(f"the account {name!r} cannot send", hint="crm channels status shows what each can do")
+        if to is not None and to.kind == kind:
+            return name, to
+        if to is None and before is not None and before.account == name:
+            return name, Address(kind=before.sender_kind, value=before.sender_value, name=before.sender_name or "")
+        if to is None and (point := _best(points, kind)) is not None:
+            called = " ".join((person.name or "").split()) if person is not None else ""
+            return name, Address(kind=kind, value=point.value, name=called)
+    if person is None and to is None:
+        raise UsageError("a message for nobody", hint="name a customer, an address, or what it answers")
+    kinds = ", ".join(sorted({crm.channels.type_of(name).address_kind for name in names})) or "none"
+    raise NotFound(
+        f"no account reaches them: {kinds} is needed", hint="crm channels status; crm customers show lists addresses"
+    )
+
+
+def _accounts(crm: CRM, before: InboxMessage | None) -> list[str]:
+    """Return the accounts that can send: the one that a message came by first, then in the order of the file."""
+    found = [before.account] if before is not None and before.account in crm.channels.accounts else []
+    for name in crm.channels.accounts:
+        try:
+            able = "send" in crm.channels.type_of(name).capabilities
+        except CrmError:  # one that is wrong stops no other
+            continue
+        found += [name] if able and name not in found else []
+    return found
+
+
+def _best(points: list[ContactPoint], kind: str) -> ContactPoint | None:
+    of_kind = [point for point in points if point.kind == kind]
+    return min(of_kind, key=lambda point: (not point.primary, point.id), default=None)
+
+
+def _references(crm: CRM, before: InboxMessage | None, thread: str | None) -> list[str]:
+    """Return what a reply names: the message it answers, then those before it in the thread."""
+    if before is None or thread is None:
+        return []
+    talk = crm.interactions.find(Compare("thread", "=", thread), sort="-occurred_at", limit=_REFERENCES)
+    told = {before.reference: None}
+    for one in talk:
+        for came in crm.records(InboxMessage).find(Compare("interaction_id", "=", one.id)):
+            told[came.reference] = None
+    return list(told)
+
+
+def _settle(crm: CRM, answers: Interaction, now: datetime) -> None:
+    """Mark as answered what is answered, and what waits in the same thread."""
+    waiting = {answers.id: answers} if answers.needs_answer else {}
+    if answers.thread:
+        where = And((Compare("thread", "=", answers.thread), Compare("needs_answer", "=", 1)))
+        waiting |= {one.id: one for one in crm.interactions.find(where, limit=None)}
+    crm.interactions.edit_many(one.evolve(needs_answer=False, answered_at=now) for one in waiting.values())
+
+
+def _require_no_loop(crm: CRM, before: InboxMessage | None, thread: str | None, now: datetime) -> None:
+    if before is not None and before.automatic != "person":
+        raise MessageRejected(f"what it answers is a {before.automatic}, and machines do not answer machines")
+    if thread is None:
+        return
+    talk = crm.interactions.find(
+        And(
+            (
+                Compare("thread", "=", thread),
+                Compare("direction", "=", "out"),
+                Compare("occurred_at", ">=", to_micros(now - _PAUSE)),
+            )
+        ),
+        limit=None,
+    )
+    for one in talk:
+        where = And((Compare("interaction_id", "=", one.id), Compare("automatic", "=", 1)))
+        if crm.records(OutboxMessage).count(where):
+            raise MessageRejected("the thread got an automatic message within a day")
+
+
+def _reply_subject(subject: str | None) -> str:
+    told = " ".join((subject or "").split())
+    return told if not told or told.casefold().startswith("re:") else f"Re: {told}"[:1000]

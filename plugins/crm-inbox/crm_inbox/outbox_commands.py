@@ -1,0 +1,215 @@
+"""`crm send`, `crm outbox`, `crm channels`: messages that leave, and the accounts they leave and come by."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from crm_core.console import (
+    MISSING,
+    Column,
+    emit,
+    examples,
+    instant,
+    list_options,
+    moment,
+    note,
+    pairs,
+    say,
+    table,
+    workspace,
+)
+from crm_core.errors import CrmError, UsageError
+from crm_core.query.ast import And, Compare, In
+from crm_core.records.json import record_json
+from crm_core.values import format_id
+from crm_inbox.consent import SERVICE
+from crm_inbox.outbox import send, try_again
+from crm_inbox.records import HeldMessage, InboxState, OutboxMessage
+from crm_inbox.status import fail
+
+if TYPE_CHECKING:
+    from crm_core import CRM
+
+
+@click.command(
+    "send",
+    epilog=examples(
+        'crm send ada@example.org "Your order left." --subject "Order 123"',
+        'crm send "سارا احمدی" "تخفیف ویژه" --account sms --purpose marketing --at 2026-12-01T10:00',
+    ),
+)
+@click.argument("customer")
+@click.argument("text")
+@click.option("--account", metavar="NAME", default="", help="The account; else the first that reaches the customer.")
+@click.option("--subject", metavar="TEXT", default="", help="Its subject.")
+@click.option(
+    "--purpose", default=SERVICE, show_default=True, help="What for; any other one needs the customer's consent."
+)
+@click.option("--at", "at", metavar="TIME", help="When it may leave at the earliest.")
+def send_(customer: str, text: str, account: str, subject: str, purpose: str, at: str | None) -> None:
+    """Write to a customer: the message goes to the outbox, and crm run sends it."""
+    with workspace() as crm:
+        queued = send(
+            crm,
+            text,
+            customer=crm.resolve("customer", customer),
+            account=account,
+            subject=subject,
+            purpose=purpose,
+            not_before=instant(at, crm.zone) if at else None,
+        )
+        emit(
+            _json(crm, queued),
+            lambda: say(f"{format_id(queued.id)} waits in the outbox for {queued.address}; crm run sends it"),
+        )
+
+
+@click.group()
+def outbox() -> None:
+    """See what is to leave, what left, and what was given up."""
+
+
+@outbox.command("list", epilog=examples("crm outbox list", "crm outbox list --where 'status = \"failed\"' --json"))
+@list_options
+def list_(where: str | None, sort: str | None, limit: int, after: str | None) -> None:
+    """List messages, the newest first, each with what became of it."""
+    with workspace() as crm:
+        page = crm.records(OutboxMessage).find(where, sort=sort or "-id", limit=limit, after=after)
+
+        def show() -> None:
+            heads: list[Column | str] = ["id", "status", "account", Column("to", fit="clip"), "purpose", "next try"]
+            rows = [
+                [
+                    format_id(each.id),
+                    each.status,
+                    each.account,
+                    each.address,
+                    each.purpose,
+                    moment(each.next_at, crm.zone) if each.status in ("queued", "sending") else MISSING,
+                    each.reason or MISSING,
+                ]
+                for each in page
+            ]
+            table([*heads, Column("reason", fit="clip")], rows)
+
+        emit([_json(crm, each) for each in page], show)
+        if page.next:
+            note(f"There are more: --after {page.next}")
+
+
+@outbox.command(epilog=examples("crm outbox retry 5XK3Q"))
+@click.argument("reference", metavar="MESSAGE")
+def retry(reference: str) -> None:
+    """Send a message again that was given up, under the message id that it had."""
+    with workspace() as crm:
+        again = try_again(crm, _message(crm, reference))
+        emit(_json(crm, again), lambda: say(f"{format_id(again.id)} waits in the outbox again"))
+
+
+@outbox.command(epilog=examples("crm outbox cancel 5XK3Q"))
+@click.argument("reference", metavar="MESSAGE")
+def cancel(reference: str) -> None:
+    """Keep a message from leaving; one that left cannot be called back."""
+    with workspace() as crm:
+        message = _message(crm, reference)
+        if message.status != "queued":
+            raise UsageError(f"the message is {message.status}, not queued", hint="crm outbox list shows what is")
+        cancelled = fail(crm, message, "cancelled")
+        emit(_json(crm, cancelled), lambda: say(f"{format_id(cancelled.id)} does not leave"))
+
+
+@click.group()
+def channels() -> None:
+    """See the accounts that messages come and go by."""
+
+
+@channels.command(epilog=examples("crm channels status", "crm channels status --json"))
+def status() -> None:
+    """Show each account: when it was last read, when it is next, and what is wrong with it."""
+    with workspace() as crm:
+        found = [_standing(crm, name) for name in crm.channels.accounts]
+
+        def show() -> None:
+            for each in found:
+                pairs([(name.replace("_", " "), _words(crm, value)) for name, value in each.items()])
+                say()
+            if not found:
+                say('No account yet: [channels.<name>] with type = "..." in crm.toml declares one.')
+
+        emit([{name: _plain(crm, value) for name, value in each.items()} for each in found], show)
+
+
+@channels.command(epilog=examples("crm channels check", "crm channels check support"))
+@click.argument("account", required=False)
+@click.pass_context
+def check(context: click.Context, account: str | None) -> None:
+    """Try the settings of each account, or of one, without sending anything."""
+    with workspace() as crm:
+        names = [crm.channels.account(account).name] if account else list(crm.channels.accounts)
+        found = [_checked(crm, name) for name in names]
+        rows = [[str(each["account"]), "ok" if each["ok"] else "wrong", str(each["told"])] for each in found]
+        emit(found, lambda: table(["account", "state", Column("what was reached", fit="clip")], rows))
+        if not all(each["ok"] for each in found):
+            context.exit(1)
+
+
+def _message(crm: CRM, reference: str) -> OutboxMessage:
+    return crm.records(OutboxMessage).get(crm.resolve("outbox_message", reference))
+
+
+def _json(crm: CRM, message: OutboxMessage) -> dict[str, Any]:
+    shown: dict[str, Any] = record_json(crm.registry.types["outbox_message"], message)
+    return shown
+
+
+def _standing(crm: CRM, name: str) -> dict[str, Any]:
+    jobs = {each.job: each for each in crm.jobs.standing() if each.part == name}
+    poll, sending = jobs.get("poll"), jobs.get("send")
+    states = crm.records(InboxState).find(Compare("account", "=", name), limit=1)
+    waiting = In("status", ("queued", "sending"))
+    by_account = Compare("account", "=", name)
+    errors = [each.error for each in (poll, sending) if each is not None and each.error]
+    try:
+        kind = crm.channels.type_of(name)
+        able = sorted(kind.capabilities)
+        with crm.channels.open(name):
+            pass
+    except CrmError as error:
+        able, errors = [], [error.message, *errors]
+    last = poll.last_success_at if poll is not None else None
+    return {
+        "account": name,
+        "channel": crm.channels.account(name).type,
+        "can": able,
+        "last_success_at": last,
+        "next_try_at": poll.next_try_at if poll is not None else None,
+        "lag_seconds": None if last is None else max(0, round((crm.clock.now() - last).total_seconds())),
+        "last_message_at": states[0].last_message_at if states else None,
+        "held": crm.records(HeldMessage).count(by_account),
+        "waiting_to_leave": crm.records(OutboxMessage).count(And((by_account, waiting))),
+        "given_up": crm.records(OutboxMessage).count(And((by_account, Compare("status", "=", "failed")))),
+        "error": "; ".join(dict.fromkeys(errors)) or None,
+    }
+
+
+def _checked(crm: CRM, name: str) -> dict[str, Any]:
+    try:
+        with crm.channels.open(name) as channel:
+            return {"account": name, "ok": True, "told": channel.check()}
+    except CrmError as error:
+        return {"account": name, "ok": False, "told": f"{error.message}{f'; {error.hint}' if error.hint else ''}"}
+
+
+def _plain(crm: CRM, value: Any) -> Any:
+    return value.astimezone(crm.zone).isoformat() if isinstance(value, datetime) else value
+
+
+def _words(crm: CRM, value: Any) -> str:
+    if isinstance(value, datetime):
+        return moment(value, crm.zone, seconds=True)
+    if isinstance(value, list):
+        return ", ".join(value) or MISSING
+    return MISSING if value is None else str(value)

@@ -1,0 +1,100 @@
+"""What inbox and outbox keep beside the kernel's interactions, which are the conversation itself."""
+
+from __future__ import annotations
+
+from crm_core import Interaction, Record
+from crm_core.records import Extension, When, boolean, extension, integer, moment, record, reference, text
+
+STATUSES = ("queued", "sending", "sent", "delivered", "read", "failed")
+SENDERS = ("known", "lead", "ambiguous", "unknown")
+AUTOMATIC = ("person", "reply", "bounce", "bulk", "loop")
+
+
+@extension("inbox", extends=Interaction)
+class Assignment(Extension):
+    """Who of us looks after an interaction, where it is not the customer's owner."""
+
+    assignee_id: int | None = reference("user", "Assigned to", default=None)
+
+
+@record("inbox_message", label="Inbox message", indexes=[("account", "reference")])
+class InboxMessage(Record):
+    """How an interaction came in; that it came once only is told by the kernel's external ids."""
+
+    interaction_id: int = reference("interaction", "Interaction", part_of=True)
+    account: str = text("Account", max_length=60)
+    reference: str = text("Reference", personal=True, help="What replies to it name.")
+    thread: str | None = text("Thread", default=None, max_length=1000, personal=True, help="The channel's own id.")
+    sender_kind: str = text("Sender's kind", max_length=50)
+    sender_value: str = text("Sender", max_length=1000, personal=True)
+    sender_name: str | None = text("Sender's name", default=None, personal=True)
+    sender: str = text("Sender is", choices=SENDERS)
+    automatic: str = text("Written by", default="person", choices=AUTOMATIC)
+
+
+@record("inbox_attachment", label="Attachment", indexes=[("digest",)])
+class InboxAttachment(Record):
+    """A file that came with a message; `digest` names its content in the store, and is empty where it was not kept.
+
+    One without a name is of a person who was erased: its content goes as well, and then its digest.
+    """
+
+    interaction_id: int = reference("interaction", "Interaction", part_of=True)
+    name: str | None = text("Name", default=None, personal=True)
+    type: str = text("Type", max_length=200)
+    size: int = integer("Bytes")
+    digest: str | None = text("SHA-256", default=None, max_length=64)
+    refused: str | None = text("Not kept because", default=None)
+
+
+@record("held_message", label="Held message", unique=[("account", "key")])
+class HeldMessage(Record):
+    """A message that could not be stored as an interaction: whole, with the reason, so that nothing is lost."""
+
+    account: str = text("Account", max_length=60)
+    key: str = text("Key", max_length=200, personal=True)
+    reason: str = text("Reason", max_length=1000, personal=True)
+    content: str = text("Content", max_length=0, personal=True)
+
+
+@record("inbox_state", label="State of an account")
+class InboxState(Record):
+    """How far an account was read. When it was last read, and what is wrong with it, is the job's standing."""
+
+    account: str = text("Account", max_length=60, unique=True)
+    cursor: str = text("Cursor", default="", max_length=0)
+    last_message_at: When | None = moment("Last message", default=None)
+
+
+# What becomes of a message is derived, so that no undo of a worker's doing makes it leave again; `sent_at` is not, so
+# that an undo of the writing leaves alone what is gone. The first index finds what is due, the second what an account
+# sent within the last minute.
+@record(
+    "outbox_message",
+    label="Outbox message",
+    plural="outbox_messages",
+    indexes=[("account", "status", "next_at"), ("account", "sent_at"), ("provider_id",)],
+)
+class OutboxMessage(Record):
+    """A message that is to leave, or left: `message_id` is ours and stays the same at every attempt."""
+
+    message_id: str = text("Message id", max_length=200, unique=True)
+    account: str = text("Account", max_length=60)
+    interaction_id: int | None = reference("interaction", "Interaction", default=None, part_of=True)
+    customer_id: int | None = reference("customer", "Customer", default=None)
+    contact_point_id: int | None = reference("contact_point", "Contact point", default=None)
+    address_kind: str = text("Address kind", max_length=50)
+    address: str = text("Address", max_length=1000, personal=True)
+    name: str | None = text("Name", default=None, personal=True)
+    thread: str | None = text("Thread", default=None, max_length=1000, personal=True, help="The channel's own id.")
+    replies_to: str | None = text("Replies to", default=None, max_length=0, personal=True)
+    purpose: str = text("Purpose", default="service", max_length=100)
+    automatic: bool = boolean("Automatic", default=False)
+    status: str = text("Status", default="queued", choices=STATUSES, derived=True)
+    attempts: int = integer("Attempts", default=0, derived=True)
+    next_at: When = moment("Next try", derived=True)
+    reason: str | None = text("Reason", default=None, max_length=1000, personal=True, derived=True)
+    provider_id: str | None = text("Provider's id", default=None, derived=True)
+    sent_at: When | None = moment("Sent", default=None)
+    delivered_at: When | None = moment("Delivered", default=None, derived=True)
+    read_at: When | None = moment("Read", default=None, derived=True)

@@ -1,0 +1,203 @@
+from __future__ import annotations
+
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from contextlib import redirect_stderr, redirect_stdout
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from crm_core import CRM, Customer, Interaction, User
+from crm_core.cli.main import main
+from crm_inbox import OutboxMessage, send
+
+from .conftest import Arrive, poll
+
+pytestmark = pytest.mark.database("sqlite")
+
+
+class Cli:
+    """Runs `crm` on the workspace."""
+
+    def __init__(self, place: Path) -> None:
+        self.place = place
+
+    def __call__(self, *arguments: str, code: int = 0) -> str:
+        out, err = io.StringIO(), io.StringIO()
+        with redirect_stdout(out), redirect_stderr(err):
+            found = main(["-w", str(self.place), *arguments])
+        assert code == found, out.getvalue() + err.getvalue()
+        return out.getvalue() + err.getvalue()
+
+    def json(self, *arguments: str, code: int = 0) -> Any:
+        return json.loads(self(*arguments, "--json", code=code))
+
+
+@pytest.fixture
+def cli(place: Path) -> Cli:
+    return Cli(place)
+
+
+@pytest.fixture
+def talk(place: Path, arrive: Arrive) -> None:
+    """Three messages: of Sara, whom Ada owns, of somebody unknown, and of an address that two share."""
+    with CRM.open(place) as crm:
+        ada = crm.users.add(User(name="Ada"))
+        crm.users.add(User(name="Bo"))
+        crm.customers.add(Customer(name="سارا احمدی", owner_id=ada.id), email="sara@example.org")
+        for name in ("Left", "Right"):
+            crm.customers.add(Customer(name=name), email="both@example.org")
+        arrive("1", "سفارش من کجاست؟\n> قبلی", subject="سفارش", at="2026-11-20T08:00:00+00:00", thread="t")
+        arrive("2", "Price?", sender="new@example.org", at="2026-11-21T08:00:00+00:00")
+        arrive("3", "Hello", sender="both@example.org", at="2026-11-19T08:00:00+00:00")
+        poll(crm)
+
+
+def test_the_inbox_shows_what_waits_the_oldest_first_and_whose_it_may_be(cli: Cli, talk: None) -> None:
+    found = cli.json("inbox")
+    assert ["both@example.org", "sara@example.org", "new@example.org"] == [one["sender"] for one in found]
+    assert ["ambiguous", "known", "lead"] == [one["sender_is"] for one in found]
+    assert {"Left", "Right"} == {one["label"] for one in found[0]["candidates"]}
+    assert [None, "Ada", None] == [one["owner"] and one["owner"]["label"] for one in found]
+    told = cli("inbox")
+    assert "3 interactions waiting for an answer" in told
+    assert "Left or Right?" in told
+    assert ["سارا احمدی"] == [one["customer"]["label"] for one in cli.json("inbox", "--owner", "Ada")]
+    assert [] == cli.json("inbox", "--channel", "shop")
+    assert 3 == len(cli.json("inbox", "--channel", "desk", "--sort", "topic"))
+
+
+def test_a_reply_leaves_by_crm_run_and_the_inbox_is_shorter(cli: Cli, talk: None, place: Path) -> None:
+    asked = cli.json("inbox")[1]["id"]
+    cli("inbox", "comment", asked, "Ask the shop first")
+    queued = cli.json("reply", asked, "در راه است")
+    assert ("queued", "sara@example.org") == (queued["status"], queued["address"])
+    done = cli.json("run", "--once")
+    assert ["1 sent"] == [one["told"] for one in done["jobs"] if one["job"] == "send"]
+    assert 1 == len(list((place / "desk/out").glob("*.json")))
+    assert [False] == [one["needs_answer"] for one in cli.json("inbox", "--all") if one["id"] == asked]
+    assert 2 == len(cli.json("inbox"))
+    assert "sent" in cli("outbox", "list")
+    whole = cli.json("inbox", "show", asked)
+    assert {"in", "internal", "out"} == {one["direction"] for one in whole}
+    assert ("سفارش من کجاست؟\n", "> قبلی") == (whole[0]["text"], whole[0]["quoted"])
+    assert "در راه است" in cli("inbox", "show", asked)
+
+
+def test_work_is_assigned_and_topics_are_given(cli: Cli, talk: None) -> None:
+    asked = cli.json("inbox")[1]["id"]
+    assert "Bo looks after" in cli("assign", asked, "Bo")
+    assert [asked] == [one["id"] for one in cli.json("inbox", "--owner", "Bo")]
+    cli("assign", asked, "nobody")
+    assert [asked] == [one["id"] for one in cli.json("inbox", "--owner", "Ada")]
+    cli("inbox", "topic", asked, "complaint")
+    assert [asked] == [one["id"] for one in cli.json("inbox", "--topic", "complaint")]
+    assert "is not one of" in cli("inbox", "topic", asked, "grumble", code=1)
+    cli("inbox", "done", asked)
+    assert 2 == len(cli.json("inbox"))
+
+
+def test_a_missed_call_that_was_logged_by_hand_is_in_the_inbox(cli: Cli, place: Path) -> None:
+    with CRM.open(place) as crm:
+        bo = crm.customers.add(Customer(name="Bo"))
+        crm.interactions.add(Interaction(customer_id=bo.id, kind="call", channel="phone", needs_answer=True))
+    assert "missed call" in cli("inbox")
+
+
+def test_a_message_is_written_cancelled_and_sent_again(cli: Cli, talk: None, place: Path) -> None:
+    queued = cli.json("send", "sara@example.org", "Hello", "--subject", "Hi", "--at", "2099-01-01")
+    assert [] == cli.json("run", "--once")["jobs"][1:]
+    assert "does not leave" in cli("outbox", "cancel", queued["id"])
+    assert "cancelled" in cli("outbox", "list", "--where", 'status = "failed"')
+    cli("outbox", "retry", queued["id"])
+    cli("run", "--once")
+    assert ["sent"] == [one["status"] for one in cli.json("outbox", "list")]
+    assert "not queued" in cli("outbox", "cancel", queued["id"], code=2)
+
+
+def test_the_state_of_each_account_is_told_in_words_and_without_its_secret(
+    cli: Cli, talk: None, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with (place / "crm.toml").open("a", encoding="utf-8") as settings:
+        settings.write('[channels.gone]\ntype = "folder"\nfolder = "nowhere"\nkey = {env = "DESK_KEY"}\n')
+        settings.write('[channels.odd]\ntype = "pigeon"\n')
+    cli("run", "--once", code=1)
+    desk, gone, odd = cli.json("channels", "status")
+    assert desk["last_success_at"]
+    assert desk["next_try_at"]
+    assert (None, 0) == (desk["error"], desk["held"])
+    assert "there is no folder" in gone["error"]
+    assert "no plugin at work brings the channel 'pigeon'" in odd["error"]
+    shown = cli("channels", "status") + cli("channels", "check", code=1) + json.dumps([desk, gone, odd])
+    assert "canary" not in shown
+    assert ["ok"] == [one["ok"] and "ok" for one in cli.json("channels", "check", "desk")]
+    cli("channels", "check", "shop", code=1)
+
+
+WORKER = """
+import sys, time
+from crm_core import CRM
+from crm_channel_folder.channel import FolderChannel
+real = FolderChannel.send
+def send(self, message):
+    receipt = real(self, message)
+    with open(sys.argv[1] + "/log", "a") as log:
+        log.write(message.message_id + "\\n")
+    time.sleep(0.004)
+    return receipt
+FolderChannel.send = send
+with CRM.open(sys.argv[1]) as crm:
+    print("ready", flush=True)
+    while True:
+        for outcome in crm.jobs.run():
+            assert not outcome.error, outcome
+        time.sleep(0.01)
+"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="NOT RUN: signals are those of POSIX")
+def test_workers_that_are_killed_lose_no_message_and_repeat_one_only_under_its_id(place: Path, arrive: Arrive) -> None:
+    with CRM.open(place) as crm:
+        sara = crm.customers.add(Customer(name="Sara"), email="sara@example.org")
+        wanted = {send(crm, f"Hello {number}", customer=sara.id).message_id for number in range(120)}
+    for number in range(60):
+        arrive(str(number), f"message {number}")
+    for round_ in range(4):
+        workers = [
+            subprocess.Popen([sys.executable, "-c", WORKER, str(place)], stdout=subprocess.PIPE, text=True)
+            for _ in range(2)
+        ]
+        for worker in workers:
+            assert worker.stdout is not None
+            worker.stdout.readline()
+        if round_ == 3:
+            _wait_until_nothing_waits(place)
+        else:
+            time.sleep(0.15 + 0.11 * round_)
+        for worker in workers:
+            worker.send_signal(signal.SIGKILL)
+        for worker in workers:
+            assert -signal.SIGKILL == worker.wait()
+            assert worker.stdout is not None
+            worker.stdout.close()
+    sent = (place / "log").read_text("utf-8").split()
+    assert wanted == set(sent)
+    assert len(sent) - len(wanted) <= 3, "each kill repeats one message at most"
+    with CRM.open(place) as crm:
+        assert 120 == crm.records(OutboxMessage).count('status = "sent"')
+        assert 60 == crm.interactions.count('direction = "in"')
+        assert 1 == crm.customers.count()
+
+
+def _wait_until_nothing_waits(place: Path) -> None:
+    end = time.monotonic() + 30
+    with CRM.open(place) as crm:
+        while crm.records(OutboxMessage).count('status != "sent"') or crm.interactions.count('direction = "in"') < 60:
+            assert time.monotonic() < end, "the workers do not come to an end"
+            time.sleep(0.05)
