@@ -46,8 +46,8 @@ if TYPE_CHECKING:
     from crm_core.ledger.undo import Undo
     from crm_core.query.tables import Tables
     from crm_core.services.channels import ChannelService
-    from crm_core.services.jobs import JobService
     from crm_core.services.handover import HandoverReport
+    from crm_core.services.jobs import JobService
     from crm_core.services.metrics import MetricService
     from crm_core.services.privacy import PrivacyService
     from crm_core.services.segments import SegmentService
