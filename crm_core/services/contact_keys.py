@@ -31,17 +31,10 @@ class ContactKeys:
         """Whether a plugin has a say."""
         return self.host.implements("choose_contact_key")
 
-    def key(self, kind: str, value: str, country: str | None = None) -> str:
-        """Return the key of an address or number; `country` is what its customer's record says.
-
-        Raises:
-            InvalidValue: it is no address or number of that kind.
-            PluginError: a plugin failed.
-        """
-        return self.refine(kind, value, contact_key(kind, value), country)
-
     def refine(self, kind: str, value: str, plain: str, country: str | None) -> str:
         """Return the key that a plugin chooses in the place of the kernel's `plain` one, else that.
+
+        `country` is what the customer's record says.
 
         Raises:
             PluginError: a plugin failed.
@@ -52,9 +45,15 @@ class ContactKeys:
         chosen: str | None = self.host.first("choose_contact_key", wanted)
         return chosen or plain
 
-    def both(self, kind: str, value: str) -> tuple[str, ...]:
-        """Return the keys to look a value up by: the chosen one, and the kernel's, under which old ones may stand."""
-        return tuple(dict.fromkeys((self.key(kind, value), contact_key(kind, value))))
+    def both(self, kind: str, value: str, country: str | None = None) -> tuple[str, ...]:
+        """Return the keys to look a value up by: the chosen one, and the kernel's, under which old ones may stand.
+
+        Raises:
+            InvalidValue: it is no address or number of that kind.
+            PluginError: a plugin failed.
+        """
+        plain = contact_key(kind, value)
+        return tuple(dict.fromkeys((self.refine(kind, value, plain, country), plain)))
 
 
 def contact_key(kind: str, value: str) -> str:

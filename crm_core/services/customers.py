@@ -202,10 +202,16 @@ class CustomerService(RecordService[Customer]):
         """Return how a customer is reached."""
         return list(self._contact_points.find(Compare("customer_id", "=", customer_id), limit=None))
 
-    def reached_at(self, kind: str, value: str) -> list[int]:
-        """Return the ids of the customers who have this address or number, however it is written."""
-        where = And((Compare("kind", "=", kind), In("key", self._contact_points.keys.both(kind, value))))
-        return list(dict.fromkeys(point.customer_id for point in self._contact_points.find(where, limit=None)))
+    def reached_at(self, kind: str, value: str, *, country: str | None = None) -> list[int]:
+        """Return the ids of the customers who have this address or number, however it is written.
+
+        `country` is where a number without a country code belongs, as a customer's record would say it.
+
+        Raises:
+            InvalidValue: it is no address or number of that kind.
+        """
+        found = self._contact_points.reached_at(kind, value, country=country)
+        return list(dict.fromkeys(point.customer_id for point in found))
 
 
 class ContactPointService(RecordService[ContactPoint]):
@@ -229,6 +235,18 @@ class ContactPointService(RecordService[ContactPoint]):
             for country in [countries.get(record.customer_id)]
             for key in [self.keys.refine(record.kind, record.value, record.key or "", country)]
         ]
+
+    def reached_at(self, kind: str, value: str, *, country: str | None = None) -> list[ContactPoint]:
+        """Return the contact points that are this address or number, whoever's they are and however it is written.
+
+        Who looks up what a customer's own record holds (a number without a country code, say) gives the customer's
+        `country`, as the key was made with it.
+
+        Raises:
+            InvalidValue: it is no address or number of that kind.
+        """
+        where = And((Compare("kind", "=", kind), In("key", self.keys.both(kind, value, country))))
+        return list(self.find(where, limit=None))
 
     def normalise(self, *, dry_run: bool = False) -> Renormalised:
         """Make the keys of all stored contact points anew, as one operation that can be undone.

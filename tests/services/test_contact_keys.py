@@ -55,6 +55,8 @@ def test_a_plugin_chooses_the_key_by_the_country_of_the_customer(crm: CRM) -> No
     assert [["+491701234567"], ["01701234567"]] == [keys(crm, ada), keys(crm, eve)]
     assert [ada.id] == crm.customers.reached_at("phone", "+49 170 1234567")
     assert [eve.id] == crm.customers.reached_at("phone", "0170/1234567")
+    assert [ada.id, eve.id] == crm.customers.reached_at("phone", "0170/1234567", country="XX")
+    assert [ada.id] == [one.customer_id for one in crm.contact_points.reached_at("phone", "+491701234567")]
     assert ada.id == crm.resolve("customer", "0049 170 1234567")
 
 
