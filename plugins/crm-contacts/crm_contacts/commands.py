@@ -27,7 +27,7 @@ from crm_core.console import (
 )
 from crm_core.errors import UsageError
 from crm_core.query.ast import In
-from crm_core.values import format_id
+from crm_core.values import format_id, id_time
 
 if TYPE_CHECKING:
     from crm_contacts.matching import Found, Group, Pair, Reason
@@ -132,7 +132,7 @@ def _nothing(found: Found, rules: Rules, min_score: int) -> str:
         return f"{told} Below that: {pairs} from {best} to {best + 9} (--min-score {best or 1})."
     least = rules.weights["same_name"]
     if min_score > least:
-        return f"{told} Nothing scores less either; the same name alone would (--min-score {least})."
+        return f"{told} Nothing scores less either; the same name alone might (--min-score {least})."
     return told
 
 
@@ -264,7 +264,8 @@ def _tie(plan: Plan, gone: Customer) -> Pair:
 
 
 def _since(crm: CRM, customer: Customer) -> str:
-    return MISSING if customer.first_contact_at is None else cell(customer.first_contact_at, crm.zone)
+    """Write since when a customer is known: the first contact, else when they were added."""
+    return cell(customer.first_contact_at or id_time(customer.id), crm.zone)
 
 
 def _merge_json(planned: Sequence[Plan], done: Merged | None, *, dry_run: bool) -> dict[str, Any]:
