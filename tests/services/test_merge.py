@@ -445,7 +445,7 @@ def drawn_record(kind: RecordType, ids: dict[str, list[int]], random: Random) ->
     values: dict[str, Any] = {}
     for field in kind.fields.values():
         declared = field.declaration
-        if field.extension or (not declared.required and (declared.derived or random.random() < 0.3)):
+        if field.extension or declared.derived or (not declared.required and random.random() < 0.3):
             continue
         drawn: dict[str, Any] = {
             "integer": random.randrange(3),
