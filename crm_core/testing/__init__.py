@@ -8,11 +8,12 @@ from __future__ import annotations
 import pytest
 
 pytest.register_assert_rewrite(
+    "crm_core.testing.backups",
     "crm_core.testing.channel",
     "crm_core.testing.importer",
+    "crm_core.testing.machine",
     "crm_core.testing.plugins",
     "crm_core.testing.storage",
-    "crm_core.testing.machine",
 )
 
 from crm_core.services.channels import OpenChannel  # noqa: E402

@@ -190,14 +190,15 @@ class Chunk:
         """Leave out what is unchanged, read the values of the others."""
         live = [entry for entry in self._entries[at] if entry.row.error is None]
         known = self._lookup.known(reader.kind.name, reader.system, [entry.key for entry in live])
-        kept: list[_Entry] = []
+        left: list[_Entry] = []
         same = self._same.setdefault(at, [])
         for entry in live:
             row = entry.row
             entry.digest = reader.digest(row.cells)
             entry.known = known.get(entry.key)
             if entry.known is not None:
-                if entry.known.state in ("live", "merged") and is_same(entry.known.row_hash, entry.digest):
+                kept = reader.keeps_merged and entry.known.state == "merged"
+                if kept or (entry.known.state in ("live", "merged") and is_same(entry.known.row_hash, entry.digest)):
                     row.status[at] = "unchanged"
                     same.append(entry)
                     continue
@@ -218,8 +219,8 @@ class Chunk:
             except BadCell as bad:
                 row.error = bad
                 continue
-            kept.append(entry)
-        self._entries[at] = kept
+            left.append(entry)
+        self._entries[at] = left
 
     # References
 

@@ -194,6 +194,15 @@ class Spill:
         )
         return found.fetchone() is not None
 
+    def names(self, scope: str, key: str, file: int) -> bool:
+        """Say whether a row that is not rejected names a record first in its scope."""
+        found = self._db.execute(
+            "SELECT 1 FROM seen s WHERE scope = ? AND key = ? AND NOT EXISTS"
+            " (SELECT 1 FROM rejected r WHERE r.file = ? AND r.row = s.row)",
+            [scope, key, file],
+        )
+        return found.fetchone() is not None
+
     def make(self, made: Sequence[Made]) -> None:
         """Remember what was written of rows that wait; of a record written again, only its version is new."""
         self._db.executemany(
