@@ -15,9 +15,11 @@ import pytest
 
 from crm_core import CRM, Customer, Interaction, User
 from crm_core.cli.main import main
-from crm_inbox import OutboxMessage, send
+from crm_inbox import HeldMessage, OutboxMessage, send
+from crm_inbox.held import held_message
 
 from .conftest import Arrive, poll
+from .test_intake import message
 
 pytestmark = pytest.mark.database("sqlite")
 
@@ -119,6 +121,19 @@ def test_a_message_is_written_cancelled_and_sent_again(cli: Cli, talk: None, pla
     cli("run", "--once")
     assert ["sent"] == [one["status"] for one in cli.json("outbox", "list")]
     assert "not queued" in cli("outbox", "cancel", queued["id"], code=2)
+
+
+def test_held_messages_are_shown_and_taken_in_and_what_an_erasure_left_stays(cli: Cli, place: Path) -> None:
+    with CRM.open(place) as crm:
+        sara = crm.customers.add(Customer(name="Sara"), email="sara@example.org")
+        for number, customer_id in enumerate((None, sara.id)):
+            held = held_message("desk", message(str(number)), (), "a rule: قانون", customer_id)
+            crm.records(HeldMessage).add(held)
+        crm.privacy.erase(sara.id)
+    assert {"desk"} == {one["account"] for one in cli.json("inbox", "held")}
+    assert "a rule: قانون" in cli("inbox", "held")
+    assert "1 message taken in" in cli("inbox", "held", "--retake")
+    assert (1, 1) == (len(cli.json("inbox", "held")), len(cli.json("inbox")))
 
 
 def test_the_state_of_each_account_is_told_in_words_and_without_its_secret(
