@@ -111,7 +111,7 @@ def read_portable(source: IO[bytes], file: Path) -> Content:
 
 
 def fill_from(source: IO[bytes], storage: Storage, release: Release) -> None:
-    """Put what `write_portable` wrote in the place of all that a storage holds; what has a lease passes `release`."""
+    """Put what `write_portable` wrote in place of all that a storage holds; what has a lease passes by `release`."""
     with gzip.GzipFile(fileobj=source) as lines:
         manifest = Manifest.from_json(json.loads(lines.readline()))
         storage.replace(manifest, _tables(lines, release))
