@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -9,6 +10,7 @@ from typing import Any
 
 import attrs
 
+from crm_core.errors import NotFound
 from crm_core.extend import Address, IncomingMessage
 from crm_inbox.records import HeldMessage, InboxAttachment
 
@@ -16,18 +18,35 @@ _FILE = ("name", "type", "size", "digest", "refused")
 
 
 def held_message(
-    account: str, key: str, message: IncomingMessage, files: Sequence[InboxAttachment], reason: str
+    account: str,
+    message: IncomingMessage,
+    files: Sequence[InboxAttachment],
+    reason: str,
+    customer_id: int | None,
 ) -> HeldMessage:
     """Return the record that keeps a message; its files are in the store already."""
     whole = attrs.asdict(attrs.evolve(message, attachments=()), value_serializer=_plain)
     kept = [{name: getattr(each, name) for name in _FILE} for each in files]
     content = json.dumps({"message": whole, "files": kept}, ensure_ascii=True)
-    return HeldMessage(account=account, key=key, reason=reason[:1000], content=content)
+    key = held_key(account, message.external_id)
+    return HeldMessage(customer_id=customer_id, account=account, key=key, reason=reason[:1000], content=content)
+
+
+def held_key(account: str, external_id: str) -> str:
+    """Return what a held message is recognised by; it stays when its sender is erased."""
+    return hashlib.sha256(json.dumps([account, external_id]).encode()).hexdigest()
 
 
 def message_of(held: HeldMessage) -> tuple[IncomingMessage, list[InboxAttachment]]:
-    """Return a held message as it came, with its files."""
-    content = json.loads(held.content)
+    """Return a held message as it came, with its files.
+
+    Raises:
+        NotFound: its sender was erased, and it with them.
+    """
+    try:
+        content = json.loads(held.content)
+    except ValueError:
+        raise NotFound("the message is of a person who was erased", hint="nothing is left of it") from None
     fields: dict[str, Any] = content["message"]
     fields |= {
         "sender": Address(**fields["sender"]),

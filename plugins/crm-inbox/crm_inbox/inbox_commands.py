@@ -122,12 +122,12 @@ def held(again: bool) -> None:
     with workspace() as crm:
         service = crm.records(HeldMessage)
         if again:
-            taken = sum(retake(crm, each) for each in service.find(limit=None))
+            taken = sum(retake(crm, each) for each in service.find("not content = '(erased)'", limit=None))
             note(f"{plural(taken, 'message')} taken in")
         found = list(service.find(limit=None))
-        rows = [[each.account, each.key, each.reason] for each in found]
-        shown = [{"account": each.account, "key": each.key, "reason": each.reason} for each in found]
-        emit(shown, lambda: table(["account", Column("message", fit="clip"), Column("reason", fit="clip")], rows))
+        rows = [[format_id(each.id), each.account, each.reason] for each in found]
+        shown = [{"id": format_id(each.id), "account": each.account, "reason": each.reason} for each in found]
+        emit(shown, lambda: table(["id", "account", Column("reason", fit="clip")], rows))
 
 
 @click.command(

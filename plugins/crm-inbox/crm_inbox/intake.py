@@ -16,7 +16,7 @@ from crm_core.query.ast import And, Compare, In
 from crm_core.values import to_micros
 from crm_inbox import attachments
 from crm_inbox.automatic import writer_of
-from crm_inbox.held import held_message, message_of
+from crm_inbox.held import held_key, held_message, message_of
 from crm_inbox.records import HeldMessage, InboxAttachment, InboxMessage, InboxState, OutboxMessage
 from crm_inbox.senders import Sender, sender_of
 from crm_inbox.status import note_bounce, note_receipts
@@ -74,11 +74,12 @@ def retake(crm: CRM, held: HeldMessage) -> bool:
     """Take in a message again that was held; returns whether it was stored now. If not, it stays, with the new reason.
 
     Raises:
-        NotFound: its account is not declared any more.
+        NotFound: its account is not declared any more, or its sender was erased.
     """
     message, files = message_of(held)
     kind = crm.channels.type_of(held.account)
-    batch = _Batch(crm, held.account, kind.name, [(held.key, message)], {held.key: files}, None, polled=False)
+    key = short(message.external_id)
+    batch = _Batch(crm, held.account, kind.name, [(key, message)], {key: files}, None, polled=False)
 
     def again() -> bool:
         with crm.transaction():
@@ -165,7 +166,7 @@ class _Batch:
         """Store what is new, and at the end of a poll the cursor."""
         with self._crm.transaction():
             done = Intake()
-            known = self._known([key for key, _ in self._messages])
+            known = self._known()
             for key, message in self._messages:
                 done = done.plus(Intake(known=1) if key in known else self._store(key, message))
             if self._end is not None:
@@ -173,13 +174,15 @@ class _Batch:
                 self._keep_place(done)
             return done
 
-    def _known(self, keys: Sequence[str]) -> set[str]:
-        if not keys:
+    def _known(self) -> set[str]:
+        """Return the keys of the messages that were stored, or held, before."""
+        if not self._messages:
             return set()
-        held = self._crm.records(HeldMessage).find(
-            And((Compare("account", "=", self._account), In("key", tuple(keys)))), limit=None
-        )
-        return {*self._crm.external_ids.find_many("interaction", self._system, keys), *(each.key for each in held)}
+        digests = {held_key(self._account, message.external_id): key for key, message in self._messages}
+        held = self._crm.records(HeldMessage).find(In("key", tuple(digests)), limit=None)
+        keys = [key for key, _ in self._messages]
+        stored = self._crm.external_ids.find_many("interaction", self._system, keys)
+        return {*stored, *(digests[each.key] for each in held)}
 
     def _store(self, key: str, message: IncomingMessage) -> Intake:
         now = self._crm.clock.now()
@@ -205,7 +208,7 @@ class _Batch:
         )
         outcome = self._crm.interactions.write_many([Write(record=interaction, external=(self._system, key))])
         if outcome.refused:
-            self._hold(key, message, str(outcome.refused[0].error))
+            self._hold(key, message, str(outcome.refused[0].error), sender.customer_id)
             return Intake(held=1, leads=sender.made)
         (stored,) = outcome.records
         assert stored is not None, "what is not refused is stored"
@@ -264,8 +267,8 @@ class _Batch:
         )
         return self._crm.interactions.count(where) >= _LOOP
 
-    def _hold(self, key: str, message: IncomingMessage, reason: str) -> None:
-        held = held_message(self._account, key, message, self._files.get(key, ()), reason)
+    def _hold(self, key: str, message: IncomingMessage, reason: str, customer_id: int | None) -> None:
+        held = held_message(self._account, message, self._files.get(key, ()), reason, customer_id)
         self._crm.records(HeldMessage).add(held)
 
     def _keep_place(self, done: Intake) -> None:

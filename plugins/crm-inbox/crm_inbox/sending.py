@@ -17,7 +17,7 @@ from crm_core.errors import (
     TryLater,
 )
 from crm_core.extend import Address, JobDone, JobRun, OutgoingMessage, Receipt
-from crm_core.query.ast import And, Compare, In
+from crm_core.query.ast import And, Compare, In, IsNull, Or
 from crm_core.values import to_micros
 from crm_inbox.consent import SERVICE, quiet_until, refusal, zone_of
 from crm_inbox.intake import thread_key
@@ -107,7 +107,7 @@ def _due(crm: CRM, account: str) -> Expression:
         (
             Compare("account", "=", account),
             In("status", ("queued", "sending")),
-            Compare("next_at", "<=", to_micros(crm.clock.now())),
+            Or((IsNull("next_at"), Compare("next_at", "<=", to_micros(crm.clock.now())))),
         )
     )
 

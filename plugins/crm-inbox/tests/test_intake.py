@@ -208,7 +208,7 @@ def test_what_a_rule_refuses_is_held_whole_until_the_rule_allows_it(place: Path)
         done = receive(crm, "desk", batch)
         assert (1, 1, 2) == (done.new, done.held, receive(crm, "desk", batch).known)
         (held,) = crm.records(HeldMessage).find()
-        assert ("1", True) == (held.key, "say who you are" in held.reason)
+        assert (crm.customers.find()[0].id, True) == (held.customer_id, "say who you are" in held.reason)
         assert attrs.evolve(first, attachments=()) == message_of(held)[0]
         assert not retake(crm, held)
         rule.strict = False

@@ -94,9 +94,11 @@ class Offers:
         self._db.close()
         self._folder.cleanup()
 
-    def add(self, finder: str, offers: Sequence[Offer]) -> None:
-        """Remember what may be found."""
+    def add(self, finder: str, offers: Sequence[Offer], *, named: bool = False) -> None:
+        """Remember what may be found; `named`, so that `has` knows it."""
         self._db.executemany("INSERT OR IGNORE INTO offers VALUES (?, ?, ?, ?)", [(finder, *each) for each in offers])
+        if not named:
+            return
         given = {gives for _, _, gives in offers}
         self._db.executemany("INSERT OR IGNORE INTO given VALUES (?, ?)", [(finder, gives) for gives in given])
 

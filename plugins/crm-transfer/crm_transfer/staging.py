@@ -223,7 +223,8 @@ class Grouping:
                 continue
             group, bad = self._group(key, found, {})
             for finder in self.finders:
-                offers.add(finder.name, finder.offered([row.cells for row in group.rows if row.error is None]))
+                offered = finder.offered([row.cells for row in group.rows if row.error is None])
+                offers.add(finder.name, offered, named=finder.name in self.earlier)
             yield [*group.rows, *bad]
 
     def _matched(self, later: Iterable[tuple[str, list[Keyed]]], offers: Offers) -> Iterator[list[Row | BadRow]]:
@@ -243,7 +244,8 @@ class Grouping:
         in_file = partial(offers.has, finder.name)
         found = offers.find(finder.name, wanted, search.find(wanted, in_file) if search and wanted else {})
         self.found[finder.name, bool(found)] += 1
-        self.found_earlier[finder.name] += bool(found) and not in_file(found)
+        if search and found and not in_file(found):
+            self.found_earlier[finder.name] += 1
         return found
 
     def _alone(self, found: Keyed, key: str) -> Row | BadRow:
