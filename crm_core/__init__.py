@@ -36,6 +36,8 @@ if TYPE_CHECKING:
         Team,
         User,
     )
+    from crm_core.services.customers import Renormalised
+    from crm_core.services.handover import HandoverReport
     from crm_core.services.merging import MergeReport
     from crm_core.services.metrics import Comparison, Explanation, Result, Results
     from crm_core.services.privacy import Erasure, Receipt
@@ -55,6 +57,8 @@ _PLACES = {
     "OperationEntry": "crm_core.ledger.history",
     "UndoReport": "crm_core.ledger.undo",
     "Operation": "crm_core.ledger.work",
+    "Renormalised": "crm_core.services.customers",
+    "HandoverReport": "crm_core.services.handover",
     "MergeReport": "crm_core.services.merging",
     "Comparison": "crm_core.services.metrics",
     "Explanation": "crm_core.services.metrics",
@@ -85,6 +89,7 @@ __all__ = [
     "Erasure",
     "Explanation",
     "ExternalId",
+    "HandoverReport",
     "Host",
     "Interaction",
     "Ledger",
@@ -102,6 +107,7 @@ __all__ = [
     "RecordService",
     "Refusal",
     "Relation",
+    "Renormalised",
     "Result",
     "Results",
     "Sale",

@@ -27,6 +27,7 @@ from crm_core.ledger.session import Session
 from crm_core.ledger.tables import LEDGER_TABLES
 from crm_core.ledger.work import Operation, Transaction, UnitOfWork
 from crm_core.records import TOPICS, Record
+from crm_core.services.contact_keys import ContactKeys
 from crm_core.services.customers import ContactPointService, CustomerService, RelationService
 from crm_core.services.deals import DealService, SaleService
 from crm_core.services.externals import ExternalIdService
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     from crm_core.ledger.undo import Undo
     from crm_core.query.tables import Tables
     from crm_core.services.channels import ChannelService
+    from crm_core.services.handover import HandoverReport
     from crm_core.services.jobs import JobService
     from crm_core.services.metrics import MetricService
     from crm_core.services.privacy import PrivacyService
@@ -184,6 +186,29 @@ class CRM:
             AmbiguousReference: several records match; the message lists them.
         """
         return self._references.resolve(type_name, typed)
+
+    def reassign(
+        self, givers: Sequence[int], taker: int, *, where: str | None = None, dry_run: bool = False
+    ) -> HandoverReport:
+        """Hand work over between users, as one operation that can be undone: by id, from some to one.
+
+        Over go the customers they own, their open deals, and what waits for their answer: incoming interactions they
+        took, and those that a plugin's field assigns to them. Closed work keeps its owner.
+
+        Args:
+            givers: whose work it was.
+            taker: who has it from then on.
+            where: a filter of customers; only these and what is theirs go over.
+            dry_run: count only.
+
+        Raises:
+            UsageError: the taker is inactive or one of the givers, or the filter is not understood.
+            NotFound: there is no such user.
+            Vetoed: a plugin refuses a change; the chunks before it stay, and one undo takes them back.
+        """
+        from crm_core.services.handover import Handover
+
+        return Handover(self.session, self.records, givers, taker, where).run(dry_run=dry_run)
 
     @property
     def user_id(self) -> int | None:
@@ -395,7 +420,7 @@ class CRM:
         self.registry = registry_of(self.settings, self.host)
         self.calendar = calendar_of(self.settings, self.host)
         self.pipelines = pipelines_of(self.settings, self.host)
-        self._references = References(self.storage, self.registry)
+        self._references = References(self.storage, self.registry, ContactKeys(self.host, self.settings.policies))
         work = self._work
         self.session = Session(
             storage=self.storage,
@@ -409,6 +434,7 @@ class CRM:
             pipelines=self.pipelines,
             default_pipeline=next(iter(self.pipelines.values())),
             topics=frozenset(TOPICS) | {found.item.name for found in self.host.collect("register_topics")},
+            policies=self.settings.policies,
             resolve=self._references.resolve,
         )
         self._assemble_services()
@@ -420,7 +446,7 @@ class CRM:
     def _undo(self) -> Undo:
         from crm_core.ledger.undo import Undo  # what few commands need
 
-        normalise = {name: service._normalised for name, service in self._services.items()}
+        normalise = {name: service.derived for name, service in self._services.items()}
         return Undo(self.storage, self.registry, self._work, self.session.history, normalise)
 
     def _provenance(self) -> Provenance:

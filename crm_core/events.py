@@ -140,6 +140,21 @@ class ExchangeRateWanted:
 
 
 @attrs.frozen(kw_only=True)
+class ContactKeyWanted:
+    """Asks for the key by which one address or number is matched; `key` is the kernel's own, made of its text alone.
+
+    `kind` is that of a contact point, `value` the text as given, `country` what the customer's record says of the
+    country (a code or a name, None when unknown). `policies` are those of `crm.toml`: a plugin's own table among them.
+    """
+
+    kind: str
+    value: str
+    key: str
+    country: str | None
+    policies: Mapping[str, Any]
+
+
+@attrs.frozen(kw_only=True)
 class ProfileWanted:
     """Asks for sections of a customer's 360 view; `crm` is the open CRM."""
 
@@ -153,6 +168,7 @@ __all__ = [
     "Changed",
     "ChangedRecord",
     "Changing",
+    "ContactKeyWanted",
     "CustomersChanged",
     "CustomersChanging",
     "CustomersMerged",

@@ -22,6 +22,7 @@ from typing import Any, Literal, TypeVar
 import attrs
 
 from crm_core.events import (
+    ContactKeyWanted,
     CustomersChanged,
     CustomersChanging,
     CustomersMerged,
@@ -97,6 +98,15 @@ class CustomerHooks:
     @_hook("veto", Veto)
     def before_customers_change(self, event: CustomersChanging) -> Iterable[Veto]:
         """Refuse changes of customers."""
+        raise NotImplementedError
+
+    @_hook("first")
+    def choose_contact_key(self, event: ContactKeyWanted) -> str | None:
+        """Say by which key an address or number is matched, when it is stored and when it is looked for; None: no say.
+
+        The same text in the same country must always have the same key. Others' countries are not known: a key that is
+        the same wherever it is asked for (E.164, say) is worth more than one that is short.
+        """
         raise NotImplementedError
 
     @_hook("deliver")

@@ -47,13 +47,13 @@ class Commands(click.Group):
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return all names, the kernel's first."""
-        return [*KERNEL, *plugin_commands()]
+        return [*KERNEL, *added_to()]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Import the command of that name; None when nobody has it."""
         if cmd_name in KERNEL:
             return load(KERNEL[cmd_name][0], cmd_name)
-        found = plugin_commands().get(cmd_name)
+        found = added_to().get(cmd_name)
         return load_plugin_command(found) if found is not None else None
 
     def invoke(self, ctx: click.Context) -> Any:
@@ -81,7 +81,7 @@ class Commands(click.Group):
 
     def examples(self) -> list[str]:
         """Return the lines of the examples, without those of commands that no installed plugin brings."""
-        known = {*KERNEL, *plugin_commands()}
+        known = {*KERNEL, *added_to()}
         heading, *lines = (self.epilog or "").splitlines()[1:]
         return [heading, *(line for line in lines if line.split()[1] in known)]
 
@@ -89,7 +89,7 @@ class Commands(click.Group):
         """List the commands with their help, without importing one."""
         with formatter.section("Commands"):
             formatter.write_dl([(name, help_) for name, (_, help_) in KERNEL.items()])
-        if added := plugin_commands():
+        if added := added_to():
             with formatter.section("Commands of plugins"):
                 formatter.write_dl([(name, command.help) for name, command in added.items()])
 
@@ -131,6 +131,12 @@ def plugin_commands() -> dict[str, Command]:
         known[_PLUGIN_COMMANDS] = {command.name: command for command in host.commands()}
     found: dict[str, Command] = known[_PLUGIN_COMMANDS]
     return found
+
+
+def added_to(group: str = "") -> dict[str, Command]:
+    """Return the commands that plugins add to a group of the kernel (none: to `crm` itself), by their last name."""
+    parted = {name: name.rpartition(" ") for name in plugin_commands()}
+    return {last: plugin_commands()[name] for name, (before, _, last) in parted.items() if before == group}
 
 
 def lenient_settings() -> Settings:

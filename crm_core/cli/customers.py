@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import click
 
+from crm_core.cli.handover import reassign
 from crm_core.cli.merging import merge
+from crm_core.cli.normalising import normalise
+from crm_core.cli.opening import OpenGroup
 from crm_core.cli.privacy import erase, export_data
 from crm_core.cli.records import delete as delete_record
 from crm_core.cli.records import edit as edit_record
@@ -15,12 +18,12 @@ from crm_core.records import Customer
 _COLUMNS = ("name", "kind", "country", "owner_id", "source", "first_contact_at", "tags")
 
 
-@click.group()
+@click.group(cls=OpenGroup)
 def customers() -> None:
     """Keep customers: who buys, may buy or bought."""
 
 
-for _command in (merge, export_data, erase):
+for _command in (merge, reassign, normalise, export_data, erase):
     customers.add_command(_command)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import attrs
 import click
 
+from crm_core.cli.opening import OpenGroup
 from crm_core.cli.records import delete as delete_record
 from crm_core.cli.records import edit as edit_record
 from crm_core.cli.records import emit_done, find, given, list_records, parsed, required, with_assignments
@@ -14,7 +15,7 @@ from crm_core.records import Deal
 _COLUMNS = ("title", "customer_id", "stage", "amount", "owner_id", "opened_at", "closed_at")
 
 
-@click.group()
+@click.group(cls=OpenGroup)
 def deals() -> None:
     """Open, move, win and lose deals."""
 

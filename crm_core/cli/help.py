@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 from rich_click import RichCommand, RichContext, RichGroup
 
-from crm_core.cli.app import KERNEL, Commands, plugin_commands
+from crm_core.cli.app import KERNEL, Commands, added_to
 
 
 def draw(context: click.Context) -> None:
@@ -37,5 +37,6 @@ def _drawn(command: click.Command) -> RichCommand:
 def _below(group: click.Group) -> list[tuple[str, str]]:
     if isinstance(group, Commands):
         listed = [(name, help_) for name, (_, help_) in KERNEL.items()]
-        return listed + [(name, command.help) for name, command in plugin_commands().items()]
-    return [(name, command.get_short_help_str(200)) for name, command in group.commands.items()]
+        return listed + [(name, command.help) for name, command in added_to().items()]
+    own = [(name, command.get_short_help_str(200)) for name, command in group.commands.items()]
+    return own + [(name, command.help) for name, command in added_to(str(group.name)).items()]

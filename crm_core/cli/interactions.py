@@ -5,6 +5,7 @@ from __future__ import annotations
 import attrs
 import click
 
+from crm_core.cli.opening import OpenGroup
 from crm_core.cli.records import delete as delete_record
 from crm_core.cli.records import edit as edit_record
 from crm_core.cli.records import emit_done, emit_record, find, given, list_records, required, with_assignments
@@ -14,7 +15,7 @@ from crm_core.records import Interaction
 _COLUMNS = ("occurred_at", "customer_id", "direction", "kind", "channel", "topic", "subject")
 
 
-@click.group()
+@click.group(cls=OpenGroup)
 def interactions() -> None:
     """Log messages, calls, meetings, visits and notes."""
 

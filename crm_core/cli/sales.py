@@ -5,6 +5,7 @@ from __future__ import annotations
 import attrs
 import click
 
+from crm_core.cli.opening import OpenGroup
 from crm_core.cli.records import delete as delete_record
 from crm_core.cli.records import emit_done, emit_record, find, given, list_records, parsed, with_assignments
 from crm_core.console import confirm, examples, list_options, workspace, yes_option
@@ -13,7 +14,7 @@ from crm_core.records import Sale
 _COLUMNS = ("sold_at", "kind", "customer_id", "amount", "deal_id", "owner_id", "voided_at")
 
 
-@click.group()
+@click.group(cls=OpenGroup)
 def sales() -> None:
     """Keep sales and refunds: what revenue is counted from."""
 

@@ -11,7 +11,11 @@ import attrs
 
 @attrs.frozen(kw_only=True)
 class Command:
-    """A command of `crm`: `target` ("package.module:attribute") names a click command, imported only when it is run."""
+    """A command of `crm`: `target` ("package.module:attribute") names a click command, imported only when it is run.
+
+    A `name` of two words adds it to a group of the kernel: `customers duplicates` is `crm customers duplicates`. Such
+    groups are `customers`, `deals`, `interactions` and `sales`.
+    """
 
     name: str
     help: str

@@ -17,6 +17,8 @@ KERNEL_COMMANDS: Final = frozenset(
     | {"metrics", "segments", "ledger", "plugins", "run", "storage", "doctor"}
 )
 """Commands of `crm` that the kernel has itself; a plugin cannot claim them."""
+OPEN_GROUPS: Final = frozenset({"customers", "deals", "interactions", "sales"})
+"""Groups of the kernel to which plugins may add commands."""
 
 
 class Names:
@@ -34,6 +36,9 @@ class Names:
         """
         wanted: list[tuple[str, str]] = []
         for name in names:
+            if kind == "command" and " " in name and name.rpartition(" ")[0] not in OPEN_GROUPS:
+                groups = ", ".join(sorted(OPEN_GROUPS))
+                raise PluginError(f"adds the command {name!r} to what is no group", hint=f"such groups are {groups}")
             key = (kind, name)
             if key in wanted:
                 raise PluginError(f"hands over the {kind} {name!r} twice")

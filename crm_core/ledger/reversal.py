@@ -176,7 +176,10 @@ class Reversal:
         back = {c: old for c, (old, _) in change.cells.items() if c in now and field[c] not in left}
         if not back:
             return None
-        wanted = self._normalised(kind, row, {**now, **back})
+        if back.keys() <= derived:  # made anew on purpose: what was stored returns, where nothing else followed since
+            wanted = {**now, **{c: old for c, old in back.items() if now[c] == change.cells[c][1]}}
+        else:
+            wanted = self._normalised(kind, row, {**now, **back})
         changes = {name: cell for name, cell in wanted.items() if cell != now[name]}
         return Edit(row, changes, derived) if changes else None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import attrs
@@ -30,4 +31,5 @@ class Session:
     pipelines: Mapping[str, Pipeline]
     default_pipeline: Pipeline
     topics: frozenset[str]
+    policies: Mapping[str, Any]
     resolve: Callable[[str, str], int]

@@ -70,10 +70,12 @@ class Rules(Generic[R]):
     """What is particular to a type.
 
     `normalise(record, before)` computes derived fields and refuses by `InvalidValue` what the declarations cannot see;
+    `refine(records)` computes, of a whole chunk, those that follow from more than the record;
     `written(pairs)` writes, in the same transaction, what belongs to every change of (before, after).
     """
 
     normalise: Callable[[R, R | None], R]
+    refine: Callable[[Sequence[R]], Sequence[R]]
     written: Callable[[Sequence[tuple[R | None, R]]], None]
     prepare_hook: str = ""
     before_hook: str = ""
@@ -163,6 +165,15 @@ class ChunkWriter(Generic[R]):
                 refused[index] = error
                 continue
             pending.append(_Pending(index, write, cast(R, made)))
+        return self._refined(pending, refused)
+
+    def _refined(self, pending: list[_Pending[R]], refused: Refused) -> list[_Pending[R]]:
+        try:
+            records = self._rules.refine([one.record for one in pending])
+        except PluginError as error:
+            return _refuse_all(pending, error, refused)
+        for one, record in zip(pending, records, strict=True):
+            one.record = record
         return pending
 
     def _normalised(self, record: R, before: R | None) -> R:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Final, cast
 
@@ -11,18 +13,34 @@ import attrs
 from crm_core.errors import InvalidValue, UsageError
 from crm_core.events import Change
 from crm_core.ledger.session import Session
-from crm_core.ledger.work import Transaction, stale_write
-from crm_core.query.ast import And, Compare
+from crm_core.ledger.work import Edit, Transaction, stale_write
+from crm_core.query.ast import And, Compare, In
 from crm_core.records import ContactPoint, Customer, RecordType, Relation
-from crm_core.services.records import RecordService, retried
+from crm_core.services.contact_keys import ContactKeys, contact_key
+from crm_core.services.records import CHUNK, RecordService, retried
 from crm_core.services.references import References
-from crm_core.values import email_key, format_id, phone_key, text_key
+from crm_core.values import format_id
 
 if TYPE_CHECKING:
     from crm_core.services.merging import MergeReport, Side
 
 _NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})
-_NUMBERS: Final = frozenset({"phone", "whatsapp", "viber"})
+_EXAMPLES: Final = 20
+"""Changed keys that a report shows."""
+
+
+@attrs.frozen(kw_only=True)
+class Renormalised:
+    """What making the keys of contact points anew did, or (dry run) would do.
+
+    `read` counts all of them, `changed` those with another key now, by kind; `examples` has the first of these as they
+    were, each with its new key.
+    """
+
+    read: int
+    changed: Mapping[str, int]
+    examples: tuple[tuple[ContactPoint, str], ...]
+    dry_run: bool = False
 
 
 class _Rehearsed(Exception):
@@ -38,6 +56,7 @@ class CustomerService(RecordService[Customer]):
     def __init__(self, session: Session, kind: RecordType, contact_points: ContactPointService) -> None:
         super().__init__(session, kind)
         self._contact_points = contact_points
+        self._references = References(session.storage, session.registry, contact_points.keys)
 
     @retried
     def add(
@@ -135,7 +154,7 @@ class CustomerService(RecordService[Customer]):
     def _locked(self, given: Customer | int) -> int:
         """Return the id of the customer meant, whom nobody else writes until the transaction ends."""
         record_id = given if isinstance(given, int) else given.id
-        found = References(self._session.storage, self._session.registry).survivor(self.kind, record_id) or record_id
+        found = self._references.survivor(self.kind, record_id) or record_id
         self._session.storage.lock(self.kind.plural, [found])
         return found
 
@@ -183,18 +202,98 @@ class CustomerService(RecordService[Customer]):
         """Return how a customer is reached."""
         return list(self._contact_points.find(Compare("customer_id", "=", customer_id), limit=None))
 
-    def reached_at(self, kind: str, value: str) -> list[int]:
-        """Return the ids of the customers who have this address or number, however it is written."""
-        where = And((Compare("kind", "=", kind), Compare("key", "=", contact_key(kind, value))))
-        return list(dict.fromkeys(point.customer_id for point in self._contact_points.find(where, limit=None)))
+    def reached_at(self, kind: str, value: str, *, country: str | None = None) -> list[int]:
+        """Return the ids of the customers who have this address or number, however it is written.
+
+        `country` is where a number without a country code belongs, as a customer's record would say it.
+
+        Raises:
+            InvalidValue: it is no address or number of that kind.
+        """
+        found = self._contact_points.reached_at(kind, value, country=country)
+        return list(dict.fromkeys(point.customer_id for point in found))
 
 
 class ContactPointService(RecordService[ContactPoint]):
     """Contact points, each with the key it is matched by."""
 
+    def __init__(self, session: Session, kind: RecordType) -> None:
+        super().__init__(session, kind)
+        self.keys = ContactKeys(session.host, session.policies)
+
     def _normalised(self, record: ContactPoint, before: ContactPoint | None) -> ContactPoint:
         key = contact_key(record.kind, record.value)
         return record if record.key == key else record.evolve(key=key)
+
+    def _refined(self, records: Sequence[ContactPoint]) -> Sequence[ContactPoint]:
+        if not self.keys.refined:
+            return records
+        countries = self._countries({record.customer_id for record in records})
+        return [
+            record if record.key == key else record.evolve(key=key)
+            for record in records
+            for country in [countries.get(record.customer_id)]
+            for key in [self.keys.refine(record.kind, record.value, record.key or "", country)]
+        ]
+
+    def reached_at(self, kind: str, value: str, *, country: str | None = None) -> list[ContactPoint]:
+        """Return the contact points that are this address or number, whoever's they are and however it is written.
+
+        Who looks up what a customer's own record holds (a number without a country code, say) gives the customer's
+        `country`, as the key was made with it.
+
+        Raises:
+            InvalidValue: it is no address or number of that kind.
+        """
+        where = And((Compare("kind", "=", kind), In("key", self.keys.both(kind, value, country))))
+        return list(self.find(where, limit=None))
+
+    def normalise(self, *, dry_run: bool = False) -> Renormalised:
+        """Make the keys of all stored contact points anew, as one operation that can be undone.
+
+        Needed once when a plugin that chooses keys comes or goes, or when countries of customers were filled in: keys
+        are made when a contact point is written. What was typed stays as it is.
+
+        Raises:
+            UsageError: inside a transaction.
+            PluginError: a plugin failed; the chunks before it stay, and one undo takes them back.
+        """
+        work = self._session.work
+        if work.current is not None:
+            raise UsageError("all keys are not made anew inside a transaction", hint="end that one first")
+        counts: Counter[str] = Counter()
+        examples: list[tuple[ContactPoint, str]] = []
+        with work.operation("normalise contact points"):
+            for rows in self._session.storage.scan(self.kind.plural, ["id"], batch=CHUNK):
+                ids = [cast(int, row[0]) for row in rows]
+                changed = self._fresh(ids) if dry_run else work.retried(partial(self._renormalise, ids))
+                counts["read"] += len(ids)
+                counts.update(point.kind for point, _ in changed)
+                examples += changed[: _EXAMPLES - len(examples)]
+        read = counts.pop("read", 0)
+        return Renormalised(read=read, changed=dict(counts), examples=tuple(examples), dry_run=dry_run)
+
+    def _fresh(self, ids: Sequence[int]) -> list[tuple[ContactPoint, str]]:
+        """Return those of these contact points whose key would be another one, each with that key."""
+        stored = self.get_many(ids)
+        fresh = self._refined([self._normalised(point, point) for point in stored])
+        return [(old, str(new.key)) for old, new in zip(stored, fresh, strict=True) if old.key != new.key]
+
+    def _renormalise(self, ids: Sequence[int]) -> list[tuple[ContactPoint, str]]:
+        work = self._session.work
+        with work.transaction() as tx, work.following():
+            changed = self._fresh(ids)
+            new = {point.id: key for point, key in changed}
+            rows = self._session.storage.get_many(self.kind.plural, list(new))
+            # A derived cell, and yet an image of it is kept: nothing else could bring the former key back.
+            tx.update(self.kind.table, [Edit(row, {"key": new[cast(int, row[0])]}) for row in rows])
+        return changed
+
+    def _countries(self, customers: Collection[int]) -> dict[int, str]:
+        """Return the countries of customers, of those that have one."""
+        where = In("id", tuple(sorted(customers)))
+        rows = self._session.storage.find("customers", where, columns=["id", "country"])
+        return {cast(int, row[0]): str(row[1]) for row in rows if row[1] is not None}
 
 
 class RelationService(RecordService[Relation]):
@@ -206,27 +305,3 @@ class RelationService(RecordService[Relation]):
         if record.from_on and record.until_on and record.until_on < record.from_on:
             raise InvalidValue("until_on: ends before it begins", field="until_on", rule="order")
         return record
-
-
-def contact_key(kind: str, value: str) -> str:
-    """Return the key an address or number of a kind is matched by.
-
-    Raises:
-        InvalidValue: it is no address or number of that kind.
-    """
-    if kind == "email":
-        return _email(value)
-    key = phone_key(value) if kind in _NUMBERS else text_key(value)
-    if not key:
-        wrong = "not a phone number" if kind in _NUMBERS else "empty"
-        raise InvalidValue(f"value: {value!r} is {wrong}", field="value", value=value, rule=kind)
-    return key
-
-
-def _email(value: str) -> str:
-    key = email_key(value)
-    local, at, domain = key.rpartition("@")
-    if not at or not local or not domain or "@" in local or any(mark in key for mark in " \t\r\n,;<>"):
-        message = f"value: {value!r} is not an e-mail address; write it as name@example.org"
-        raise InvalidValue(message, field="value", value=value, rule="email")
-    return key

@@ -97,9 +97,9 @@ class Merge:
             if field.declaration.derived:
                 continue
             value = self._value(kind, field, keep, gone)
-            then = _with_value(then, field, value)
+            then = with_value(then, field, value)
             if field.column not in unique:
-                now = _with_value(now, field, value)
+                now = with_value(now, field, value)
         return now, then
 
     def take_over(self, kind: RecordType, keep: int, gone: int) -> None:
@@ -314,7 +314,8 @@ def _identities(kind: RecordType) -> list[tuple[tuple[str, ...], bool]]:
     return found
 
 
-def _with_value(record: Record, field: Field, value: Any) -> Record:
+def with_value(record: Record, field: Field, value: Any) -> Record:
+    """Return a record with another value in a field: its own, a plugin's, or the team's."""
     if field.of(record) == value:
         return record
     if field.extension == OWN_FIELDS:
@@ -325,4 +326,4 @@ def _with_value(record: Record, field: Field, value: Any) -> Record:
     return record.evolve(**{field.name: value})
 
 
-__all__ = ["Conflict", "Merge", "MergeReport", "Side"]
+__all__ = ["Conflict", "Merge", "MergeReport", "Side", "with_value"]

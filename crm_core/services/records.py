@@ -89,6 +89,7 @@ class RecordService(Generic[R]):
         self._session = session
         rules = Rules(
             normalise=self._normalised,
+            refine=self._refined,
             written=self._written,
             prepare_hook=self.prepare_hook,
             before_hook=self.before_hook,
@@ -296,6 +297,14 @@ class RecordService(Generic[R]):
         with self._session.work.transaction() as tx:
             return _all(self._chunks.write(tx, self._edits(records)))
 
+    def derived(self, record: R, before: R | None) -> R:
+        """Return a record with what follows from its values, without storing it.
+
+        Raises:
+            InvalidValue: a rule refuses the values.
+        """
+        return self._refined([self._normalised(record, before)])[0]
+
     # What the services of particular types change
 
     def _completed(self, record: R) -> R:
@@ -305,6 +314,10 @@ class RecordService(Generic[R]):
     def _normalised(self, record: R, before: R | None) -> R:
         """Compute derived fields; raise `InvalidValue` for what the declarations alone cannot see."""
         return record
+
+    def _refined(self, records: Sequence[R]) -> Sequence[R]:
+        """Compute, for a whole chunk, derived fields that follow from more than the record; in the order given."""
+        return records
 
     def _written(self, pairs: Sequence[tuple[R | None, R]]) -> None:
         """Write what belongs to every change of these records, in the same transaction."""

@@ -9,7 +9,8 @@ from crm_core.errors import AmbiguousReference, InvalidValue, NotFound
 from crm_core.extend import Storage
 from crm_core.query.ast import And, Compare, Expression, In, Remainder
 from crm_core.records import RecordType, Registry
-from crm_core.values import email_key, ending_mask, format_id, parse_id, phone_key, text_key
+from crm_core.services.contact_keys import ContactKeys
+from crm_core.values import email_key, ending_mask, format_id, parse_id, text_key
 
 MERGED: Final = "crm-core"
 """The system of the external ids that lead from a merged record's own id to the one it was merged into."""
@@ -20,9 +21,10 @@ _NAMES: Final = ("name", "title", "code")
 class References:
     """Resolves references to records of one storage."""
 
-    def __init__(self, storage: Storage, registry: Registry) -> None:
+    def __init__(self, storage: Storage, registry: Registry, keys: ContactKeys) -> None:
         self._storage = storage
         self._registry = registry
+        self._keys = keys
 
     def resolve(self, type_name: str, typed: str) -> int:
         """Return the id of the record that a person means.
@@ -91,8 +93,11 @@ class References:
             return self._ids(kind.plural, Compare("email", "=", email_key(typed)))
         if kind.name != "customer":
             return set()
-        key = email_key(typed) if "@" in typed else phone_key(typed)
-        return self._ids("contact_points", Compare("key", "=", key), "customer_id") if key else set()
+        try:
+            keys = self._keys.both("email" if "@" in typed else "phone", typed)
+        except InvalidValue:  # it is neither
+            return set()
+        return self._ids("contact_points", In("key", keys), "customer_id")
 
     def _by_ending_or_name(self, kind: RecordType, typed: str) -> set[int]:
         found: set[int] = set()

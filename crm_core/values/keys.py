@@ -123,7 +123,7 @@ def strip_marks(text: str) -> str:
 _GAP = r"[\s().\-/\u2010-\u2015\u2212]*"
 _PHONE = re.compile(
     rf"{_GAP}(?P<plus>[+\uff0b]{_GAP})?(?P<digits>[0-9](?:{_GAP}[0-9])*){_GAP}"
-    r"(?:(?:x|ext\.?|#)\s*(?P<extension>[0-9]{1,8}))?"
+    r"(?:(?:x|ext\.?|#|داخلی|داخلي)\s*(?P<extension>[0-9]{1,8}))?"
 )
 _NOT_DIGITS = re.compile(r"[^0-9]")
 _E164 = 15

@@ -14,7 +14,7 @@ from crm_core.host.names import KERNEL_COMMANDS
 from tests.cli.calling import process
 
 ROOT = Path(__file__).parents[2]
-BUNDLED = {"demo", "import", "export", "report"}
+BUNDLED = {"customers duplicates", "demo", "import", "export", "report"}
 
 
 def commands() -> Iterator[tuple[str, click.Command]]:

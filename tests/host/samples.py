@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, date, datetime
 from typing import Any
 
-from crm_core.events import Change, Changed, ChangedRecord, Changing, ExchangeRateWanted, Origin
+from crm_core.events import Change, Changed, ChangedRecord, Changing, ContactKeyWanted, ExchangeRateWanted, Origin
 from crm_core.host import CONTRACT, Hook, Host
 from crm_core.records import Customer, Deal, Interaction, Sale
 
@@ -21,6 +21,7 @@ ANSWERS: dict[str, str] = {
     "register_profile_sections": "[ProfileSection(name='{name}', title='P', build=lambda event: [])]",
     "prepare_customers": "[]",
     "before_customers_change": "[Veto(0, 'name', '{name} says no')]",
+    "choose_contact_key": "'+491'",
     "on_customers_changed": "None",
     "on_customers_merged": "None",
     "register_channels": (
@@ -70,6 +71,8 @@ def event_of(hook: Hook) -> Any:
         return None
     if hook.name == "choose_exchange_rate":
         return ExchangeRateWanted(base="USD", quote="EUR", on=date(2026, 11, 21))
+    if hook.name == "choose_contact_key":
+        return ContactKeyWanted(kind="phone", value="01", key="01", country="DE", policies={})
     record = next(record for name, record in RECORDS.items() if f"_{name}" in hook.name)
     if hook.policy == "deliver":
         change = ChangedRecord(id=record.id, action="created", record=record, fields={})

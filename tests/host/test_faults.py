@@ -21,6 +21,15 @@ FAULTS = {
 }
 WRONG = {"text": "return 'Ada'", "number": "return 7", "list of numbers": "return [7]", "mapping": "return {'a': 1}"}
 
+RIGHT = {("text", str)}
+"""What is wrong elsewhere and right for a hook that answers with this type."""
+WRONG_ANSWERS = [
+    pytest.param(hook, answer, id=f"{answer}-{hook.name}")
+    for answer in WRONG
+    for hook in ANSWERING_HOOKS
+    if not any((answer, kind) in RIGHT for kind in hook.returns)
+]
+
 each_hook = pytest.mark.parametrize("hook", HOOKS, ids=lambda hook: hook.name)
 
 
@@ -62,8 +71,7 @@ def test_a_failure_is_contained_and_named(
     assert [(hook.name, 1, 1)] == [(each.hook, each.calls, each.failures) for each in failed.timings]
 
 
-@pytest.mark.parametrize("hook", ANSWERING_HOOKS, ids=lambda hook: hook.name)
-@pytest.mark.parametrize("answer", WRONG)
+@pytest.mark.parametrize(("hook", "answer"), WRONG_ANSWERS)
 def test_a_wrong_answer_is_named(
     site: Any, open_host: Any, caplog: pytest.LogCaptureFixture, hook: Hook, answer: str
 ) -> None:
@@ -79,7 +87,8 @@ def test_a_wrong_answer_is_named(
 def test_an_event_and_its_records_cannot_be_changed(
     site: Any, open_host: Any, caplog: pytest.LogCaptureFixture, hook: Hook
 ) -> None:
-    target = {"first": "event.base", "deliver": "event.changes[0].record.id"}.get(
+    field = attrs.fields(type(event_of(hook)))[0].name
+    target = {"first": f"event.{field}", "deliver": "event.changes[0].record.id"}.get(
         hook.policy, "event.changes[0].after.id"
     )
     holder, _, field = target.rpartition(".")

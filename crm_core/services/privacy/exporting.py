@@ -12,6 +12,7 @@ from crm_core.ledger.tables import TRANSACTIONS
 from crm_core.records import Record, RecordType
 from crm_core.records.registry import OWN_FIELDS, Field
 from crm_core.records.schema import Row
+from crm_core.services.contact_keys import ContactKeys
 from crm_core.services.privacy.finding import NAMES, PERSON, Found
 from crm_core.services.references import References
 from crm_core.values import format_id, from_micros
@@ -23,7 +24,7 @@ class Export:
     def __init__(self, session: Session, found: Found) -> None:
         self._session = session
         self._found = found
-        self._references = References(session.storage, session.registry)
+        self._references = References(session.storage, session.registry, ContactKeys(session.host, session.policies))
         self._labels: dict[tuple[str, int], str] = {}
 
     def data(self) -> dict[str, Any]:
