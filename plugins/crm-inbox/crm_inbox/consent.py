@@ -7,36 +7,41 @@ from typing import TYPE_CHECKING, Final
 from zoneinfo import ZoneInfo
 
 from crm_core import Consent, ContactPoint
+from crm_core.errors import InvalidValue
 from crm_core.query.ast import And, Compare
-from crm_core.values import email_key, phone_key, text_key
+from crm_inbox.records import OutboxMessage
 
 if TYPE_CHECKING:
     from crm_core import CRM
 
 SERVICE: Final = "service"
 """The purpose of answers and of what a contract needs: no consent is asked for, and a withdrawn one is heeded."""
-_NUMBERS: Final = frozenset({"phone", "whatsapp", "viber"})
 
 
-def points_at(crm: CRM, kind: str, value: str) -> list[ContactPoint]:
-    """Return the contact points of everybody who is reached at an address, however it is written."""
-    key = email_key(value) if kind == "email" else phone_key(value) if kind in _NUMBERS else text_key(value)
-    if not key:
+def points_at(crm: CRM, kind: str, value: str, customer_id: int | None) -> list[ContactPoint]:
+    """Return the contact points of everybody who is reached at an address, however it is written.
+
+    A number without a country code belongs to the customer's country, as the key of their own contact point does.
+    """
+    known = crm.customers.get_many([] if customer_id is None else [customer_id])
+    try:
+        return crm.contact_points.reached_at(kind, value, country=known[0].country if known else None)
+    except InvalidValue:
         return []
-    return list(crm.contact_points.find(And((Compare("kind", "=", kind), Compare("key", "=", key))), limit=None))
 
 
-def refusal(crm: CRM, kind: str, value: str, purpose: str) -> str:
-    """Return in words why nothing may be sent to an address for a purpose; empty if it may.
+def refusal(crm: CRM, message: OutboxMessage) -> str:
+    """Return in words why a message may not be sent to its address for its purpose; empty if it may.
 
     The latest entry of each contact point with this address counts, and one that is withdrawn outweighs the others:
     who shares an address cannot consent for whoever took it back.
     """
-    latest = [_latest(crm, point, purpose) for point in points_at(crm, kind, value)]
+    points = points_at(crm, message.address_kind, message.address, message.customer_id)
+    latest = [_latest(crm, point, message.purpose) for point in points]
     if any(each is not None and each.status == "withdrawn" for each in latest):
-        return f"consent for {purpose!r} was withdrawn"
+        return f"consent for {message.purpose!r} was withdrawn"
     granted = any(each is not None and each.status == "granted" for each in latest)
-    return "" if granted or purpose == SERVICE else f"there is no consent for {purpose!r}"
+    return "" if granted or message.purpose == SERVICE else f"there is no consent for {message.purpose!r}"
 
 
 def quiet_until(hours: tuple[time, time] | None, now: datetime, zone: tzinfo) -> datetime | None:

@@ -95,7 +95,12 @@ def send(
                 interaction_id=made.id,
                 customer_id=customer_id,
                 contact_point_id=next(
-                    (p.id for p in points_at(crm, address.kind, address.value) if p.customer_id == customer_id), None
+                    (
+                        point.id
+                        for point in points_at(crm, address.kind, address.value, customer_id)
+                        if point.customer_id == customer_id
+                    ),
+                    None,
                 ),
                 address_kind=address.kind,
                 address=address.value,

@@ -129,7 +129,7 @@ def _claimed(crm: CRM, message: OutboxMessage) -> OutboxMessage | None:
     """Take a message, by a write that only one worker can make; None if it may not leave now, or another has it."""
     service, now = crm.records(OutboxMessage), crm.clock.now()
     try:
-        told = refusal(crm, message.address_kind, message.address, message.purpose)
+        told = refusal(crm, message)
         if told:
             return fail(crm, message, told)
         if message.attempts > len(PAUSES):

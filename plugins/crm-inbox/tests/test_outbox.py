@@ -12,12 +12,13 @@ import attrs
 import pytest
 
 from crm_channel_folder.channel import FolderChannel
-from crm_core import CRM, Consent, Customer
+from crm_core import CRM, Consent, Customer, hookimpl
 from crm_core.errors import CredentialsWrong, MessageRejected, NotFound, TryLater, UndoRefused, UsageError
+from crm_core.events import ContactKeyWanted
 from crm_core.extend import JobRun, OutgoingMessage, Received, StatusReceipt
 from crm_core.values import FixedClock
 from crm_inbox import OutboxMessage, receive, send
-from crm_inbox.consent import quiet_until
+from crm_inbox.consent import quiet_until, refusal
 from crm_inbox.outbox import try_again
 from crm_inbox.sending import PAUSES, send_account, sending_accounts, something_waits
 
@@ -270,6 +271,28 @@ def test_consent_counts_when_the_message_leaves_for_everybody_at_the_address(
     grants.add(Consent(contact_point_id=point.id, purpose="service", status="withdrawn", at=NOW))
     send(crm, "Your order", customer=sara.id)
     assert ("1 given up", 1) == (run(crm), len(left(place)))
+
+
+class Keys:
+    """Numbers of Germany get its code, as a plugin for contact points does it."""
+
+    @hookimpl
+    def choose_contact_key(self, event: ContactKeyWanted) -> str | None:
+        at_home = event.kind == "phone" and event.country == "DE" and event.value.startswith("0")
+        return f"+49{event.value[1:].replace(' ', '')}" if at_home else None
+
+
+def test_a_withdrawn_consent_is_found_by_whatever_key_a_plugin_gave_the_number(place: Path, clock: FixedClock) -> None:
+    with CRM.open(place, clock=clock, plugins=[Keys()]) as crm:
+        olga = crm.customers.add(Customer(name="Olga", country="DE"), phone="0170 1234567")
+        (point,) = crm.customers.contact_points(olga.id)
+        assert "+491701234567" == point.key
+        crm.records(Consent).add(Consent(contact_point_id=point.id, purpose="service", status="withdrawn", at=NOW))
+        written = OutboxMessage(
+            message_id="<1>", account="desk", customer_id=olga.id, address_kind="phone", address="0170 1234567"
+        )
+        assert "consent for 'service' was withdrawn" == refusal(crm, written)
+        assert "" == refusal(crm, written.evolve(address="0170 7654321"))
 
 
 def test_receipts_are_noted_in_any_order_and_a_bounce_fails_the_message(crm: CRM, sara: Customer) -> None:
