@@ -10,7 +10,7 @@ from typing import Final
 _TAG: Final = re.compile(r"<(/?)([a-zA-Z][a-zA-Z0-9:]{0,30}+)((?>[^\"'<>]++|\"[^\"]*+\"|'[^']*+')*+)>")
 _HREF: Final = re.compile(r"\bhref\s*+=\s*+[\"']?+(https?://[^\s\"'<>]{1,2000})", re.IGNORECASE)
 _HIDDEN: Final = re.compile(r"display\s*+:\s*+none", re.IGNORECASE)
-_SILENT: Final = frozenset({"script", "style", "head", "title", "template", "noscript", "svg", "object", "iframe"})
+_SILENT: Final = frozenset({"script", "style", "title", "template", "svg", "object", "iframe"})
 _BREAKS: Final = frozenset({"br", "div", "tr", "li", "dt", "dd", "ul", "ol", "table", "section", "article", "header"})
 _PARAGRAPHS: Final = frozenset({"p", "h1", "h2", "h3", "h4", "h5", "h6", "blockquote", "pre", "hr"})
 _VOID: Final = frozenset({"br", "hr", "img", "input", "meta", "link", "col", "wbr", "area", "base"})
@@ -23,7 +23,13 @@ def text_of(html: str) -> str:
     >>> text_of('<style>p{}</style><p>Hello&nbsp;<b>Ada</b><blockquote>me &lt;b&gt;</blockquote><script>x()</script>')
     'Hello Ada\n\n> me <b>'
     """
-    page = _Page()
+    page = _read(html, hides=True)
+    # What is hidden and never ends would hide the whole mail.
+    return (_read(html, hides=False) if page.hidden else page).text()
+
+
+def _read(html: str, *, hides: bool) -> _Page:
+    page = _Page(hides=hides)
     at = 0
     while at < len(html):
         start = html.find("<", at)
@@ -43,13 +49,16 @@ def text_of(html: str) -> str:
         else:
             page.words("<")
             at = start + 1
-    return page.text()
+    return page
 
 
 class _Page:
     """What was read so far: lines, and in which elements we are."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, hides: bool) -> None:
+        self.hidden = False
+        """Whether we are in an element that is not shown."""
+        self._hides = hides
         self._lines: list[str] = []
         self._line: list[str] = []
         self._silent = ""
@@ -79,10 +88,11 @@ class _Page:
             if name == self._silent:
                 self._silences += -1 if closes else 1
                 if self._silences <= 0:
-                    self._silent = ""
+                    self._silent, self.hidden = "", False
             return
-        if not closes and name not in _VOID and (name in _SILENT or _HIDDEN.search(attributes[:2000])):
-            self._silent, self._silences = name, 1
+        hidden = self._hides and name not in _VOID and bool(_HIDDEN.search(attributes[:2000]))
+        if not closes and (hidden or name in _SILENT):
+            self._silent, self._silences, self.hidden = name, 1, name not in _SILENT
         elif name == "a":
             self._follow("" if closes else attributes)
         elif name == "td" and closes:

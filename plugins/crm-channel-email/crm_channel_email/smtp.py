@@ -16,7 +16,7 @@ from crm_core.errors import ChannelError, CredentialsWrong, MessageRejected, Try
 
 _WRONG: Final = frozenset({530, 534, 535, 538})
 """Answers that mean the account: authentication is required, too weak, or wrong."""
-_LOUD: Final = 400
+_LONGEST: Final = 400
 
 
 class Sender:
@@ -154,7 +154,7 @@ class Sender:
 
     def _answered(self, code: int, said: bytes | str) -> ChannelError:
         text = said.decode("utf-8", "replace") if isinstance(said, bytes) else said
-        told = f"{self.place} says: {code} {' '.join(text.split())[:_LOUD]}"
+        told = f"{self.place} says: {code} {' '.join(text.split())[:_LONGEST]}"
         if code in _WRONG:
             return CredentialsWrong(told, hint="see user, password and token of the account")
         return MessageRejected(told) if 500 <= code < 600 and not re.match(r"\s*4\.\d", text) else TryLater(told)

@@ -97,6 +97,7 @@ def test_a_message_that_bounces_is_failed_and_its_report_is_in_its_thread(
     poll_account(run(crm))
     (message,) = crm.records(OutboxMessage).find()
     assert "failed" == message.status
+    assert "the service says: sara@example.net: 550 5.1.1 <sara@example.net>: no such user" == message.reason
     (came,) = crm.interactions.find('direction = "in"')
     assert (message.interaction_id, False) == (came.in_reply_to_id, came.needs_answer)
     assert 1 == crm.customers.count(), "a postman is no lead"

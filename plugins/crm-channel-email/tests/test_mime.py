@@ -242,6 +242,8 @@ def test_html_without_plain_text_becomes_words() -> None:
         ("1 < 2 && 3 > 2", "1 < 2 && 3 > 2"),
         ("<script>if (a < b) { '</p>' }</script>x", "x"),
         ('<div style="display: none">hidden <div>too</div></div>x', "x"),
+        ('<p style="display:none">a<p>b', "a\n\nb"),
+        ("<html><head><title>t</title><style>p{}</style><body>a", "a"),
         ("<SCRIPT SRC=x>y</SCRIPT >z", "z"),
         ("&lt;script&gt;", "<script>"),
         ("<svg><script>x</script></svg>y", "y"),
