@@ -24,7 +24,7 @@ demo: $(VENV)/.runtime ## a generated company in ./crm-demo: import it, print it
 test: $(VENV)/.dev ## every test and doctest (ARGS="-k name" narrows)
 	@$(RUN) -m pytest $(ARGS)
 
-bench: $(VENV)/.dev ## measurements beside their limits (ARGS="--full" for the long forms, or bench names)
+bench: $(VENV)/.bench ## measurements beside their limits (ARGS="--full" for the long forms, or bench names)
 	@$(RUN) -m tests.benchmarks $(ARGS)
 
 torture: $(VENV)/.dev ## fail statements, kill processes, cut the power: the promises of data safety, in a minute
@@ -64,6 +64,11 @@ $(VENV)/.runtime: $(PROJECTS) constraints.txt
 $(VENV)/.dev: $(VENV)/.runtime
 	@echo "Installing the development tools into $(VENV)"
 	@$(PIP) install -qq -c constraints.txt --no-build-isolation -e '.[dev,standard]' $(patsubst %,-e %,$(PLUGINS))
+	@touch $@
+
+$(VENV)/.bench: $(VENV)/.dev
+	@echo "Installing what the benchmarks compare with"
+	@$(PIP) install -qq -c constraints.txt --no-build-isolation -e '.[bench]'
 	@touch $@
 
 dist/wheels/.built: $(VENV)/.runtime $(SOURCES)

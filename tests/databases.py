@@ -92,8 +92,11 @@ def postgresql_connection(url: str = "") -> Any:
     return psycopg.connect(base.rstrip("?&"), options=f"-csearch_path={schema}" if schema else "")
 
 
-def mariadb_connection(url: str = "") -> Any:
-    """Return a connection of PyMySQL to a database of `new_url`, or to the server outside of those."""
+def mariadb_connection(url: str = "", *, local_infile: bool = False) -> Any:
+    """Return a connection of PyMySQL to a database of `new_url`, or to the server outside of those.
+
+    `local_infile` lets the server read files of this machine that a LOAD DATA names.
+    """
     import pymysql
 
     parts = urlsplit(url or _server("mariadb"))
@@ -103,6 +106,7 @@ def mariadb_connection(url: str = "") -> Any:
         password=unquote(parts.password or ""),
         database=parts.path.removeprefix("/"),
         charset="utf8mb4",
+        local_infile=local_infile,
     )
 
 

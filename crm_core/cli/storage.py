@@ -9,10 +9,11 @@ import attrs
 import click
 
 from crm_core.console import Column, emit, examples, pairs, plural, say, size, table, workspace, workspace_place
+from crm_core.errors import StorageError
 
 if TYPE_CHECKING:
     from crm_core.ledger.verify import Check
-    from crm_core.upkeep import RestoreReport, Start
+    from crm_core.upkeep import BackupInfo, RestoreReport, Start
 
 
 @click.group()
@@ -75,19 +76,27 @@ def upgrade(dry_run: bool) -> None:
     emit({"needed": report.needed, "dry_run": dry_run, "changes": steps, "rows": report.rows}, show)
 
 
-@storage.command(epilog=examples("crm storage backup monday.crm", "crm storage backup /mnt/safe/2026-11-30.crm --json"))
+@storage.command(epilog=examples("crm storage backup monday.crm", "crm storage backup team.crm --portable"))
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
-def backup(file: Path) -> None:
+@click.option(
+    "--portable",
+    is_flag=True,
+    help="Write rows that any storage takes; those without a copy of their own, PostgreSQL and MariaDB, always do.",
+)
+def backup(file: Path, portable: bool) -> None:
     """Write the whole database, as it is at this moment, to one new FILE; others work on meanwhile.
 
     It holds records, ledger and delivery cursors, each table with a digest; crm.toml is not in it. It is not encrypted.
     """
     from crm_core.upkeep import back_up
 
-    info = back_up(workspace_place(), file)
+    info = back_up(workspace_place(), file, portable=portable)
 
     def show() -> None:
         say(f"wrote {file}: {size(file.stat().st_size)}, {_counted(sum(info.rows.values()), info.position)}")
+        if info.faults:
+            say(f"the database is wrong in itself, and this will not be restored: {info.faults[0]}")
+            say("crm storage verify shows all of it")
 
     emit({"file": str(file), **attrs.asdict(info)}, show)
 
@@ -112,13 +121,18 @@ def restore(file: Path, dry_run: bool, force: bool, start: Start | None) -> None
     emit({"file": str(file), **attrs.asdict(report)}, lambda: _show_restore(report))
 
 
-@storage.command(epilog=examples("crm storage verify", "crm storage verify --json"))
+@storage.command(epilog=examples("crm storage verify", "crm storage verify monday.crm", "crm storage verify --json"))
+@click.argument("file", required=False, type=click.Path(path_type=Path, dir_okay=False))
 @click.pass_context
-def verify(context: click.Context) -> None:
+def verify(context: click.Context, file: Path | None) -> None:
     """Read the whole database and check it: files, indexes, references, external ids, the ledger, every record.
 
-    The exit code is 1 when something is wrong.
+    With FILE, read a backup instead and check every byte of it; no workspace is needed. The exit code is 1 when
+    something is wrong.
     """
+    if file is not None:
+        _verify_backup(file)
+        return
     from crm_core.upkeep import verify_workspace
 
     checks = verify_workspace(workspace_place())
@@ -137,12 +151,37 @@ def verify(context: click.Context) -> None:
         context.exit(1)
 
 
+def _verify_backup(file: Path) -> None:
+    from crm_core.upkeep import check_backup
+
+    info = check_backup(file)
+    if info.faults:
+        raise StorageError(
+            f"{file} is as it was written, and holds a database that is wrong in itself: {info.faults[0]}",
+            hint="it will not be restored: take an older backup",
+        )
+
+    def show() -> None:
+        pairs(_described(info))
+        say("Every byte is as it was written.")
+
+    emit({"file": str(file), **attrs.asdict(info)}, show)
+
+
+def _described(info: BackupInfo) -> list[tuple[str, str]]:
+    where = {"copy": f"{info.engine.split()[0]} only", "portable": "any storage"}[info.form]
+    return [
+        ("made", f"{info.made_at} by crm-core {info.kernel}, {info.engine}"),
+        ("holds", _counted(sum(info.rows.values()), info.position)),
+        ("restores into", where),
+    ]
+
+
 def _show_restore(report: RestoreReport) -> None:
     info = report.backup
     pairs(
         [
-            ("made", f"{info.made_at} by crm-core {info.kernel}, {info.engine}"),
-            ("holds", _counted(sum(info.rows.values()), info.position)),
+            *_described(info),
             ("in the way", f"{report.replaced:,} records and transactions" if report.replaced else "nothing"),
             *((f"waiting for {name}", plural(count, "transaction")) for name, count in report.waiting.items()),
         ]

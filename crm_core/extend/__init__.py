@@ -41,7 +41,7 @@ from crm_core.extend.metric import (
 )
 from crm_core.extend.pipeline import DEFAULT_PIPELINE, Pipeline, Stage, Topic
 from crm_core.extend.segment import Assignment, Division, Parameter, Segment, SegmentQuery
-from crm_core.extend.storage import Capability, Storage, StorageScheme, StorageStatus, Update
+from crm_core.extend.storage import Capability, Storage, StorageScheme, StorageStatus, TableRows, Update
 
 __all__ = [
     "DEFAULT_PIPELINE",
@@ -86,6 +86,7 @@ __all__ = [
     "Storage",
     "StorageScheme",
     "StorageStatus",
+    "TableRows",
     "Topic",
     "Update",
     "WebhookRequest",

@@ -6,7 +6,7 @@ A storage knows tables and rows of primitives (64-bit integers, text, NULL), nev
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal
@@ -24,7 +24,7 @@ LEDGER_HEAD: Final = "ledger_head"
 """The table of one row, `id` 1, whose `position` is that of the last transaction."""
 LEDGER_TRANSACTIONS: Final = "ledger_transactions"
 
-Capability = Literal["execute", "search", "backup", "concurrent", "copy"]
+Capability = Literal["execute", "search", "backup", "replace", "concurrent", "copy"]
 
 
 @attrs.frozen
@@ -34,6 +34,15 @@ class Update:
     id: int
     version: int
     changes: Mapping[str, Primitive]
+
+
+@attrs.frozen
+class TableRows:
+    """The rows of one table on their way into a storage: they are read once, batch by batch, `columns` in each row."""
+
+    table: str
+    columns: tuple[str, ...]
+    batches: Iterable[Sequence[Row]]
 
 
 @attrs.frozen
@@ -237,6 +246,19 @@ class Storage(ABC):
         Outside a transaction of the caller. Other processes that have the database open see the new content.
         """
         raise NotImplementedError(f"{type(self).__name__} does not declare the capability 'backup'")
+
+    def replace(self, manifest: Manifest, tables: Iterable[TableRows]) -> None:
+        """Put tables and rows in the place of all this storage holds, whole or not at all (capability `replace`).
+
+        Outside a transaction of the caller. `tables` is read once, in its order, in constant memory where rows are not
+        kept in memory anyway; a table of the manifest that is not among them is empty, rows point at others in any
+        order. Until it returns others see what was there, or wait; a snapshot that was taken before sees the old rows
+        to its end, or fails with `StorageConflict`. Uses the manifest.
+
+        Raises:
+            DuplicateKey: two rows have the same id or unique key; nothing was changed, as after any error of `tables`.
+        """
+        raise NotImplementedError(f"{type(self).__name__} does not declare the capability 'replace'")
 
     def check(self) -> list[str] | None:
         """Look for damage below tables and rows, and say in words what is found; None: this storage has no such check.

@@ -80,6 +80,8 @@ CURSORS: Final = Table(
 )
 # Of jobs: `hook` is the job and its part, `position` when it last did its work, in microseconds.
 JOBS: Final = Table("ledger_jobs", CURSORS.columns, CURSORS.indexes)
+LEASED: Final = (CURSORS.name, JOBS.name)
+"""Tables of who is at work where, which a restore frees."""
 PARKED: Final = Table(
     "ledger_parked",
     (

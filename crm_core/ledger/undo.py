@@ -102,6 +102,8 @@ class Undo:
             state = "done" if state == "undone" else "undone"
             states |= dict.fromkeys((undo.undoes, *undo.detail.get("consequences", ())), state)
             undo = self._history.operation(undo.undoes)
+        # What an undo that was cut off began, this one has finished.
+        states |= {one.id: "done" for one in self._history.undone_by(entry.id) if one.state == "incomplete"}
         place = OPERATIONS.column_names.index("state")
         self._storage.begin(write=True)
         try:

@@ -56,13 +56,22 @@ def verify(storage: Storage, registry: Registry) -> list[Check]:
     """
     storage.begin(write=False)
     try:
-        manifest = storage.schema()
-        if manifest is None:
-            return [Check(name="schema", state="not run", looked_at=0, faults=("the database is empty",))]
-        types = [kind for kind in registry.types.values() if _holds(manifest, kind)]
-        return list(_checks(storage, manifest, types))
+        return _verified(storage, registry)
     finally:
         storage.rollback()
+
+
+def faults_of(storage: Storage, registry: Registry) -> list[str]:
+    """Return what `verify` finds wrong, inside the snapshot of the caller."""
+    return [fault for check in _verified(storage, registry) if check.state == "wrong" for fault in check.faults]
+
+
+def _verified(storage: Storage, registry: Registry) -> list[Check]:
+    manifest = storage.schema()
+    if manifest is None:
+        return [Check(name="schema", state="not run", looked_at=0, faults=("the database is empty",))]
+    types = [kind for kind in registry.types.values() if _holds(manifest, kind)]
+    return list(_checks(storage, manifest, types))
 
 
 def _checks(storage: Storage, manifest: Manifest, types: Sequence[RecordType]) -> Iterator[Check]:

@@ -159,9 +159,7 @@ class Transaction:
         """Write changed cells under the version that was read; return the ids of rows that have another or are gone."""
         if not edits:
             return []
-        self.writes += 1
-        updates = [Update(_int(e.before[0]), _int(e.before[1]), {**e.changes, "updated_tx": self.id}) for e in edits]
-        stale = self._storage.update_if_version(table.name, updates)
+        stale = self._put(table, edits)
         names = self._columns(table)
         for edit in edits:
             if edit.before[0] in stale or (not edit.noted and all(name in edit.derived for name in edit.changes)):
@@ -181,10 +179,7 @@ class Transaction:
         """
         if not rows:
             return
-        self.writes += 1
-        stale = self._storage.delete(table.name, [(_int(row[0]), _int(row[1])) for row in rows])
-        if stale:
-            raise stale_write(table.name, stale)
+        self._drop(table, rows)
         names = self._columns(table)
         for row in rows:
             content = dict(zip(names, row, strict=True))
@@ -200,9 +195,7 @@ class Transaction:
         """
         if not edits:
             return
-        self.writes += 1
-        updates = [Update(_int(e.before[0]), _int(e.before[1]), {**e.changes, "updated_tx": self.id}) for e in edits]
-        stale = self._storage.update_if_version(table.name, updates)
+        stale = self._put(table, edits)
         if stale:
             raise stale_write(table.name, stale)
         for edit in edits if tell else ():
@@ -216,10 +209,7 @@ class Transaction:
         """
         if not rows:
             return
-        self.writes += 1
-        stale = self._storage.delete(table.name, [(_int(row[0]), _int(row[1])) for row in rows])
-        if stale:
-            raise stale_write(table.name, stale)
+        self._drop(table, rows)
 
     def mark(self, action: Literal["erased", "compacted"], number: int) -> None:
         """Note that an image was erased (`number` is its id), or that the ledger was compacted through a position.
@@ -239,6 +229,19 @@ class Transaction:
         notes = json.dumps([[table, *note] for table, note in self._notes.items()])
         made = (self.id, self.operation.id, self.at, notes)
         return self._chain.seal(self._storage, made, operation, [image_digest(row[6], row) for row in images])
+
+    def _put(self, table: Table, edits: Sequence[Edit]) -> list[int]:
+        """Write changed cells; return the ids of rows that have another version or are gone."""
+        self.writes += 1
+        updates = [Update(_int(e.before[0]), _int(e.before[1]), {**e.changes, "updated_tx": self.id}) for e in edits]
+        return self._storage.update_if_version(table.name, updates)
+
+    def _drop(self, table: Table, rows: Sequence[Row]) -> None:
+        """Delete rows as they were read."""
+        self.writes += 1
+        stale = self._storage.delete(table.name, [(_int(row[0]), _int(row[1])) for row in rows])
+        if stale:
+            raise stale_write(table.name, stale)
 
     def _traces(self) -> list[Row]:
         """Return the images as rows of their table."""

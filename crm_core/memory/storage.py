@@ -11,11 +11,19 @@ from typing import ClassVar, Final
 import attrs
 
 from crm_core.errors import StorageError, StorageLocked
-from crm_core.extend.storage import LEDGER_HEAD, LEDGER_TRANSACTIONS, Capability, Storage, StorageStatus, Update
+from crm_core.extend.storage import (
+    LEDGER_HEAD,
+    LEDGER_TRANSACTIONS,
+    Capability,
+    Storage,
+    StorageStatus,
+    TableRows,
+    Update,
+)
 from crm_core.memory.tables import Changes, Committed, Rows, carry_out
 from crm_core.query.ast import Expression, SortKey
 from crm_core.query.predicate import after_row, predicate, sort_rows
-from crm_core.records.schema import Manifest, Primitive, Row, SchemaChange, Table
+from crm_core.records.schema import AddType, Manifest, Primitive, Row, SchemaChange, Table
 
 _PATIENCE: Final = 30.0
 
@@ -40,7 +48,7 @@ class MemoryStorage(Storage):
     A snapshot shares the tables until the next commit, which then changes copies of those it touches.
     """
 
-    capabilities: ClassVar[frozenset[Capability]] = frozenset({"copy"})
+    capabilities: ClassVar[frozenset[Capability]] = frozenset({"copy", "replace"})
 
     def __init__(self, *, timeout: float = _PATIENCE) -> None:
         self._timeout = timeout
@@ -234,6 +242,24 @@ class MemoryStorage(Storage):
             made._tables = {name: Committed(one.table, dict(one.rows)) for name, one in self._tables.items()}
             made._manifest = self._manifest
         return made
+
+    def replace(self, manifest: Manifest, tables: Iterable[TableRows]) -> None:
+        """Fill a storage of its own and take its tables; a snapshot keeps those it has."""
+        if self._transaction() is not None:
+            raise StorageError("nothing can be replaced inside a transaction", hint="commit or roll back first")
+        made = MemoryStorage(timeout=self._timeout)
+        made.apply([AddType(table) for table in manifest.tables.values()], manifest)
+        made.begin()
+        for one in tables:
+            for rows in one.batches:
+                made.insert_many(one.table, one.columns, rows)
+        made.commit()
+        self._take_turn()
+        try:
+            with self._state:
+                self._tables, self._manifest = made._tables, manifest
+        finally:
+            self._writer.release()
 
     def close(self) -> None:
         """Forget everything."""

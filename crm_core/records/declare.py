@@ -353,7 +353,8 @@ def extension_declaration(cls: type[Extension]) -> ExtensionDeclaration:
     return declared
 
 
-def tag_record(cls: type[Record]) -> type[Record] | None:
+@cache
+def tag_record(cls: type) -> type[Record] | None:
     """Return the record type that holds the tags of `cls`, one row a tag; None when it declares no tags."""
     declared = record_declaration(cls)
     kept = next((field for field in declared.fields if field.kind == "tags"), None)

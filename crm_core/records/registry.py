@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property, lru_cache
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Any, Final, cast
 from zoneinfo import ZoneInfo
 
 import attrs
@@ -84,7 +85,7 @@ class RecordType:
         """Say a number of such records in words: `1 contact point`, `2 contact points`."""
         return f"{number} {(self.name if number == 1 else self.plural).replace('_', ' ')}"
 
-    @property
+    @cached_property
     def tags_table(self) -> str:
         """The plural name of the child type that holds the tags; empty when the type has none."""
         return f"{self.name}_tags" if any(f.declaration.kind == "tags" for f in self.fields.values()) else ""
@@ -169,13 +170,15 @@ def build_registry(
     classes: dict[str, tuple[type[Record], str]] = {}
     for cls, owner in records:
         _claim(classes, record_declaration(cls).name, cls, owner, owners)
-        child = tag_record(cls)
+        child = tag_record(cast(type, cls))
         if child is not None:
             _claim(classes, record_declaration(child).name, child, owner, owners)
     added = _extensions_by_type(extensions, classes, owners)
-    tables = {name: record_declaration(cls).plural for name, (cls, _) in classes.items()}
+    tables = tuple((name, record_declaration(cls).plural) for name, (cls, _) in classes.items())
     types = {
-        name: _build_type(cls, owner, added.get(name, []), own_fields.get(name, ()), zone, tables)
+        name: _build_type(
+            cast(type, cls), owner, tuple(added.get(name, ())), tuple(own_fields.get(name, ())), zone, tables
+        )
         for name, (cls, owner) in classes.items()
     }
     _check_references(types)
@@ -204,8 +207,8 @@ def _extensions_by_type(
     extensions: Sequence[tuple[type[Extension], str]],
     classes: Mapping[str, tuple[type[Record], str]],
     owners: Mapping[str, str],
-) -> dict[str, list[tuple[str, Sequence[FieldDeclaration], str]]]:
-    added: dict[str, list[tuple[str, Sequence[FieldDeclaration], str]]] = {}
+) -> dict[str, list[tuple[str, tuple[FieldDeclaration, ...], str]]]:
+    added: dict[str, list[tuple[str, tuple[FieldDeclaration, ...], str]]] = {}
     for cls, owner in extensions:
         declared = extension_declaration(cls)
         if declared.extends not in classes:
@@ -222,26 +225,28 @@ def _extensions_by_type(
                 plugin=owner,
                 hint="uninstall one of them, or disable one in crm.toml",
             )
-        mine.append((declared.name, declared.fields, owner))
+        mine.append((declared.name, tuple(declared.fields), owner))
     return added
 
 
+@lru_cache(maxsize=256)  # the functions of its rows are compiled, and every CRM of a process has the same types
 def _build_type(
-    cls: type[Record],
+    cls: type,
     owner: str,
-    added: Sequence[tuple[str, Sequence[FieldDeclaration], str]],
-    own_fields: Sequence[FieldDeclaration],
+    added: tuple[tuple[str, tuple[FieldDeclaration, ...], str], ...],
+    own_fields: tuple[FieldDeclaration, ...],
     zone: ZoneInfo,
-    tables: Mapping[str, str],
+    tables: tuple[tuple[str, str], ...],
 ) -> RecordType:
     declaration = record_declaration(cls)
     groups = [("", declaration.fields, owner), *added, (OWN_FIELDS, own_fields, "crm.toml")]
     fields: dict[str, Field] = {}
+    plurals = dict(tables)
     for extension, declarations, whose in groups:
         for declared in declarations:
             path = f"{extension}.{declared.name}" if extension else declared.name
             prefix = f"{extension}__{declared.name}" if extension else declared.name
-            codec = codec_for(declared, path=path, prefix=prefix, owner=whose, zone=zone, tables=tables)
+            codec = codec_for(declared, path=path, prefix=prefix, owner=whose, zone=zone, tables=plurals)
             fields[path] = Field(path=path, extension=extension, declaration=declared, codec=codec, owner=whose)
     table = _table(declaration, fields, owner)
     return RecordType(

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from types import MappingProxyType, TracebackType
 from typing import Any, Final, Self, TypeVar, cast
+from urllib.parse import quote
 
 import attrs
 
@@ -146,8 +147,8 @@ class OpenChannel:
         for secret in self._secrets:
             with suppress(SettingsError):
                 value = secret.reveal()
-                if len(value) >= _SHORTEST:
-                    text = text.replace(value, "***")
+                for form in (value, quote(value, safe="")) if len(value) >= _SHORTEST else ():  # as it is, and in a URL
+                    text = text.replace(form, "***")
         return text
 
     def _require(self, capability: ChannelCapability) -> None:

@@ -8,13 +8,15 @@ from __future__ import annotations
 import pytest
 
 pytest.register_assert_rewrite(
+    "crm_core.testing.backups",
     "crm_core.testing.channel",
     "crm_core.testing.importer",
+    "crm_core.testing.machine",
     "crm_core.testing.plugins",
     "crm_core.testing.storage",
-    "crm_core.testing.machine",
 )
 
+from crm_core.services.channels import OpenChannel  # noqa: E402
 from crm_core.testing.channel import ChannelContract, ChannelFault  # noqa: E402
 from crm_core.testing.importer import (  # noqa: E402  (after the line that makes its assertions talk)
     ImporterContract,
@@ -29,6 +31,7 @@ __all__ = [
     "ChannelFault",
     "ImportSample",
     "ImporterContract",
+    "OpenChannel",
     "PluginContract",
     "RefusedFile",
     "StorageContract",

@@ -25,6 +25,7 @@ from crm_core.extend import (
     Channel,
     IncomingMessage,
     OutgoingMessage,
+    Receipt,
     Received,
     WebhookRequest,
 )
@@ -94,6 +95,13 @@ class ChannelContract(ABC):
     def arrived(self, place: Path) -> list[str]:
         """Return the message ids of what reached the other side, each as often as a recipient would see it."""
         raise NotImplementedError("a channel that sends needs `arrived` to be tested")
+
+    def bring_receipt(self, place: Path, channel: OpenChannel, message_id: str, receipt: Receipt) -> Received:
+        """Have the service tell that a message was delivered, by a poll or a webhook; return what the channel brings.
+
+        `message_id` is ours, `receipt` what `send` returned.
+        """
+        raise NotImplementedError("a channel with receipts needs `bring_receipt` to be tested")
 
     @abstractmethod
     def faults(self, place: Path) -> Sequence[ChannelFault]:
@@ -255,6 +263,15 @@ class ChannelContract(ABC):
             for _ in range(2):  # killed before the receipt was stored: the second process sends it again
                 account().send(self.outgoing(1))
             assert {"<m1@example.org>"} == set(self.arrived(tmp_path))
+
+    def test_a_receipt_names_the_message_it_is_of(self, tmp_path: Path, account: Callable[[], OpenChannel]) -> None:
+        if self.can("receipts"):
+            channel, message = account(), self.outgoing(1)
+            receipt = channel.send(message)
+            brought = self.bring_receipt(tmp_path, channel, message.message_id, receipt).receipts
+            known = {message.message_id, receipt.provider_id} - {""}
+            assert [True] == [each.message_id in known for each in brought], f"one receipt of {known}, not {brought}"
+            assert ["delivered"] == [each.status for each in brought]
 
     # Faults and secrets
 

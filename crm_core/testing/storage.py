@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from threading import Barrier
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar
 
 import attrs
 import pytest
@@ -24,9 +24,11 @@ from crm_core.extend import DataMigration
 from crm_core.extend.storage import Storage, Update
 from crm_core.ledger.evolution import upgrade
 from crm_core.query.ast import And, Compare, Contains, Exists, Expression, In, IsNull, Not, Or, Remainder, SortKey
-from crm_core.records.schema import Column, Drop, Index, Manifest, Primitive, Row, Table
+from crm_core.records.schema import Column, Drop, Index, Manifest, Row, Table
+from crm_core.testing.backups import BackupContract
 from crm_core.testing.machine import pages, storage_machine
 from crm_core.testing.searching import SearchContract
+from crm_core.testing.steps import elsewhere, fill, ids, row_id, write
 from crm_core.testing.tables import (
     AWKWARD_NUMBERS,
     AWKWARD_TEXTS,
@@ -40,11 +42,10 @@ from crm_core.testing.tables import (
     thing,
 )
 
-T = TypeVar("T")
 _COLUMNS = THINGS.column_names
 
 
-class StorageContract(SearchContract, ABC):
+class StorageContract(BackupContract, SearchContract, ABC):
     """What every storage promises. Subclass it in a test module, name the subclass `Test...`, and define `open`.
 
     The random walk beside the model takes `CRM_STORAGE_STEPS` steps (default 1,000).
@@ -412,38 +413,6 @@ class StorageContract(SearchContract, ABC):
         assert [thing(1, name="there"), thing(3)] == storage.find("things")
         copy.close()
 
-    def test_a_backup_is_of_one_moment_and_is_put_back_whole(self, storage: Storage, tmp_path: Path) -> None:
-        if "backup" not in storage.capabilities:
-            for call in (storage.backup, storage.opened_backup, storage.restore):
-                with pytest.raises(NotImplementedError):
-                    call(tmp_path / "copy")
-            return
-        fill(storage, [thing(n, name=text) for n, text in enumerate(AWKWARD_TEXTS, 1)])
-        expected = storage.find("things")
-        storage.begin()
-        storage.insert_many("things", _COLUMNS, [thing(1000, name="uncommitted")])
-        elsewhere(lambda: storage.backup(tmp_path / "copy"))
-        storage.commit()
-        write(storage, lambda: storage.delete("things", [(1, 1)]))
-        inside = storage.opened_backup(tmp_path / "copy")
-        assert storage.schema() == inside.schema()
-        assert expected == inside.find("things")
-        write(inside, lambda: storage_put(inside, thing(2000, name="noted in the copy")))
-        inside.close()
-        storage.restore(tmp_path / "copy")
-        assert [*expected, thing(2000, name="noted in the copy")] == storage.find("things")
-        fill(storage, [thing(3000)])
-        assert len(expected) + 2 == elsewhere(lambda: storage.count("things"))
-
-    def test_what_is_no_backup_is_not_restored(self, storage: Storage, tmp_path: Path) -> None:
-        if "backup" not in storage.capabilities:
-            return
-        fill(storage, [thing(1)])
-        (tmp_path / "copy").write_bytes(b"no copy of anything\n" * 1000)
-        with pytest.raises(StorageError):
-            storage.restore(tmp_path / "copy")
-        assert [1] == ids(storage)
-
     def test_a_sound_storage_has_no_faults(self, storage: Storage) -> None:
         fill(storage, [thing(n, name=text) for n, text in enumerate(AWKWARD_TEXTS, 1)])
         assert storage.check() in ([], None)
@@ -609,45 +578,6 @@ class StorageContract(SearchContract, ABC):
                 )
                 assert walk.steps > before
         print(f"{type(self).__name__}: {walk.steps:,} steps beside the model, 0 divergences")  # noqa: T201
-
-
-def fill(storage: Storage, rows: list[Row]) -> None:
-    """Insert things in a transaction of their own."""
-    write(storage, lambda: storage.insert_many("things", _COLUMNS, rows))
-
-
-def write(storage: Storage, action: Callable[[], T]) -> T:
-    """Run an action in a transaction of its own."""
-    storage.begin()
-    try:
-        found = action()
-        storage.commit()
-    except BaseException:
-        storage.rollback()
-        raise
-    return found
-
-
-def storage_put(storage: Storage, row: Row) -> None:
-    """Insert or replace a thing in the open transaction."""
-    storage.put_many("things", _COLUMNS, [row])
-
-
-def elsewhere(action: Callable[[], T]) -> T:
-    """Run an action in a thread of its own."""
-    with ThreadPoolExecutor(1) as thread:
-        return thread.submit(action).result()
-
-
-def ids(storage: Storage, where: Expression | None = None, sort: Sequence[SortKey] = ()) -> list[Primitive]:
-    """Return the ids of the things that match."""
-    return [row[0] for row in storage.find("things", where, sort=sort)]
-
-
-def row_id(row: Row) -> int:
-    """Return the id of a row."""
-    assert isinstance(row[0], int)
-    return row[0]
 
 
 def _with_columns(*added: Column, owners: Mapping[str, str]) -> Manifest:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from crm_core.upkeep.backup import BackupInfo, RestoreReport, Start, back_up, restore
+from crm_core.upkeep.backup import RestoreReport, Start, back_up, check_backup, restore
 from crm_core.upkeep.check import verify_workspace
+from crm_core.upkeep.envelope import BackupInfo
 from crm_core.upkeep.plugins import DetachReport, attach, detach, purge_plugin, standings_of
 from crm_core.upkeep.workers import RunReport, Trouble, Workers
 
@@ -17,6 +18,7 @@ __all__ = [
     "Workers",
     "attach",
     "back_up",
+    "check_backup",
     "detach",
     "purge_plugin",
     "restore",

@@ -60,15 +60,21 @@ def side_by_side(
     rounds: int = 5,
     clock: Callable[[], float] = perf_counter,
 ) -> tuple[float, float]:
-    """Median milliseconds of both, run in turn so that a busy machine slows both; an unmeasured round warms up.
+    """Median milliseconds of both, run in turn so that a busy machine slows both; see `in_turn`."""
+    mine, raw = in_turn(ours, limit, rounds=rounds, clock=clock)
+    return mine, raw
+
+
+def in_turn(*calls: Callable[[], object], rounds: int = 5, clock: Callable[[], float] = perf_counter) -> list[float]:
+    """Median milliseconds of each call, one after the other in each round; an unmeasured round warms up.
 
     `clock` counts the seconds: `time.process_time` those in which this process was at work, where nothing is waited for
     and other work on the machine would blur a difference of a few milliseconds.
     """
-    ours()
-    limit()
-    pairs = [(_milliseconds(ours, clock), _milliseconds(limit, clock)) for _ in range(rounds)]
-    return median(pair[0] for pair in pairs), median(pair[1] for pair in pairs)
+    for call in calls:
+        call()
+    measured = [[_milliseconds(call, clock) for call in calls] for _ in range(rounds)]
+    return [median(each) for each in zip(*measured, strict=True)]
 
 
 def _milliseconds(call: Callable[[], object], clock: Callable[[], float]) -> float:

@@ -4,29 +4,20 @@ from __future__ import annotations
 
 import sqlite3
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
-from datetime import UTC, datetime, timedelta
-from itertools import islice
 from pathlib import Path
 from random import Random
 from statistics import median, quantiles
 from time import perf_counter, process_time
-from typing import TypeVar
 
-from crm_core import CRM, Customer, Deal, Interaction, Record
-from crm_core.records import ContactPoint
-from crm_core.services.records import RecordService
+from crm_core import CRM
 from tests.benchmarks import Row, at_most, beside
+from tests.benchmarks.company import Person, fill
 
-R = TypeVar("R", bound=Record)
-_START = datetime(2026, 1, 1, tzinfo=UTC)
 _ROUNDS = 200
 _MOST = 5.0
 """Milliseconds of one search, whatever there is beside the customers."""
-_FIRST = 150
-_LAST = 3_000
-_SYLLABLES = ["ka", "ra", "mi", "to", "ne", "su", "lo", "va", "di", "pe", "an", "el", "or", "in", "ut", "he"]
 _SIZES = {False: (20_000, 0), True: (200_000, 1_000_000)}
 """Customers, and deals and interactions each, by whether the long form is asked for."""
 
@@ -35,46 +26,12 @@ def run(full: bool) -> list[Row]:
     """Measure on a new SQLite file; the long form has 200,000 customers, a million deals and as many interactions."""
     customers, others = _SIZES[full]
     with tempfile.TemporaryDirectory() as folder, CRM.open(f"sqlite:///{folder}/bench.db") as crm:
-        people = list(islice(_people(), customers))
-        _fill(crm, people, others)
+        people = fill(crm, customers, others).people
         rows = [_catching_up(crm, customers)]
         with closing(_by_hand(Path(folder) / "by-hand.db", people)) as raw:
             for name, typed in _questions(people).items():
                 rows += _asked(crm, raw, f"{name}, {customers:,} customers", typed)
         return [*rows, *_deep(crm)]
-
-
-def _people() -> Iterator[tuple[str, str, str]]:
-    """Yield (name, e-mail, phone); first names repeat as they do among people."""
-    random = Random(7)
-
-    def invented(count: int, syllables: Sequence[int]) -> list[str]:
-        return ["".join(random.choices(_SYLLABLES, k=random.choice(syllables))) for _ in range(count)]
-
-    first, last = invented(_FIRST, (2, 3)), invented(_LAST, (2, 3, 4))
-    while True:
-        one, other = random.choice(first), random.choice(last)
-        address = f"{one}.{other}{random.randrange(100)}@example{random.randrange(5)}.org"
-        yield f"{one.title()} {other.title()}", address, f"+49170{random.randrange(10**7):07}"
-
-
-def _fill(crm: CRM, people: Sequence[tuple[str, str, str]], others: int) -> None:
-    ids = [one.id for one in crm.customers.add_many(Customer(name=name) for name, _, _ in people)]
-    for at, kind in ((1, "email"), (2, "phone")):
-        crm.contact_points.add_many(
-            ContactPoint(customer_id=id_, kind=kind, value=one[at]) for id_, one in zip(ids, people, strict=True)
-        )
-    _add(crm.deals, others, lambda at: Deal(title=f"Deal {at}", customer_id=ids[at % len(ids)]))
-    _add(crm.interactions, others, lambda at: Interaction(customer_id=ids[at % len(ids)], occurred_at=_moment(at)))
-
-
-def _add(service: RecordService[R], count: int, made: Callable[[int], R]) -> None:
-    for start in range(0, count, 100_000):
-        service.add_many(made(at) for at in range(start, min(count, start + 100_000)))
-
-
-def _moment(at: int) -> datetime:
-    return _START + timedelta(minutes=at % 500_000)
 
 
 def _catching_up(crm: CRM, customers: int) -> Row:
@@ -86,7 +43,7 @@ def _catching_up(crm: CRM, customers: int) -> Row:
     return Row(name=f"indexing {customers:,} customers, by the searches after it", ours=spent, unit="ms")
 
 
-def _by_hand(path: Path, people: Sequence[tuple[str, str, str]]) -> sqlite3.Connection:
+def _by_hand(path: Path, people: Sequence[Person]) -> sqlite3.Connection:
     """Return what somebody would build who needs no ranks: names and addresses of a customer in one FTS5 row."""
     raw = sqlite3.connect(path, isolation_level=None)
     raw.execute("PRAGMA mmap_size=268435456")
@@ -97,7 +54,7 @@ def _by_hand(path: Path, people: Sequence[tuple[str, str, str]]) -> sqlite3.Conn
     return raw
 
 
-def _questions(people: Sequence[tuple[str, str, str]]) -> dict[str, list[str]]:
+def _questions(people: Sequence[Person]) -> dict[str, list[str]]:
     """Return what is typed, by kind: parts of the texts of people drawn by lot."""
     drawn = Random(11).choices(people, k=_ROUNDS)
     return {

@@ -80,6 +80,12 @@ class TakesEveryFaultForCredentials(FolderChannel):
             raise CredentialsWrong(error.message) from None
 
 
+class TakesEveryReceiptForRead(FolderChannel):
+    def poll(self, cursor: str) -> Received:
+        found = super().poll(cursor)
+        return attrs.evolve(found, receipts=[attrs.evolve(each, status="read") for each in found.receipts])
+
+
 class CannotSend(FolderChannel):
     send = Channel.send
 
@@ -95,6 +101,7 @@ FAULTY: tuple[Callable[[ChannelAccount], Channel], ...] = (
     BelievesEveryRequest,
     NumbersEachAttempt,
     TakesEveryFaultForCredentials,
+    TakesEveryReceiptForRead,
     CannotSend,
 )
 
@@ -109,7 +116,7 @@ class FaultyPlugin:
                 address_kind="email",
                 settings=FolderSettings,
                 open=one,
-                capabilities=frozenset({"send", "poll", "webhook", "attachments", "threads"}),
+                capabilities=frozenset({"send", "poll", "webhook", "receipts", "attachments", "threads"}),
             )
             for one in FAULTY
         ]

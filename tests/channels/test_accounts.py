@@ -76,10 +76,10 @@ def test_a_secret_that_is_not_there_is_named_by_its_place(tmp_path: Path, monkey
 def test_an_unexpected_error_becomes_one_to_try_later_and_tells_no_secret(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("CRM_KEY", CANARY)
+    monkeypatch.setenv("CRM_KEY", f"{CANARY}&/=")
 
     def fail(account: ChannelAccount) -> object:
-        raise RuntimeError(f"LOGIN desk {CANARY} failed")
+        raise RuntimeError(f"LOGIN desk {CANARY}&/= failed at https://example.org/?key={CANARY}%26%2F%3D")
 
     kind = ChannelType(
         name="x",

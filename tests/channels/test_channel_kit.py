@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 
 from crm_core.errors import CrmError, TryLater
-from crm_core.extend import IncomingMessage, WebhookRequest
-from crm_core.testing import ChannelContract, ChannelFault
+from crm_core.extend import IncomingMessage, Receipt, Received, WebhookRequest
+from crm_core.testing import ChannelContract, ChannelFault, OpenChannel
 
 FAULTY = Path(__file__).with_name("faulty.py")
 CLAIMS = [
@@ -32,6 +32,8 @@ CLAIMS = [
     ("BelievesEveryRequest", "test_a_request_that_the_service_did_not_make_is_refused"),
     ("NumbersEachAttempt", "test_a_repetition_has_the_same_message_id"),
     ("TakesEveryFaultForCredentials", "test_faults_are_told_apart"),
+    ("NumbersEachAttempt", "test_a_message_reaches_the_other_side"),
+    ("TakesEveryReceiptForRead", "test_a_receipt_names_the_message_it_is_of"),
     ("CannotSend", "test_it_can_do_what_it_declares"),
 ]
 
@@ -60,6 +62,11 @@ class Kit(ChannelContract):
 
     def arrived(self, place: Path) -> list[str]:
         return [json.loads(path.read_bytes())["message_id"] for path in (place / "desk/out").glob("*.json")]
+
+    def bring_receipt(self, place: Path, channel: OpenChannel, message_id: str, receipt: Receipt) -> Received:
+        content = {"receipt": "delivered", "message_id": receipt.provider_id}
+        (place / "desk/in/r.json").write_text(json.dumps(content), "utf-8")
+        return channel.poll("")
 
     def faults(self, place: Path) -> Sequence[ChannelFault]:
         return [ChannelFault(error=TryLater, make=lambda: shutil.rmtree(place / "desk"))]

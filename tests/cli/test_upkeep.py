@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import random
@@ -138,10 +139,57 @@ def test_an_existing_file_is_never_overwritten_by_a_backup(shop: Crm, tmp_path: 
     assert [file, shop.directory] == sorted(tmp_path.iterdir())
 
 
-def test_a_storage_without_backup_says_so_and_names_the_tools(shop: Crm, tmp_path: Path) -> None:
-    said = Crm(Path("memory:"))("storage", "backup", str(tmp_path / "b.crm"), "--json")
+def test_a_copy_of_one_engine_is_refused_by_another_that_names_the_portable_form(shop: Crm, tmp_path: Path) -> None:
+    shop.ok("storage", "backup", str(tmp_path / "b.crm"))
+    said = Crm(Path("memory:"))("storage", "restore", str(tmp_path / "b.crm"), "--json")
     assert 1 == said.code
-    assert "pg_dump" in said.error["hint"]
+    assert "--portable" in said.error["hint"]
+
+
+def test_a_portable_backup_is_checked_by_itself_and_brings_everything_back(shop: Crm, tmp_path: Path) -> None:
+    file, copy, broken = tmp_path / "team.crm", tmp_path / "copy.crm", tmp_path / "broken.crm"
+    info = shop.ok("storage", "backup", str(file), "--portable", "--json").json
+    assert ("portable", []) == (info["form"], info["faults"])
+    assert info["digests"] == shop.ok("storage", "backup", str(copy), "--json").json["digests"]
+    nowhere = Crm(tmp_path / "nowhere")
+    for one, where in ((file, "any storage"), (copy, "SQLite only")):
+        assert where in nowhere.ok("storage", "verify", str(one)).out
+    assert info["digests"] == nowhere.ok("storage", "verify", str(file), "--json").json["digests"]
+    whole = file.read_bytes()
+    body = whole.index(b"\n", whole.index(b"\n") + 1)
+    for place in [0, 5, 13, body - 1, body, body + 1, len(whole) - 1, *random.Random(7).sample(range(len(whole)), 12)]:
+        changed = bytearray(whole)
+        changed[place] ^= 1 << (place % 8)
+        broken.write_bytes(changed)
+        for said in (
+            nowhere("storage", "verify", str(broken), "--json"),
+            shop("storage", "restore", str(broken), "--json"),
+        ):
+            assert (1, "StorageError") == (said.code, said.error["type"]), place
+    for cut in (b"", whole[:50], whole[:-1], whole + b"x"):
+        broken.write_bytes(cut)
+        assert 1 == nowhere("storage", "verify", str(broken)).code
+        assert 1 == shop("storage", "restore", str(broken), "--force").code
+    shop.ok("customers", "add", "Grace")
+    tried = shop.ok("storage", "restore", str(file), "--dry-run", "--json").json
+    assert tried["replaced"] > 1
+    assert 2 == shop("storage", "restore", str(file)).code
+    assert ["Ada", "Grace"] == names(shop)
+    shop.ok("storage", "restore", str(file), "--force")
+    assert ["Ada"] == names(shop)
+    assert info["digests"] == shop.ok("storage", "backup", str(tmp_path / "again.crm"), "--json").json["digests"]
+    assert ["Ada"] == [one["name"] for one in shop.ok("customers", "find", "ada", "--json").json]
+
+
+def test_a_backup_of_a_later_version_is_refused_with_the_version_that_wrote_it(shop: Crm, tmp_path: Path) -> None:
+    file = tmp_path / "monday.crm"
+    shop.ok("storage", "backup", str(file))
+    _, manifest, content = file.read_bytes().split(b"\n", 2)
+    manifest = json.dumps({**json.loads(manifest), "colour": "red"}).encode()
+    file.write_bytes(b"crm-backup 1 %s\n" % hashlib.sha256(manifest).hexdigest().encode() + manifest + b"\n" + content)
+    for command in (["verify"], ["restore", "--force"]):
+        said = shop("storage", command[0], str(file), *command[1:], "--json")
+        assert (1, True) == (said.code, "the version that wrote it" in said.error["hint"])
 
 
 def test_what_was_erased_or_deleted_is_not_in_a_backup(shop: Crm, tmp_path: Path) -> None:
@@ -156,9 +204,10 @@ def test_what_was_erased_or_deleted_is_not_in_a_backup(shop: Crm, tmp_path: Path
     assert b"canary" not in (tmp_path / "monday.crm").read_bytes()
 
 
+@pytest.mark.parametrize("form", [[], ["--portable"]], ids=["copy", "portable"])
 @pytest.mark.parametrize(("start", "told"), [("gap", ["1"]), ("head", [])])
 def test_after_a_restore_deliveries_go_on_from_where_it_is_said(
-    empty: Path, tmp_path: Path, start: str, told: list[str]
+    empty: Path, tmp_path: Path, form: list[str], start: str, told: list[str]
 ) -> None:
     place = tmp_path / "shop"
     shutil.copytree(empty, place)
@@ -169,7 +218,7 @@ def test_after_a_restore_deliveries_go_on_from_where_it_is_said(
     shop.ok("customers", "list")  # its cursor starts here
     (place / "crm.toml").write_text(toml, "utf-8")
     shop.ok("customers", "add", "Ada")
-    shop.ok("storage", "backup", str(file))
+    shop.ok("storage", "backup", str(file), *form)
     (place / "crm.toml").write_text(toml + '\n[plugins]\npaths = ["listener.py"]\n', "utf-8")
     refused = shop("storage", "restore", str(file), "--force", "--json")
     assert (2, True) == (refused.code, "--from gap" in refused.error["hint"])

@@ -219,6 +219,7 @@ def test_an_undo_that_was_killed_goes_on_where_it_stopped(crm: CRM) -> None:
     assert ("incomplete", "done") == tuple(one.state for one in crm.ledger.operations())
     crm.ledger.undo(added)
     assert (0, "undone") == (crm.customers.count(), crm.ledger.get(added).state)
+    assert ["done", "undone"] == [one.state for one in crm.ledger.operations()]
 
 
 def test_an_undo_inside_a_transaction_is_refused(crm: CRM) -> None:

@@ -190,7 +190,9 @@ class World:
             elif declared.references and (declared.required or declared.references != kind.name):
                 values |= {field.name: self.ids[declared.references]} if declared.references in self.ids else {}
             elif declared.required:
-                filled = {"integer": 1, "moment": NOON, "text": (declared.choices or ("x",))[-1]}
+                self.keys += declared.unique
+                word = f"x{self.keys}{self.word[0]}" if declared.unique else (declared.choices or ("x",))[-1]
+                filled = {"integer": 1, "moment": NOON, "text": word}
                 values[field.name] = filled[declared.kind]
         values |= {"kind": "web"} if kind.name == "contact_point" else {}
         values |= {"amount": Money(7, "EUR")} if kind.name in ("deal", "sale") else {}

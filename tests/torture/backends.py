@@ -57,7 +57,10 @@ class Backend:
         shutil.copytree(template, place)
 
     def wipe(self, place: Path) -> None:
-        """Remove the database of a workspace; its settings stay."""
+        """Remove the database of a workspace, or turn to an empty one of the server; other settings stay."""
+        if not self.files:
+            self.settle(place)
+            return
         for path in place.iterdir():
             if path.name != "crm.toml":
                 shutil.rmtree(path) if path.is_dir() else path.unlink()

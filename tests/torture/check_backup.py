@@ -15,35 +15,37 @@ from crm_core.errors import StorageError
 from crm_core.upkeep import back_up, restore
 from tests.torture import Finding, require
 from tests.torture.backends import NOW, Backend
-from tests.torture.world import ACTIONS, fill, require_sound, state
+from tests.torture.world import fill, require_sound, state
 
 PROMISE = "backup"
 
 
 def run(backend: Backend, place: Path, long: bool) -> Iterator[Finding]:
-    """Back up at rest and while another process writes; restore, damaged, killed and whole."""
-    work, file = place / "work", place / "backup.crm"
+    """Back up at rest and while another process writes; restore, damaged, killed and whole; in each form there is."""
+    work = place / "work"
     backend.make(work, fill)
     storage = backend.opened(work)
-    able = "backup" in storage.capabilities
+    forms = ["a copy"] * ("backup" in storage.capabilities) + ["portable"] * ("replace" in storage.capabilities)
     storage.close()
-    if not able:
-        yield Finding(promise=PROMISE, storage=backend.name, state="NOT RUN", figure="it has tools of its own for this")
-        return
-    before = _state(work)
-    back_up(work, file)
-    backend.wipe(work)
-    restore(work, file)
-    require(_state(work) == before, "after a wipe and a restore the content is another")
-    flips = _flips(work, file, place / "flipped.crm", 1500 if long else 20)
-    require(_state(work) == before, "a refused restore changed something")
-    kills = _kills(work, file, before, 60 if long else 5)
-    moments = _while_others_write(backend, place, 10 if long else 2)
-    figure = (
-        f"restored to the same hash; {flips} flipped bytes refused; {kills} kills of a restore, old or new each time"
-    )
-    figure += f"; {moments} backups while another process wrote, each of one moment"
-    yield Finding(promise=PROMISE, storage=backend.name, state="held", figure=figure)
+    for form in forms:
+        before = _state(work)
+        file, portable = place / f"{form}.crm", form == "portable"
+        back_up(work, file, portable=portable)
+        backend.wipe(work)
+        start = time.perf_counter()
+        restore(work, file)
+        duration = time.perf_counter() - start
+        require(_state(work) == before, "after a wipe and a restore the content is another")
+        flips = _flips(work, file, place / "flipped.crm", 1500 if long else 10)
+        require(_state(work) == before, "a refused restore changed something")
+        kills = _kills(backend, work, file, before, duration, 60 if long else 3)
+        moments = _while_others_write(work, place, portable, 10 if long else 1)
+        figure = (
+            f"{form}: restored to the same hash; {flips} flipped bytes refused; {kills[0]} kills of a restore, "
+            f"{kills[1]} before it was there, old or new each time; {moments} backups while another process wrote, "
+            "each of one moment"
+        )
+        yield Finding(promise=PROMISE, storage=backend.name, state="held", figure=figure)
 
 
 def _state(work: Path) -> str:
@@ -76,12 +78,12 @@ def _flips(work: Path, file: Path, flipped: Path, times: int) -> int:
     return len(places)
 
 
-def _kills(work: Path, file: Path, backed_up: str, times: int) -> int:
-    """Change something, kill a restore after a while, and see which of the two states is there."""
-    chance = random.Random(20261122)
-    for _ in range(times):
+def _kills(backend: Backend, work: Path, file: Path, backed_up: str, duration: float, times: int) -> tuple[int, int]:
+    """Change something, kill a restore on its way, and see which of two states is there; how many, how many old."""
+    chance, old = random.Random(20261122), 0
+    for number in range(times):
         with CRM.open(work, clock=NOW) as crm:
-            ACTIONS["add customer"](crm) if not crm.customers.count('name = "New"') else None
+            crm.customers.add(Customer(name=f"New {number}"))
         changed = _state(work)
         pid = os.fork()
         if pid == 0:
@@ -89,39 +91,46 @@ def _kills(work: Path, file: Path, backed_up: str, times: int) -> int:
                 restore(work, file, force=True)
             finally:
                 os._exit(0)
-        time.sleep(chance.random() * 0.08)
+        time.sleep((number + chance.random()) / times * duration * 2)
         os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
-        require(_state(work) in (changed, backed_up), "a killed restore left something in between")
-    for left in work.glob(".crm-restore-*"):
+        storage = backend.opened(work)
+        with storage.upgrading():  # a server ends what it was told before it notices
+            pass
+        storage.close()
+        found = _state(work)
+        require(found in (changed, backed_up), "a killed restore left something in between")
+        old += found == changed
+    for left in (*work.glob(".crm-restore-*"), *work.glob(".crm-replace-*")):
         shutil.rmtree(left)
-    return times
+    return times, old
 
 
-def _while_others_write(backend: Backend, place: Path, times: int) -> int:
-    busy, other = place / "busy", place / "other"
-    backend.make(busy)
+def _while_others_write(work: Path, place: Path, portable: bool, times: int) -> int:
+    files = [place / f"{number}-{portable}.crm" for number in range(times)]
     pid = os.fork()
     if pid == 0:
         try:
-            with CRM.open(busy, clock=NOW) as crm:
+            with CRM.open(work, clock=NOW) as crm:
                 while True:
                     with crm.transaction():  # always both or none
                         customer = crm.customers.add(Customer(name="pair"))
                         crm.deals.add(Deal(customer_id=customer.id, title="pair"))
         finally:
             os._exit(3)
+    infos = []
     try:
-        for number in range(times):
-            time.sleep(0.05)
-            file = place / f"{number}.crm"
-            info = back_up(busy, file)
-            backend.make(other)
-            restore(other, file, force=True)
-            with CRM.open(other, clock=NOW) as crm:
-                require_sound(crm, f"backup {number}")
-                require(crm.customers.count() == crm.deals.count() == info.position, "a backup is of two moments")
+        for file in files:
+            time.sleep(0.1)
+            infos.append(back_up(work, file, portable=portable))
     finally:
         os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
+    for file, info in zip(files, infos, strict=True):
+        restore(work, file, force=True)
+        with CRM.open(work, clock=NOW) as crm:
+            require_sound(crm, file.name)
+            pairs = crm.customers.count('name = "pair"'), crm.deals.count('title = "pair"')
+            require(pairs[0] == pairs[1], f"a backup is of two moments: {pairs}")
+            require(crm.ledger.history.head() == info.position, "a backup is of another moment than it says")
     return times

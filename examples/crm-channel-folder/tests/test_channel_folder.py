@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from crm_core.errors import CredentialsWrong, MessageRejected, TryLater
-from crm_core.extend import Address, IncomingMessage, WebhookRequest
-from crm_core.testing import ChannelContract, ChannelFault, PluginContract
+from crm_core.extend import Address, IncomingMessage, Receipt, Received, WebhookRequest
+from crm_core.testing import ChannelContract, ChannelFault, OpenChannel, PluginContract
 
 
 class TestThePlugin(PluginContract):
@@ -45,6 +45,10 @@ class TestTheChannel(ChannelContract):
 
     def arrived(self, place: Path) -> list[str]:
         return [json.loads(path.read_bytes())["message_id"] for path in (place / "desk/out").glob("*.json")]
+
+    def bring_receipt(self, place: Path, channel: OpenChannel, message_id: str, receipt: Receipt) -> Received:
+        self.arrive_bytes(place, "r.json", json.dumps({"receipt": "delivered", "message_id": message_id}).encode())
+        return channel.poll("")
 
     def recipient(self) -> Address:
         return Address(kind="email", value="nobody" if self.refused else "sara@example.org")

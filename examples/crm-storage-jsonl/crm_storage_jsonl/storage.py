@@ -9,13 +9,13 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar, Final, TypeVar
 
 from crm_core.errors import StorageError
-from crm_core.extend import Capability, Storage, StorageStatus, Update
+from crm_core.extend import Capability, Storage, StorageStatus, TableRows, Update
 from crm_core.memory import MemoryStorage
 from crm_core.query.ast import Expression, SortKey
 from crm_core.records.schema import Manifest, Primitive, Row, SchemaChange
@@ -52,7 +52,7 @@ class _Transaction:
 class JsonlStorage(Storage):
     """A folder of JSON lines. One writer at a time; readers see the last commit of any process and never wait."""
 
-    capabilities: ClassVar[frozenset[Capability]] = frozenset({"concurrent", "copy", "backup"})
+    capabilities: ClassVar[frozenset[Capability]] = frozenset({"concurrent", "copy", "backup", "replace"})
 
     def __init__(self, path: Path, *, timeout: float = 30.0, mirrors: Path | None = None) -> None:
         """Open a folder; `mirrors` is a backup file that is to hold, after closing, what the folder then holds."""
@@ -255,10 +255,15 @@ class JsonlStorage(Storage):
         """Begin a new generation with the content of a snapshot."""
         if self._transaction() is not None:
             raise StorageError("nothing can be restored inside a transaction", hint="commit or roll back first")
-        content = read_snapshot(file)
-        self._used = None
-        with self.upgrading():
-            self._begin_generation(content)
+        self._begin_with(read_snapshot(file))
+
+    def replace(self, manifest: Manifest, tables: Iterable[TableRows]) -> None:
+        """Begin a new generation with other tables and rows."""
+        if self._transaction() is not None:
+            raise StorageError("nothing can be replaced inside a transaction", hint="commit or roll back first")
+        content = MemoryStorage()
+        content.replace(manifest, tables)
+        self._begin_with(content)
 
     def check(self) -> list[str]:
         """Read the files again, line by line."""
@@ -374,6 +379,11 @@ class JsonlStorage(Storage):
                 return self._read_generation(self._folder.generation())
             raise damaged(self._folder.path, f"generation {generation} is not there") from error
         return content, place
+
+    def _begin_with(self, content: MemoryStorage) -> None:
+        self._used = None
+        with self.upgrading():
+            self._begin_generation(content)
 
     def _begin_generation(self, content: MemoryStorage) -> None:
         with self._catching_up:

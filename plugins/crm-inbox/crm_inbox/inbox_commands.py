@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from crm_core import Interaction
-from crm_core.console import MISSING, Column, Number, emit, examples, moment, pairs, plural, say, table, workspace
+from crm_core.console import MISSING, Column, Number, emit, examples, moment, note, pairs, plural, say, table, workspace
 from crm_core.errors import UsageError
 from crm_core.query.ast import Compare
 from crm_core.records.json import record_json
 from crm_core.values import format_id
+from crm_inbox.intake import retake
 from crm_inbox.outbox import send
 from crm_inbox.quoting import parts_of
-from crm_inbox.records import Assignment, InboxAttachment
+from crm_inbox.records import Assignment, HeldMessage, InboxAttachment
 from crm_inbox.waiting import SORTS, Item, inbox, item_of
 
 if TYPE_CHECKING:
@@ -114,6 +115,21 @@ def done(reference: str) -> None:
         _done(crm, changed, f"{format_id(changed.id)} needs no answer")
 
 
+@inbox_.command(epilog=examples("crm inbox held", "crm inbox held --retake"))
+@click.option("--retake", "again", is_flag=True, help="Take them in again, now that the rules allow them.")
+def held(again: bool) -> None:
+    """Show the messages that a rule of the workspace refused, with the reason."""
+    with workspace() as crm:
+        service = crm.records(HeldMessage)
+        if again:
+            taken = sum(retake(crm, each) for each in service.find("not content = '(erased)'", limit=None))
+            note(f"{plural(taken, 'message')} taken in")
+        found = list(service.find(limit=None))
+        rows = [[format_id(each.id), each.account, each.reason] for each in found]
+        shown = [{"id": format_id(each.id), "account": each.account, "reason": each.reason} for each in found]
+        emit(shown, lambda: table(["id", "account", Column("reason", fit="clip")], rows))
+
+
 @click.command(
     epilog=examples('crm reply 5XK3Q "It left on Monday."', 'crm reply 5XK3Q "در راه است" --account support --json')
 )
@@ -169,8 +185,11 @@ def _show_list(crm: CRM, items: list[Item]) -> None:
         for each in items
     ]
     table([*heads, Column("subject", fit="clip")], rows)
-    waiting = sum(each.interaction.needs_answer for each in items)
-    say(f"{plural(waiting, 'interaction')} wait for an answer" if waiting else "Nothing waits for an answer.")
+    waiting = crm.interactions.count(Compare("needs_answer", "=", 1))
+    shown = sum(each.interaction.needs_answer for each in items)
+    of_them = f"; {shown:,} of them shown" if shown < waiting else ""
+    told = f"{plural(waiting, 'interaction')} waiting for an answer{of_them}"
+    say(told if waiting else "Nothing waits for an answer.")
 
 
 def _headline(item: Item) -> str:

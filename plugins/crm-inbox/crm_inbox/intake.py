@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import attrs
 
@@ -17,6 +16,7 @@ from crm_core.query.ast import And, Compare, In
 from crm_core.values import to_micros
 from crm_inbox import attachments
 from crm_inbox.automatic import writer_of
+from crm_inbox.held import held_key, held_message, message_of
 from crm_inbox.records import HeldMessage, InboxAttachment, InboxMessage, InboxState, OutboxMessage
 from crm_inbox.senders import Sender, sender_of
 from crm_inbox.status import note_bounce, note_receipts
@@ -68,6 +68,26 @@ def receive(crm: CRM, account: str, received: Received, *, polled: bool = False)
             batch = _Batch(crm, account, kind.name, chunk, files, received if last else None, polled=polled)
             total = total.plus(_stored(crm, batch))
     return total
+
+
+def retake(crm: CRM, held: HeldMessage) -> bool:
+    """Take in a message again that was held; returns whether it was stored now. If not, it stays, with the new reason.
+
+    Raises:
+        NotFound: its account is not declared any more, or its sender was erased.
+    """
+    message, files = message_of(held)
+    kind = crm.channels.type_of(held.account)
+    key = short(message.external_id)
+    batch = _Batch(crm, held.account, kind.name, [(key, message)], {key: files}, None, polled=False)
+
+    def again() -> bool:
+        with crm.transaction():
+            crm.records(HeldMessage).delete(held)
+            return batch.store().new == 1
+
+    with crm.operation(f"intake {held.account}", kind="channel"):
+        return crm.retried(again)
 
 
 def short(text: str) -> str:
@@ -146,7 +166,7 @@ class _Batch:
         """Store what is new, and at the end of a poll the cursor."""
         with self._crm.transaction():
             done = Intake()
-            known = self._known([key for key, _ in self._messages])
+            known = self._known()
             for key, message in self._messages:
                 done = done.plus(Intake(known=1) if key in known else self._store(key, message))
             if self._end is not None:
@@ -154,13 +174,15 @@ class _Batch:
                 self._keep_place(done)
             return done
 
-    def _known(self, keys: Sequence[str]) -> set[str]:
-        if not keys:
+    def _known(self) -> set[str]:
+        """Return the keys of the messages that were stored, or held, before."""
+        if not self._messages:
             return set()
-        held = self._crm.records(HeldMessage).find(
-            And((Compare("account", "=", self._account), In("key", tuple(keys)))), limit=None
-        )
-        return {*self._crm.external_ids.find_many("interaction", self._system, keys), *(each.key for each in held)}
+        digests = {held_key(self._account, message.external_id): key for key, message in self._messages}
+        held = self._crm.records(HeldMessage).find(In("key", tuple(digests)), limit=None)
+        keys = [key for key, _ in self._messages]
+        stored = self._crm.external_ids.find_many("interaction", self._system, keys)
+        return {*stored, *(digests[each.key] for each in held)}
 
     def _store(self, key: str, message: IncomingMessage) -> Intake:
         now = self._crm.clock.now()
@@ -186,7 +208,7 @@ class _Batch:
         )
         outcome = self._crm.interactions.write_many([Write(record=interaction, external=(self._system, key))])
         if outcome.refused:
-            self._hold(key, message, str(outcome.refused[0].error))
+            self._hold(key, message, str(outcome.refused[0].error), sender.customer_id)
             return Intake(held=1, leads=sender.made)
         (stored,) = outcome.records
         assert stored is not None, "what is not refused is stored"
@@ -245,9 +267,8 @@ class _Batch:
         )
         return self._crm.interactions.count(where) >= _LOOP
 
-    def _hold(self, key: str, message: IncomingMessage, reason: str) -> None:
-        content = json.dumps(attrs.asdict(message, value_serializer=_plain), ensure_ascii=False)
-        held = HeldMessage(account=self._account, key=key, reason=reason[:1000], content=cleaned(content))
+    def _hold(self, key: str, message: IncomingMessage, reason: str, customer_id: int | None) -> None:
+        held = held_message(self._account, message, self._files.get(key, ()), reason, customer_id)
         self._crm.records(HeldMessage).add(held)
 
     def _keep_place(self, done: Intake) -> None:
@@ -260,12 +281,3 @@ class _Batch:
             return
         service = self._crm.records(InboxState)
         service.edit(after) if before.id else service.add(after)
-
-
-def _plain(_: Any, __: Any, value: Any) -> Any:
-    """Return a value as JSON takes it; of a file what it was, for its content may be what was refused."""
-    if isinstance(value, bytes):
-        return f"{len(value)} bytes, SHA-256 {hashlib.sha256(value).hexdigest()}"
-    if isinstance(value, datetime):
-        return value.isoformat()
-    return dict(value) if isinstance(value, Mapping) else value

@@ -47,17 +47,18 @@ class InboxAttachment(Record):
     refused: str | None = text("Not kept because", default=None)
 
 
-@record("held_message", label="Held message", unique=[("account", "key")])
+@record("held_message", label="Held message")
 class HeldMessage(Record):
     """A message that could not be stored as an interaction: whole, with the reason, so that nothing is lost."""
 
+    customer_id: int | None = reference("customer", "Customer", default=None, help="The sender, where that is known.")
     account: str = text("Account", max_length=60)
-    key: str = text("Key", max_length=200, personal=True)
+    key: str = text("Key", max_length=64, unique=True, help="A digest: an erased message is known when it comes again.")
     reason: str = text("Reason", max_length=1000, personal=True)
     content: str = text("Content", max_length=0, personal=True)
 
 
-@record("inbox_state", label="State of an account")
+@record("inbox_state", label="State of an account", internal=True)
 class InboxState(Record):
     """How far an account was read. When it was last read, and what is wrong with it, is the job's standing."""
 
@@ -66,7 +67,9 @@ class InboxState(Record):
     last_message_at: When | None = moment("Last message", default=None)
 
 
-# The first index finds what is due; the second what an account sent within the last minute.
+# What becomes of a message is derived, so that no undo of a worker's doing makes it leave again; `sent_at` is not, so
+# that an undo of the writing leaves alone what is gone. The first index finds what is due, the second what an account
+# sent within the last minute.
 @record(
     "outbox_message",
     label="Outbox message",
@@ -88,11 +91,11 @@ class OutboxMessage(Record):
     replies_to: str | None = text("Replies to", default=None, max_length=0, personal=True)
     purpose: str = text("Purpose", default="service", max_length=100)
     automatic: bool = boolean("Automatic", default=False)
-    status: str = text("Status", default="queued", choices=STATUSES)
-    attempts: int = integer("Attempts", default=0)
-    next_at: When = moment("Next try")
-    reason: str | None = text("Reason", default=None, max_length=1000, personal=True)
-    provider_id: str | None = text("Provider's id", default=None)
+    status: str = text("Status", default="queued", choices=STATUSES, derived=True)
+    attempts: int = integer("Attempts", default=0, derived=True)
+    next_at: When | None = moment("Next try", default=None, derived=True)
+    reason: str | None = text("Reason", default=None, max_length=1000, personal=True, derived=True)
+    provider_id: str | None = text("Provider's id", default=None, derived=True)
     sent_at: When | None = moment("Sent", default=None)
-    delivered_at: When | None = moment("Delivered", default=None)
-    read_at: When | None = moment("Read", default=None)
+    delivered_at: When | None = moment("Delivered", default=None, derived=True)
+    read_at: When | None = moment("Read", default=None, derived=True)

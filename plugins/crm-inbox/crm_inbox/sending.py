@@ -17,7 +17,7 @@ from crm_core.errors import (
     TryLater,
 )
 from crm_core.extend import Address, JobDone, JobRun, OutgoingMessage, Receipt
-from crm_core.query.ast import And, Compare, In
+from crm_core.query.ast import And, Compare, In, IsNull, Or
 from crm_core.values import to_micros
 from crm_inbox.consent import SERVICE, quiet_until, refusal, zone_of
 from crm_inbox.intake import thread_key
@@ -107,7 +107,7 @@ def _due(crm: CRM, account: str) -> Expression:
         (
             Compare("account", "=", account),
             In("status", ("queued", "sending")),
-            Compare("next_at", "<=", to_micros(crm.clock.now())),
+            Or((IsNull("next_at"), Compare("next_at", "<=", to_micros(crm.clock.now())))),
         )
     )
 
@@ -169,9 +169,11 @@ def _pause(crm: CRM, account: str) -> float:
 def _note_sent(crm: CRM, message: OutboxMessage, receipt: Receipt) -> None:
     now = crm.clock.now()
     with crm.transaction():
-        crm.records(OutboxMessage).edit(
-            message.evolve(status="sent", sent_at=now, reason=None, provider_id=receipt.provider_id[:400] or None)
+        noted = crm.records(OutboxMessage).edit(
+            message.evolve(status="sent", reason=None, provider_id=receipt.provider_id[:400] or None)
         )
+        # Apart, for a change of derived fields alone is the one that no undo takes back.
+        crm.records(OutboxMessage).edit(noted.evolve(sent_at=now))
         if receipt.thread and not message.thread and message.interaction_id is not None:
             said = crm.interactions.get(message.interaction_id)
             crm.interactions.edit(said.evolve(thread=thread_key(message.account, receipt.thread)))

@@ -62,6 +62,6 @@ def _note(crm: CRM, account: str, receipt: StatusReceipt) -> bool:
     if message.status == "failed" or _ORDER.index(receipt.status) <= _ORDER.index(message.status):
         return False
     at = receipt.at or crm.clock.now()
-    changes = {"delivered": {"delivered_at": at}, "read": {"read_at": at}}.get(receipt.status, {"sent_at": at})
+    changes = {"delivered": {"delivered_at": at}, "read": {"read_at": at}}.get(receipt.status, {})
     service.edit(message.evolve(status=receipt.status, **changes))
     return True

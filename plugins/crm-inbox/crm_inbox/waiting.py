@@ -11,7 +11,7 @@ import attrs
 from crm_core import Customer, Interaction, User
 from crm_core.errors import UsageError
 from crm_core.extend import Address
-from crm_core.query.ast import And, Compare, In
+from crm_core.query.ast import And, Compare, Expression, In
 from crm_core.values import format_id
 from crm_inbox.records import Assignment, InboxMessage
 from crm_inbox.senders import candidates
@@ -88,11 +88,14 @@ def inbox(
     """
     if sort not in SORTS:
         raise UsageError(f"the inbox is not sorted by {sort!r}", hint=f"by one of: {', '.join(SORTS)}")
-    waiting = crm.interactions.find(Compare("needs_answer", "=", 1), sort="occurred_at", limit=_MOST)
-    found = _items(crm, list(waiting))
+    about: tuple[Expression, ...] = (Compare("topic", "=", topic),) if topic else ()
+    # Whoever looks after what is known of the customer, and the account of the message: those need all lines.
+    most = limit if sort == "age" and owner_id is None and not channel else _MOST
+    where = And((Compare("needs_answer", "=", 1), *about))
+    found = _items(crm, list(crm.interactions.find(where, sort="occurred_at", limit=most)))
     if answered:
-        where = And((Compare("needs_answer", "=", 0), Compare("direction", "=", "in")))
-        found += _items(crm, list(crm.interactions.find(where, sort="-occurred_at", limit=_MOST)))
+        where = And((Compare("needs_answer", "=", 0), Compare("direction", "=", "in"), *about))
+        found += _items(crm, list(crm.interactions.find(where, sort="-occurred_at", limit=most)))
     chosen = [each for each in found if _fits(each, owner_id, channel, topic)]
     keys: dict[str, Any] = {
         "age": lambda each: not each.interaction.needs_answer,

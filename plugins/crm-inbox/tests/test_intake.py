@@ -15,6 +15,8 @@ from crm_core.testing import PluginContract
 from crm_inbox import HeldMessage, InboxAttachment, InboxMessage, receive
 from crm_inbox.attachments import place_of, safe_name
 from crm_inbox.automatic import writer_of
+from crm_inbox.held import message_of
+from crm_inbox.intake import retake
 from crm_inbox.quoting import parts_of
 from crm_inbox.sweeping import sweep, swept_stores
 
@@ -189,19 +191,32 @@ def test_a_thread_that_runs_hot_is_a_loop_that_nobody_has_to_answer(crm: CRM) ->
     assert 20 == crm.interactions.count("needs_answer = true")
 
 
-def test_what_a_rule_refuses_is_held_with_its_reason(place: Path) -> None:
+def test_what_a_rule_refuses_is_held_whole_until_the_rule_allows_it(place: Path) -> None:
     class NoHello:
+        strict = True
+
         @hookimpl
         def before_interactions_change(self, event: InteractionsChanging) -> list[Veto]:
-            refused = [n for n, change in enumerate(event.changes) if change.record.body == "Hello"]
+            refused = [n for n, change in enumerate(event.changes) if self.strict and change.record.body == "Hello"]
             return [Veto(n, "body", "say who you are") for n in refused]
 
-    with CRM.open(place, plugins=[NoHello()]) as crm:
-        batch = Received(messages=[message("1"), message("2", text="I am Sara")])
+    rule = NoHello()
+    file = Attachment(name="a.txt", content=b"whole")
+    first = message("1", subject="نامه", headers={"x": "y"}, replies_to=("<a>", "<b>"), attachments=(file,))
+    with CRM.open(place, plugins=[rule]) as crm:
+        batch = Received(messages=[first, message("2", text="I am Sara")])
         done = receive(crm, "desk", batch)
         assert (1, 1, 2) == (done.new, done.held, receive(crm, "desk", batch).known)
         (held,) = crm.records(HeldMessage).find()
-        assert ("1", True, True) == (held.key, "say who you are" in held.reason, '"Hello"' in held.content)
+        assert (crm.customers.find()[0].id, True) == (held.customer_id, "say who you are" in held.reason)
+        assert attrs.evolve(first, attachments=()) == message_of(held)[0]
+        assert not retake(crm, held)
+        rule.strict = False
+        assert retake(crm, crm.records(HeldMessage).find()[0])
+        assert (0, 2) == (crm.records(HeldMessage).count(), len(came(crm)))
+        (kept,) = crm.records(InboxAttachment).find()
+        assert b"whole" == place_of(place, str(kept.digest)).read_bytes()
+        assert 2 == receive(crm, "desk", batch).known
 
 
 def test_what_no_storage_takes_is_taken_out_and_long_ids_stay_apart(crm: CRM) -> None:
@@ -210,6 +225,16 @@ def test_what_no_storage_takes_is_taken_out_and_long_ids_stay_apart(crm: CRM) ->
     assert 5 == receive(crm, "desk", Received(messages=batch)).new
     assert {"ab?c"} == {one.body for one in came(crm)}
     assert 5 == receive(crm, "desk", Received(messages=batch)).known
+
+
+def test_a_sender_without_an_address_is_no_lead_and_the_message_stays(crm: CRM) -> None:
+    nobody = Address(kind="email", value="undisclosed recipients")
+    receive(crm, "desk", Received(messages=[message("1", sender=nobody)]))
+    assert (0, True, "unknown") == (
+        crm.customers.count(),
+        came(crm)[0].needs_answer,
+        crm.records(InboxMessage).find()[0].sender,
+    )
 
 
 def test_calls_wait_for_an_answer_only_when_they_were_missed(crm: CRM) -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime, time, timedelta
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import pytest
 
 from crm_channel_folder.channel import FolderChannel
 from crm_core import CRM, Consent, Customer
-from crm_core.errors import CredentialsWrong, MessageRejected, NotFound, TryLater, UsageError
+from crm_core.errors import CredentialsWrong, MessageRejected, NotFound, TryLater, UndoRefused, UsageError
 from crm_core.extend import JobRun, OutgoingMessage, Received, StatusReceipt
 from crm_core.values import FixedClock
 from crm_inbox import OutboxMessage, receive, send
@@ -121,6 +122,30 @@ def test_killed_between_sending_and_noting_it_the_repetition_has_the_same_id(
     assert ("sending", 1) == (only(crm).status, len(left(place)))
     assert "1 sent" == run(crm)
     assert [only(crm).message_id] == [each["message_id"] for each in left(place)]
+
+
+@pytest.mark.parametrize("step", range(6))
+def test_killed_at_any_commit_nothing_is_lost_and_nothing_has_a_second_id(
+    crm: CRM, place: Path, sara: Customer, monkeypatch: pytest.MonkeyPatch, step: int
+) -> None:
+    wanted = {send(crm, text, customer=sara.id).message_id for text in ("one", "two")}
+    real, commits = crm.storage.commit, iter(range(1_000))
+
+    class Killed(BaseException):
+        pass
+
+    def commit() -> None:
+        if next(commits) == step:
+            raise Killed
+        real()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(crm.storage, "commit", commit)
+        with suppress(Killed):
+            run(crm)
+    run(crm)
+    assert wanted == {each["message_id"] for each in left(place)}
+    assert ["sent", "sent"] == [one.status for one in crm.records(OutboxMessage).find()]
 
 
 def test_a_service_that_is_away_is_tried_again_ever_later_and_then_given_up(
@@ -306,6 +331,27 @@ def test_what_waits_for_an_erased_person_does_not_leave(crm: CRM, place: Path, s
     crm.privacy.erase(sara.id)
     run(crm)
     assert [] == left(place)
+
+
+def test_undo_takes_back_what_waits_and_neither_calls_back_nor_repeats_what_left(
+    crm: CRM, place: Path, sara: Customer
+) -> None:
+    before = crm.ledger.history.last()
+    send(crm, "first", customer=sara.id)
+    crm.ledger.undo(crm.ledger.resolve("last"))
+    assert (0, 0, "") == (crm.records(OutboxMessage).count(), crm.interactions.count(), run(crm))
+    send(crm, "second", customer=sara.id)
+    written = crm.ledger.resolve("last")
+    assert "1 sent" == run(crm)
+    with suppress(UndoRefused):
+        crm.ledger.undo(written)
+    assert (1, 1) == (crm.records(OutboxMessage).count(), crm.interactions.count())
+    assert before is not None
+    for operation in crm.ledger.operations(limit=50):
+        if operation.id > before.id and operation.id != written and operation.undoes is None:
+            with suppress(UndoRefused):
+                crm.ledger.undo(operation.id)
+    assert ("", "sent", 1) == (run(crm), only(crm).status, len(left(place)))
 
 
 def test_two_workers_share_the_outbox_and_nothing_leaves_twice(crm: CRM, place: Path, sara: Customer) -> None:

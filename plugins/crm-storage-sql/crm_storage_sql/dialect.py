@@ -25,9 +25,10 @@ class Dialect:
 
     `members` gives the right side of "column is one of" and its parameters; `splits_nulls` says that sorting NULLs last
     costs an index its order, so that a list reads the rows with a value first and those without behind them.
-    `index_bytes` is the longest key of an index (0: any); `prefixed` says that conditions must name the prefix of a
-    long text, because the index is over that expression; `likes` that the index over a searched text serves LIKE
-    alone; `takes_nul` that text may hold the character 0.
+    `index_bytes` is the longest key of an index (0: any); `beginning` writes (from a table's alias and a column's name)
+    what an index has of a long text, which conditions must name; `sorts_on` says that rows in the order of their first
+    sort value are only sorted on by the others; `unindexed` has {0} for a column and takes no index; `likes` that the
+    index over a searched text serves LIKE alone; `takes_nul` that text may hold the character 0.
     """
 
     name: str
@@ -38,7 +39,9 @@ class Dialect:
     members: Callable[[Sequence[int | str], str], tuple[str, list[Any]]]
     splits_nulls: bool = True
     index_bytes: int = 0
-    prefixed: bool = False
+    beginning: Callable[[str, str], str] | None = None
+    sorts_on: bool = True
+    unindexed: str = "{0}"
     likes: bool = False
     takes_nul: bool = True
 
@@ -80,6 +83,22 @@ def prefixed_columns(table: Table, limit: int) -> frozenset[str]:
     return frozenset(name for index in plain for name in long_columns(table, index, limit))
 
 
+def leads_index(table: Table, column: str, limit: int) -> bool:
+    """Say whether the rows of a table can be read in the order of a column, or of what an index has of it.
+
+    A unique index over a text that is too long is one over digests.
+    """
+    return any(
+        column == index.columns[0] and not (limit and index.unique and column in long_columns(table, index, limit))
+        for index in table.indexes
+    )
+
+
+def beginning_of(column: str) -> str:
+    """Return the name of the generated column that holds the beginning of a long text, where an index needs one."""
+    return server_name(f"{column}~{PREFIX}")
+
+
 def _most_bytes(column: Column) -> int:
     if column.type == "int":
         return 9
@@ -116,6 +135,7 @@ SQLITE: Final = Dialect(
     nulls_last="{0} {1} NULLS LAST",
     members=_sqlite_members,
     splits_nulls=False,
+    unindexed="+{0}",
 )
 POSTGRESQL: Final = Dialect(
     name="postgresql",
@@ -125,7 +145,7 @@ POSTGRESQL: Final = Dialect(
     nulls_last="{0} {1} NULLS LAST",
     members=_postgresql_members,
     index_bytes=2600,  # a third of a page less some
-    prefixed=True,
+    beginning=lambda alias, name: f"left({alias}.{quote(name)}, {PREFIX})",
     likes=True,
     takes_nul=False,
 )
@@ -137,4 +157,6 @@ MARIADB: Final = Dialect(
     nulls_last="{0} IS NULL, {0} {1}",
     members=_mariadb_members,
     index_bytes=3072,
+    beginning=lambda alias, name: f"{alias}.{quote(beginning_of(name))}",
+    sorts_on=False,
 )

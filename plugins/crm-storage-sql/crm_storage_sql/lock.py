@@ -5,12 +5,14 @@ SQLite alone lets writers poll for its lock, unfairly: four busy processes then 
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import threading
 import time
 from contextlib import suppress
 from pathlib import Path
+from typing import Final
 
 from crm_core.errors import StorageError, StorageLocked
 
@@ -18,6 +20,17 @@ if sys.platform == "win32":
     import msvcrt
 else:
     import fcntl
+
+
+_log = logging.getLogger("crm_core.storage")
+"""What is said here, `crm` shows on standard error."""
+PATIENCE: Final = 2.0
+"""Seconds after which who waits says so."""
+
+
+def say_waiting(path: Path, who: str, timeout: float) -> None:
+    """Tell the person for whom a command waits, and how long at most."""
+    _log.warning("%s: waiting for %s, at most %g seconds", path, who, timeout)
 
 
 class WriterQueue:
@@ -90,27 +103,41 @@ class WriterQueue:
 
     def _wait_in_line(self, deadline: float) -> bool:
         if sys.platform == "win32":
+            told = time.monotonic() + PATIENCE
             while time.monotonic() < deadline:
                 if _try_lock(self._fd):
                     return True
+                if time.monotonic() >= told:
+                    self._say_waiting()
+                    told = deadline
                 time.sleep(0.005)
             return False
         waiter = _Waiter(self._fd)
+        if deadline - time.monotonic() > PATIENCE and not waiter.is_answered(PATIENCE):
+            self._say_waiting()
         if waiter.got_it(max(0.0, deadline - time.monotonic())):
             return True
         self._fd = -1  # the waiter closes it
         return False
 
+    def _say_waiting(self) -> None:
+        say_waiting(self._database, f"another writer{self._holder()}", self._timeout)
+
     def _locked(self) -> StorageLocked:
-        holder = ""
-        with suppress(OSError, ValueError):
-            pid = int(self._path.read_text())
-            holder = " (this process, another thread)" if pid == os.getpid() else f" (process {pid})"
-        database = self._path.name.removesuffix("-lock")
         return StorageLocked(
-            f"{self._path.with_name(database)}: another writer{holder} has held it for {self._timeout:g} seconds",
+            f"{self._database}: another writer{self._holder()} has held it for {self._timeout:g} seconds",
             hint="let the running import or command end, then try again; or raise timeout in [storage] of crm.toml",
         )
+
+    @property
+    def _database(self) -> Path:
+        return self._path.with_name(self._path.name.removesuffix("-lock"))
+
+    def _holder(self) -> str:
+        with suppress(OSError, ValueError):
+            pid = int(self._path.read_text())
+            return " (this process, another thread)" if pid == os.getpid() else f" (process {pid})"
+        return ""
 
 
 if sys.platform == "win32":
@@ -149,6 +176,10 @@ else:
             self._error: OSError | None = None
             self._given_up = False
             threading.Thread(target=self._wait, daemon=True, name="crm-writer-queue").start()
+
+        def is_answered(self, timeout: float) -> bool:
+            """Wait; False: not yet."""
+            return self._answer.wait(timeout)
 
         def got_it(self, timeout: float) -> bool:
             """Wait; False: the time is over, and the thread lets go of the lock if it still comes."""

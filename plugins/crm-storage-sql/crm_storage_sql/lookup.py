@@ -8,7 +8,7 @@ from typing import Any, Final
 from crm_core.query.search import BEGINS, EXACT, INSIDE, WORDS, Hit, Question
 from crm_core.records.schema import Row
 from crm_storage_sql.dialect import quote
-from crm_storage_sql.trigram import TrigramIndex, expression, is_exact, needle, whole_line
+from crm_storage_sql.trigram import TrigramIndex, expression, is_exact, needle, rough_expression, whole_line
 
 MANY: Final = 1_500
 """Matches from which on not all are ranked for one page: a few milliseconds' worth."""
@@ -44,7 +44,8 @@ class Lookup:
         found = self._exact(start, limit) if start.rank == EXACT else []
         if len(found) < limit:
             start = max(start, Hit(BEGINS, "", _FIRST))
-            few = self._matches(expression(self._question.terms, begin=False), MANY)
+            # Of many, each match more that is none would cost a look; of a few it costs less than to leave it out.
+            few = self._matches(rough_expression(self._question.terms), MANY)
             if few is None:
                 found += self._by_rank(start, limit - len(found))
             else:

@@ -13,14 +13,15 @@ from abc import abstractmethod
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, Literal, TypeGuard, TypeVar
 
 from crm_core.errors import CrmError, StorageError
 from crm_core.extend import Storage, Update
 from crm_core.extend.storage import LEDGER_HEAD, LEDGER_TRANSACTIONS
-from crm_core.query.ast import Expression, SortKey
+from crm_core.query.ast import Compare, Expression, SortKey
 from crm_core.records.schema import Manifest, Primitive, Row, Table
 from crm_storage_sql.dialect import Dialect, quote
+from crm_storage_sql.lists import Listing
 from crm_storage_sql.where import Clauses, table_of
 
 if TYPE_CHECKING:
@@ -263,20 +264,24 @@ class SqlStorage(Storage, Generic[S]):
             raise StorageError(
                 f"a place among {len(sort)} sort keys and the id has {len(sort) + 1} values, not {len(after)}"
             )
-        if not sort or (after and after[0] is None) or not (after or self.dialect.splits_nulls):
-            return self._page(
-                table, where, sort, limit, columns, lambda clauses: clauses.after(sort, after) if after else ""
-            )
-        rows = self._page(
-            table, where, sort, limit, columns, lambda clauses: _known_part(clauses, sort, after), first_is_known=True
-        )
-        if limit is not None and len(rows) >= limit:
-            return rows
-        # The rows whose first sort value is NULL come last: a second read, because one condition for both has no index.
-        left = None if limit is None else limit - len(rows)
-        return rows + self._page(
-            table, where, sort, left, columns, lambda clauses: f"{clauses.column(sort[0].column)} IS NULL"
-        )
+        if limit is None and not sort and not after and _is_lookup(where):
+            return self._rows_with(table, where, columns)
+        clauses = self._clauses(table)
+        names = ", ".join(map(clauses.column, columns)) if columns else self._all_columns(clauses)
+        listing = Listing(clauses=lambda: self._clauses(table), read=self._read, columns=names, where=where, sort=sort)
+        return listing.page(after, limit)
+
+    def _rows_with(self, table: str, where: Compare, columns: Sequence[str]) -> list[Row]:
+        """Return the rows of one number, by a statement that is put together once: the tags of a record, say."""
+        key = ("lookup", table, where.column, *columns)
+        statement = self._statements.get(key)
+        if statement is None:
+            clauses = self._clauses(table)
+            names = ", ".join(map(clauses.column, columns)) if columns else self._all_columns(clauses)
+            condition = clauses.condition(where)
+            statement = f"SELECT {names} FROM {quote(table)} t0 WHERE {condition} ORDER BY t0.id"
+            self._statements[key] = statement
+        return self._session().read(statement, (where.value,))
 
     def count(self, table: str, where: Expression | None = None) -> int:
         """Return how many rows match."""
@@ -361,6 +366,12 @@ class SqlStorage(Storage, Generic[S]):
     def _writing(self, session: S) -> Iterator[None]:
         """Put what is done inside into a transaction of its own."""
         session.begin(write=True)
+        with self._ending(session):
+            yield
+
+    @contextmanager
+    def _ending(self, session: S) -> Iterator[None]:
+        """Commit the transaction that is open after what is done inside, or roll it back."""
         try:
             yield
             session.commit()
@@ -408,36 +419,10 @@ class SqlStorage(Storage, Generic[S]):
             self._statements[key] = statement
         return statement
 
-    def _page(
-        self,
-        table: str,
-        where: Expression | None,
-        sort: Sequence[SortKey],
-        limit: int | None,
-        columns: Sequence[str],
-        place: Callable[[Clauses], str],
-        *,
-        first_is_known: bool = False,
-    ) -> list[Row]:
-        clauses = self._clauses(table)
-        names = ", ".join(map(clauses.column, columns)) if columns else self._all_columns(clauses)
-        conditions = [] if where is None else [f"({clauses.condition(where)})"]
-        conditions += filter(None, [place(clauses)])
-        statement = f"SELECT {names} FROM {quote(table)} t0"
-        if conditions:
-            statement += " WHERE " + " AND ".join(conditions)
-        statement += " ORDER BY " + clauses.order(sort, first_is_known=first_is_known)
-        if limit is not None:
-            statement += f" LIMIT {self.dialect.mark}"
-            clauses.parameters.append(limit)
-        return self._session().read(statement, clauses.parameters)
-
     def _refresh_statistics(self, session: S) -> None:
         if self._inserted.total() >= STALE_STATISTICS and self.refresh_statistics(session, list(self._inserted)):
             self._inserted.clear()
 
 
-def _known_part(clauses: Clauses, sort: Sequence[SortKey], after: Sequence[Primitive]) -> str:
-    if after:
-        return clauses.after_known(sort, after)
-    return f"{clauses.column(sort[0].column)} IS NOT NULL"
+def _is_lookup(where: Expression | None) -> TypeGuard[Compare]:
+    return isinstance(where, Compare) and where.operator == "=" and isinstance(where.value, int)

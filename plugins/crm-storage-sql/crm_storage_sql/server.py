@@ -9,13 +9,13 @@ from __future__ import annotations
 import json
 import os
 from abc import abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import Any, ClassVar, Final, TypeVar
 from weakref import WeakSet
 
 from crm_core.errors import CrmError, StorageError, StorageLocked
-from crm_core.extend import Capability
+from crm_core.extend import Capability, TableRows
 from crm_core.records.schema import Manifest, Row, SchemaChange
 from crm_storage_sql.dialect import index_name, quote, server_name
 from crm_storage_sql.room import MANIFEST, Parameters, Session, SqlStorage
@@ -180,7 +180,7 @@ S = TypeVar("S", bound=ServerSession)
 class ServerStorage(SqlStorage[S]):
     """A database on a server. Many write at once; who changes the schema does so alone."""
 
-    capabilities: ClassVar[frozenset[Capability]] = frozenset({"execute", "concurrent"})
+    capabilities: ClassVar[frozenset[Capability]] = frozenset({"execute", "concurrent", "replace"})
     forms: ClassVar[Forms]
 
     def __init__(self, server: Server) -> None:
@@ -216,6 +216,10 @@ class ServerStorage(SqlStorage[S]):
     def changing(self, session: S) -> AbstractContextManager[None]:
         """Return the context in which schema changes are made: a transaction, where the database has one for them."""
 
+    @abstractmethod
+    def refill(self, session: S, ddl: ServerDdl, tables: Iterable[TableRows], before: Sequence[str]) -> None:
+        """Put tables and rows, the views of them and the manifest of `ddl` in the place of the tables `before`."""
+
     def connected(self) -> S:
         """Open a connection for this thread."""
         session = self.open_session()
@@ -235,7 +239,6 @@ class ServerStorage(SqlStorage[S]):
             raise StorageError("the schema cannot be changed inside a transaction", hint="commit or roll back first")
         self._keys.update(keys_of(manifest))
         touched = sorted({table_of_change(change) for change in changes})
-        text = json.dumps(manifest.to_json(), ensure_ascii=False, separators=(",", ":"))
         with self.upgrading(), self.changing(session):
             ddl = self.ddl(session, manifest)
             ddl.create_manifest_table()
@@ -244,19 +247,38 @@ class ServerStorage(SqlStorage[S]):
             for change in changes:
                 ddl.carry_out(change)
             ddl.finish()
-            ddl.drop_views(touched)
-            for name in touched:
-                table = manifest.tables.get(name)
-                if table is not None and "version" in table.column_names:
-                    ddl.run(create_view(table, self.forms))
-            self.store_manifest(session, text)
+            self.renew_views(ddl, touched)
+            self.store_manifest(session, manifest)
         self.use(manifest)
 
-    def store_manifest(self, session: S, text: str) -> None:
+    def replace(self, manifest: Manifest, tables: Iterable[TableRows]) -> None:
+        """Put tables and rows in the place of all that the database holds of the CRM's."""
+        session = self._session()
+        if session.mode:
+            raise StorageError("nothing can be replaced inside a transaction", hint="commit or roll back first")
+        self._keys.update(keys_of(manifest))
+        with self.upgrading():
+            stored = self.schema()
+            ddl = self.ddl(session, manifest)
+            known = {*manifest.tables, *(stored.tables if stored is not None else ())}
+            self.refill(session, ddl, tables, sorted(known & set(ddl.tables())))
+            self.use(manifest)
+            self.refresh_statistics(session, list(manifest.tables))
+
+    def renew_views(self, ddl: ServerDdl, names: Iterable[str]) -> None:
+        """Create the views of these tables anew, and remove those of tables that are no more."""
+        ddl.drop_views(names)
+        for name in names:
+            table = ddl.manifest.tables.get(name)
+            if table is not None and "version" in table.column_names:
+                ddl.run(create_view(table, self.forms))
+
+    def store_manifest(self, session: S, manifest: Manifest, table: str = MANIFEST) -> None:
         """Replace the manifest."""
         mark = self.dialect.mark
-        if not session.run(f'UPDATE {MANIFEST} SET "json" = {mark} WHERE id = 1', (text,)):
-            session.run(f'INSERT INTO {MANIFEST} (id, "json") VALUES (1, {mark})', (text,))
+        text = json.dumps(manifest.to_json(), ensure_ascii=False, separators=(",", ":"))
+        if not session.run(f'UPDATE {table} SET "json" = {mark} WHERE id = 1', (text,)):
+            session.run(f'INSERT INTO {table} (id, "json") VALUES (1, {mark})', (text,))
 
     @contextmanager
     def upgrading(self) -> Iterator[None]:

@@ -106,7 +106,7 @@ class ServerDdl(ABC):
                 self.drop_index(name, server_name(index_name(name, index)))
             case Rename(name, old, column):
                 if old in self.columns(name):
-                    self.run(f"ALTER TABLE {quote(name)} RENAME COLUMN {quote(old)} TO {quote(column.name)}")
+                    self.rename_column(name, old, column.name)
             case Drop(name, ""):
                 self.drop_table(name)
             case Drop(name, column_name):
@@ -128,12 +128,21 @@ class ServerDdl(ABC):
             words.append("NOT NULL")
         return " ".join(words)
 
+    def rename_column(self, table: str, old: str, new: str) -> None:
+        """Give a column another name."""
+        self.run(f"ALTER TABLE {quote(table)} RENAME COLUMN {quote(old)} TO {quote(new)}")
+
     def columns(self, table: str) -> list[str]:
         """Return the columns a table has now."""
         question = (
             f"SELECT column_name FROM information_schema.columns WHERE table_schema = {self.here} AND table_name = %s"
         )
         return [str(name) for (name,) in self.ask(question, (table,))]
+
+    def tables(self) -> list[str]:
+        """Return the tables that are there, whosever they are."""
+        question = f"SELECT table_name FROM information_schema.tables WHERE table_schema = {self.here}"
+        return [str(name) for (name,) in self.ask(f"{question} AND table_type = 'BASE TABLE'", ())]
 
     @property
     @abstractmethod

@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import Final
 from weakref import WeakSet
 
-from crm_core.errors import CrmError, StorageError
+from crm_core.errors import CrmError, StorageConflict, StorageError
 from crm_core.records.schema import Row, Table
 from crm_storage_sql.errors import translated
 from crm_storage_sql.lock import WriterQueue
 from crm_storage_sql.room import Parameters, Session
-from crm_storage_sql.sqlite import TO_READ, TO_WRITE, connect, patiently
+from crm_storage_sql.sqlite import TO_READ, TO_WRITE, connect, connect_still, patiently, still_state
 from crm_storage_sql.url import Place
 
 _MANY: Final = 100
@@ -40,12 +40,13 @@ class SqliteSession(Session):
                 hint='open the CRM in the child alone, or start the process by "spawn" instead of "fork"',
             )
         self.path = place.path
-        self._timeout = place.timeout
         self._queue = queue
         self._writes_much = False
         self.touched: dict[str, set[int]] = {}
         """The records, by table, whose documents for the search are to be made anew before the commit."""
-        self.connection: sqlite3.Connection = connect(place, queue)
+        self._place = place
+        self._still: tuple[int, int] | None = None
+        self.connection: sqlite3.Connection = self._connected()
         self._pid = os.getpid()
         self._thread = threading.get_ident()
         _open.add(self)
@@ -93,12 +94,47 @@ class SqliteSession(Session):
         finally:
             self._end()
 
+    @property
+    def reads_only(self) -> bool:
+        """Whether neither the file nor its folder may be written to, and nobody else writes either."""
+        return self._still is not None
+
     def read(self, statement: str, parameters: Parameters = ()) -> list[Row]:
         """Return the rows of a statement; outside a transaction it waits for a program that holds the file."""
+        while True:
+            try:
+                rows = self._read(statement, parameters)
+            except CrmError:
+                if self._still is None or self._still == still_state(self.path):
+                    raise
+            else:
+                if self._still is None or self._still == still_state(self.path):
+                    return rows
+            # Somebody else may write, and did: what was read without locks may be of two moments.
+            if self.mode:
+                raise StorageConflict(f"{self.path} was written to while it was being read", hint="read it again")
+            self.connection.close()
+            self.connection = self._connected()
+
+    def _connected(self) -> sqlite3.Connection:
+        try:
+            connection = connect(self._place, self._queue)
+        except sqlite3.Error as error:
+            name: str = getattr(error, "sqlite_errorname", None) or ""
+            if not name.startswith(("SQLITE_READONLY", "SQLITE_CANTOPEN")) or not self.path.is_file():
+                raise
+            self._still = still_state(self.path)
+            if self._still is None:
+                raise
+            return connect_still(self._place)
+        self._still = None
+        return connection
+
+    def _read(self, statement: str, parameters: Parameters) -> list[Row]:
         try:
             if self.mode:
                 return self.connection.execute(statement, parameters).fetchall()
-            return patiently(lambda: self.connection.execute(statement, parameters).fetchall(), self._timeout)
+            return patiently(lambda: self.connection.execute(statement, parameters).fetchall(), self._place)
         except self.errors as error:
             raise self.translated(error) from error
 
@@ -132,7 +168,7 @@ class SqliteSession(Session):
     def _begin_writing(self) -> None:
         self._queue.acquire()
         try:
-            patiently(lambda: self.connection.execute("BEGIN IMMEDIATE"), self._timeout)
+            patiently(lambda: self.connection.execute("BEGIN IMMEDIATE"), self._place)
         except BaseException as error:
             self._queue.release()
             if isinstance(error, sqlite3.Error):

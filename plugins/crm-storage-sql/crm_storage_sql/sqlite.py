@@ -5,10 +5,11 @@ from __future__ import annotations
 import sqlite3
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Final, TypeVar
 
 from crm_core.errors import NewerDatabase, NotADatabase, StorageError
-from crm_storage_sql.lock import WriterQueue
+from crm_storage_sql.lock import PATIENCE, WriterQueue, say_waiting
 from crm_storage_sql.room import MANIFEST
 from crm_storage_sql.url import Place
 
@@ -51,18 +52,12 @@ def connect(place: Place, queue: WriterQueue) -> sqlite3.Connection:
         raise StorageError(
             f"Python's SQLite is {sqlite3.sqlite_version}; 3.37 or later is needed", hint="use a newer build of Python"
         )
-    connection = sqlite3.connect(
-        place.path,
-        timeout=min(place.timeout, _SLICE),
-        isolation_level=None,
-        check_same_thread=False,
-        cached_statements=256,
-    )
+    connection = _opened(place, str(place.path), uri=False)
     try:
-        patiently(lambda: _recognise(connection, place), place.timeout)
+        patiently(lambda: _recognise(connection, place), place)
         for setting in (*_SETTINGS, *TO_READ):
             connection.execute(setting)
-        if patiently(lambda: pragma(connection, "journal_mode"), place.timeout) != "wal":
+        if patiently(lambda: pragma(connection, "journal_mode"), place) != "wal":
             _write_ahead(connection, place, queue)
     except BaseException:
         connection.close()
@@ -70,20 +65,54 @@ def connect(place: Place, queue: WriterQueue) -> sqlite3.Connection:
     return connection
 
 
-def patiently(call: Callable[[], T], timeout: float) -> T:
-    """Do it again while another program holds the database, at most `timeout` seconds.
+def connect_still(place: Place) -> sqlite3.Connection:
+    """Open a file for reading only, as one that nobody is changing: without the locks for which it needs its folder.
+
+    Raises:
+        sqlite3.Error: the file cannot be opened or read.
+        NotADatabase, NewerDatabase: see `connect`.
+    """
+    connection = _opened(place, f"{place.path.as_uri()}?mode=ro&immutable=1", uri=True)
+    try:
+        _recognise(connection, place)
+        for setting in TO_READ:
+            connection.execute(setting)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def still_state(path: Path) -> tuple[int, int] | None:
+    """Return what changes when somebody writes to a file; None while somebody may be writing."""
+    if path.with_name(path.name + "-wal").exists():
+        return None
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_size
+
+
+def patiently(call: Callable[[], T], place: Place) -> T:
+    """Do it again while another program holds the database, as long as the place says; after two seconds, say so.
 
     Raises:
         sqlite3.Error: the driver's last answer.
     """
-    deadline = time.monotonic() + timeout
+    start = time.monotonic()
+    deadline, told = start + place.timeout, start + PATIENCE
     while True:
         try:
             return call()
         except sqlite3.OperationalError as error:
             busy = (getattr(error, "sqlite_errorname", None) or "").startswith("SQLITE_BUSY")
-            if not busy or time.monotonic() >= deadline:
+            now = time.monotonic()
+            if not busy or now >= deadline:
                 raise
+            if now >= told:
+                say_waiting(place.path, "another program that has the file open (a database browser?)", place.timeout)
+                told = deadline
 
 
 def pragma(connection: sqlite3.Connection, name: str) -> str | int:
@@ -98,6 +127,17 @@ def claim(connection: sqlite3.Connection) -> None:
     connection.execute(f"PRAGMA user_version={FILE_VERSION}")
     connection.execute(
         f"CREATE TABLE IF NOT EXISTS {MANIFEST} (id INTEGER PRIMARY KEY CHECK (id = 1), json TEXT) STRICT"
+    )
+
+
+def _opened(place: Place, name: str, *, uri: bool) -> sqlite3.Connection:
+    return sqlite3.connect(
+        name,
+        timeout=min(place.timeout, _SLICE),
+        isolation_level=None,
+        check_same_thread=False,
+        cached_statements=256,
+        uri=uri,
     )
 
 
@@ -130,7 +170,7 @@ def _identity(connection: sqlite3.Connection) -> tuple[int, int, bool]:
 def _write_ahead(connection: sqlite3.Connection, place: Place, queue: WriterQueue) -> None:
     queue.acquire()
     try:
-        mode = patiently(lambda: connection.execute("PRAGMA journal_mode=WAL").fetchone()[0], place.timeout)
+        mode = patiently(lambda: connection.execute("PRAGMA journal_mode=WAL").fetchone()[0], place)
     finally:
         queue.release()
     if mode != "wal":

@@ -5,15 +5,16 @@ from __future__ import annotations
 import json
 import sqlite3
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from crm_core.errors import CrmError, StorageError, StorageLocked
-from crm_core.extend import Capability, StorageStatus, Update
+from crm_core.extend import Capability, StorageStatus, TableRows, Update
 from crm_core.query.search import Hit, Question
-from crm_core.records.schema import Manifest, Row, SchemaChange
+from crm_core.records.schema import AddType, Manifest, Row, SchemaChange
 from crm_storage_sql.backup import read_copy, write_copy
 from crm_storage_sql.ddl import carry_out
 from crm_storage_sql.dialect import SQLITE
@@ -41,7 +42,9 @@ _TURN: Final = 0.1
 class SqliteStorage(SqlStorage[SqliteSession]):
     """One SQLite file. Writers queue on a lock file; readers see the last commit and never wait."""
 
-    capabilities: ClassVar[frozenset[Capability]] = frozenset({"execute", "concurrent", "copy", "backup", "search"})
+    capabilities: ClassVar[frozenset[Capability]] = frozenset(
+        {"execute", "concurrent", "copy", "backup", "replace", "search"}
+    )
     dialect = SQLITE
 
     def __init__(self, place: Place) -> None:
@@ -153,7 +156,7 @@ class SqliteStorage(SqlStorage[SqliteSession]):
         while self._keeper.is_behind(session) and time.monotonic() < deadline:
             try:
                 self._queue.acquire(timeout=_TURN)
-            except StorageLocked:
+            except CrmError:  # somebody writes, or this process may not: records are searched by reading
                 return
             try:
                 with self._writing(session):
@@ -170,7 +173,8 @@ class SqliteStorage(SqlStorage[SqliteSession]):
 
     def status(self) -> StorageStatus:
         """Return engine, file, bytes on disk, and the settings that matter for safety."""
-        connection = self._session().connection
+        session = self._session()
+        connection = session.connection
         log = self.place.path.with_name(self.place.path.name + "-wal")
         levels = {0: "off", 1: "normal", 2: "full", 3: "extra"}
         return StorageStatus(
@@ -178,7 +182,7 @@ class SqliteStorage(SqlStorage[SqliteSession]):
             place=str(self.place.path),
             size=sum(path.stat().st_size for path in (self.place.path, log) if path.exists()),
             details={
-                "journal": str(pragma(connection, "journal_mode")),
+                "journal": "none: read only" if session.reads_only else str(pragma(connection, "journal_mode")),
                 "synchronous": levels[int(pragma(connection, "synchronous"))],
                 "foreign keys": "on" if pragma(connection, "foreign_keys") else "off",
                 "writers wait": f"{self.place.timeout:g} s",
@@ -234,6 +238,22 @@ class SqliteStorage(SqlStorage[SqliteSession]):
         self._statements.clear()
         self._manifest = self.schema()
         self._keeper.load(self._session())
+
+    def replace(self, manifest: Manifest, tables: Iterable[TableRows]) -> None:
+        """Fill a new file, and overwrite the database by that."""
+        with TemporaryDirectory(prefix=".crm-replace-", dir=self.place.path.parent) as folder:
+            made = SqliteStorage(Place(Path(folder, "made.db"), self.place.timeout))
+            try:
+                made.apply([AddType(table) for table in manifest.tables.values()], manifest)
+                made.begin()
+                for one in tables:
+                    for rows in one.batches:
+                        made.insert_many(one.table, one.columns, rows)
+                made.commit()
+            finally:
+                made.close()  # which brings all of it from the write-ahead log into the file
+            self.restore(made.place.path)
+        self.use(manifest)
 
     def check(self) -> list[str]:
         """Read the whole file: pages, indexes, foreign keys, and whether it holds what the manifest says."""

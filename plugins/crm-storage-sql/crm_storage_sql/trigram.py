@@ -134,6 +134,14 @@ def expression(terms: Iterable[Term], *, begin: bool) -> str:
     return " AND ".join(f"({' OR '.join(_all_of(one, begin=begin) for one in term)})" for term in terms)
 
 
+def rough_expression(terms: Iterable[Term]) -> str:
+    """Return one that finds some more, in half the time or a quarter: every third trigram, wherever each of them is.
+
+    What trigrams next to each other say of a text is mostly the same, and their places cost more than the lists.
+    """
+    return " AND ".join(f"({' OR '.join(f'({_spread(max(one, key=len))})' for one in term)})" for term in terms)
+
+
 def is_exact(terms: Iterable[Term]) -> bool:
     """Say whether the expressions of terms find no documents but those in which they occur."""
     return all(
@@ -146,6 +154,12 @@ def is_exact(terms: Iterable[Term]) -> bool:
 def _all_of(fragments: Iterable[str], *, begin: bool) -> str:
     """Look up the longest fragment alone: the others are seldom rarer."""
     return quote(_looked_up(max(fragments, key=len), begin=begin))
+
+
+def _spread(fragment: str) -> str:
+    text = _looked_up(fragment, begin=False)
+    last = max(0, len(text) - SHORT)
+    return " AND ".join(quote(text[at : at + SHORT]) for at in (*range(0, last, SHORT), last))
 
 
 def _looked_up(fragment: str, *, begin: bool) -> str:

@@ -63,15 +63,31 @@ class Clauses:
             return f"({name} IS NULL AND {self.after(sort[1:], place[1:])})"
         return f"({name} IS NULL OR {self.after_known(sort, place)})"
 
-    def after_known(self, sort: Sequence[SortKey], place: Sequence[Primitive]) -> str:
-        """Return the same for the rows whose first sort value is not NULL: a range that an index serves."""
+    def after_known(self, sort: Sequence[SortKey], place: Sequence[Primitive], *, unindexed: bool = False) -> str:
+        """Return the same for the rows whose first sort value is not NULL: a range that an index serves.
+
+        `unindexed` says that none does, and keeps SQLite from going through one for each value of what it begins with.
+        """
         name, value = self.column(sort[0].column), place[0]
         assert value is not None, "a place among the rows that have a value"
         beyond = "<" if sort[0].descending else ">"
         mark = self.dialect.mark
-        start = self._comparison(self.table, sort[0].column, f"{beyond}=", value, 0)
+        if unindexed:
+            name = self.dialect.unindexed.format(name)
+            self.parameters.append(value)
+            start = f"{name} {beyond}= {mark}"
+        else:
+            start = self._comparison(self.table, sort[0].column, f"{beyond}=", value, 0)
         self.parameters.append(value)
         return f"({start} AND ({name} {beyond} {mark} OR {self.after(sort[1:], place[1:])}))"
+
+    def lead(self, name: str) -> str:
+        """Return what an index has of a column: the column, or the beginning of it."""
+        return self._cells(self.table, name)[0]
+
+    def is_cut(self, name: str) -> bool:
+        """Whether an index has only the beginning of a column."""
+        return len(self._cells(self.table, name)) > 1
 
     def column(self, name: str) -> str:
         """Return a column of the table by its quoted name."""
@@ -159,11 +175,13 @@ class Clauses:
     def _cells(self, table: Table, name: str, depth: int = 0) -> list[str]:
         """Return the column and, before it, what an index holds of it where that is only its beginning."""
         column = _column(table, name, depth)
-        if not self.dialect.prefixed:
+        if self.dialect.beginning is None:
             return [column]
         if table.name not in self.prefixes:
             self.prefixes[table.name] = prefixed_columns(table, self.dialect.index_bytes)
-        return [f"left({column}, {PREFIX})", column] if name in self.prefixes[table.name] else [column]
+        if name not in self.prefixes[table.name]:
+            return [column]
+        return [self.dialect.beginning(f"t{depth}", name), column]
 
 
 def table_of(manifest: Manifest, name: str) -> Table:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from zoneinfo import ZoneInfo
 
 import attrs
@@ -31,6 +31,7 @@ from crm_core.errors import (
     UsageError,
 )
 from crm_core.extend import Storage, Update
+from crm_core.extend.storage import LEDGER_TRANSACTIONS
 from crm_core.ledger.evolution import upgrade
 from crm_core.ledger.tables import LEDGER_TABLES
 from crm_core.query.ast import And, Compare, In, SortKey
@@ -39,6 +40,7 @@ from crm_core.records.schema import AddIndex, Column, Index, Manifest, Table
 from crm_core.testing.machine import pages
 from crm_core.testing.tables import MANIFEST, THINGS, thing
 from crm_core.values import Money
+from crm_storage_sql.mariadb.storage import MariadbStorage
 from crm_storage_sql.plugin import open_mariadb, open_postgresql
 from crm_storage_sql.server import ServerStorage
 from tests.databases import OPENERS, SERVERS, drop_all, new_url
@@ -532,6 +534,48 @@ def test_long_texts_may_be_indexed_sorted_and_unique(database: str, url: str) ->
     assert ("parts", ("text", "code")) == (error.value.table, error.value.columns)
     storage.rollback()
     storage.close()
+
+
+@pytest.mark.database("mariadb")
+def test_a_page_reads_few_rows_also_by_long_text_backwards_and_among_many_equal_values(tmp_path: Path) -> None:
+    with CRM.open(new_url("mariadb", tmp_path)) as crm:
+        named = (Customer(name=f"{'long ' * 60 * (n % 50 == 0)}{n:04}", source=f"s{n % 2}") for n in range(1_000))
+        crm.customers.add_many(named)
+        session = cast(MariadbStorage, crm.storage)._session()
+        for sort in ("name", "-name", "source", "-source"):
+            whole = [one.id for one in crm.customers.find(sort=sort, limit=None)]
+            for place in (5, 700, 985):
+                after = crm.customers.find(sort=sort, limit=place).next
+                session.change("FLUSH STATUS")
+                page = crm.customers.find(sort=sort, after=after, limit=10)
+                read = session.read("SHOW SESSION STATUS LIKE 'Handler_read%'")
+                assert whole[place : place + 10] == [one.id for one in page]
+                assert sum(int(str(count)) for _, count in read) < 200, (sort, place)
+
+
+def test_what_waits_for_the_commit_is_there_for_who_looks_before_it(url: str) -> None:
+    columns, row = ["id", "operation_id", "at", "notes"], (1, 1, 1, "[]")
+    with CRM.open(url) as crm:
+        storage = crm.storage
+
+        def append(number: int) -> int:
+            storage.begin()
+            return storage.append_linked(columns, (number, *row[1:]), lambda at, before: f"{at} after {before}")
+
+        def numbers() -> list[Any]:
+            return [cells[0] for cells in storage.find(LEDGER_TRANSACTIONS, columns=["id"])]
+
+        append(1)
+        storage.rollback()
+        assert [] == numbers()
+        first = append(1)
+        assert [1] == numbers()
+        storage.commit()
+        second = append(2)
+        storage.commit()
+        assert [1, 2] == numbers()
+        chains = [cells[0] for cells in storage.find(LEDGER_TRANSACTIONS, columns=["chain"])]
+        assert [f"{first} after None", f"{second} after {first} after None"] == chains
 
 
 def test_an_index_that_comes_later_serves_a_list(storage: ServerStorage[Any]) -> None:

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import json
 import os
 import sqlite3
 import subprocess
 import sys
+import tempfile
 import threading
 import tomllib
 from collections.abc import Callable, Iterator
@@ -136,6 +138,7 @@ def test_the_plugin_is_found_by_its_entry_point_and_manifest() -> None:
 def test_records_and_lists_load_no_sqlalchemy(tmp_path: Path) -> None:
     code = """
 import sys
+import tempfile
 from crm_storage_sql.plugin import open_sqlite
 from crm_core.ledger.evolution import upgrade
 from crm_core.query.ast import Compare
@@ -336,6 +339,55 @@ def test_a_writer_that_waits_too_long_is_told_who_holds_the_database(storage: Sq
     impatient.close()
 
 
+HOLDS = """
+import fcntl, sys
+held = open(sys.argv[1], "r+")
+fcntl.flock(held, fcntl.LOCK_EX)
+held.write("4711 ")
+held.flush()
+print("held", flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="NOT RUN: the script that holds the lock needs flock")
+def test_who_waits_says_so_after_two_seconds_and_for_whom(tmp_path: Path) -> None:
+    shop = str(tmp_path / "shop")
+    subprocess.run([sys.executable, "-m", "crm_core", "init", shop], capture_output=True, check=True)
+    holds = [sys.executable, "-c", HOLDS, f"{shop}/crm.db-lock"]
+    adds = [sys.executable, "-m", "crm_core", "-w", shop, "customers", "add", "Ada", "--json"]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(holds, stdin=pipe, stdout=pipe, text=True) as holder:
+        assert holder.stdout is not None
+        assert "held\n" == holder.stdout.readline()
+        with subprocess.Popen(adds, stdout=pipe, stderr=pipe, text=True) as command:
+            assert command.stderr is not None
+            said = command.stderr.readline()
+            holder.communicate("")
+            out, more = command.communicate()
+    assert "crm.db: waiting for another writer (process 4711), at most 30 seconds" in json.loads(said)["warning"]
+    assert ("Ada", "") == (json.loads(out)["name"], more)
+
+
+def test_another_program_that_holds_the_file_is_named_while_it_is_waited_for(
+    storage: SqliteStorage, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[tuple[object, ...]] = []
+    monkeypatch.setattr("crm_storage_sql.sqlite.PATIENCE", 0.1)
+    monkeypatch.setattr("crm_storage_sql.sqlite.say_waiting", lambda *told: said.append(told))
+    waiting = SqliteStorage(Place(path, 20))
+    browser = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    browser.execute("BEGIN IMMEDIATE")
+    release = threading.Timer(0.6, lambda: browser.execute("ROLLBACK"))
+    release.start()
+    waiting.begin()
+    waiting.rollback()
+    release.join()
+    browser.close()
+    waiting.close()
+    assert [(path, "another program that has the file open (a database browser?)", 20)] == said
+
+
 def test_another_programs_lock_is_named(storage: SqliteStorage, path: Path) -> None:
     impatient = SqliteStorage(Place(path, 0.05))
     browser = sqlite3.connect(path, isolation_level=None)
@@ -458,3 +510,67 @@ def test_opening_twice_creates_one_database(tmp_path: Path) -> None:
     assert [thing(1)] == stores[1].find("things")
     for store in stores:
         store.close()
+
+
+READS_ONLY = """
+import os, sys
+from crm_core.errors import StorageError
+from crm_core.ledger.evolution import upgrade
+from crm_core.testing.tables import MANIFEST, THINGS, thing
+from crm_storage_sql.plugin import open_sqlite
+
+def opened():
+    return open_sqlite("sqlite:///" + sys.argv[1] + "/crm.db", {})
+
+def become(user):
+    if os.getuid() == 0:
+        os.seteuid(user)
+    else:
+        os.chmod(sys.argv[1], 0o755 if user == 0 else 0o555)
+
+def add(storage, id_):
+    storage.begin()
+    storage.insert_many("things", THINGS.column_names, [thing(id_, name=str(id_))])
+    storage.commit()
+
+def names(storage):
+    return [name for (name,) in storage.find("things", columns=["name"])]
+
+writer = opened()
+upgrade(writer, MANIFEST)
+add(writer, 1)
+writer.close()
+os.chmod(sys.argv[1] + "/crm.db", 0o444 if os.getuid() else 0o644)
+become(65534)
+reader = opened()
+print(names(reader), reader.status().details["journal"], reader.check())
+try:
+    add(reader, 9)
+except StorageError as error:
+    print(error.hint)
+become(0)
+os.chmod(sys.argv[1] + "/crm.db", 0o644)
+writer = opened()
+add(writer, 2)
+become(65534)
+print(names(reader), reader.status().details["journal"])
+become(0)
+writer.close()
+become(65534)
+print(names(reader), names(opened()))
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "seteuid"), reason="NOT RUN: no permissions of this kind on this system")
+def test_a_file_that_may_only_be_read_is_read_and_what_others_write_to_it_is_seen() -> None:
+    with tempfile.TemporaryDirectory() as folder:  # that of pytest is closed to others
+        Path(folder).chmod(0o755)
+        script = [sys.executable, "-c", READS_ONLY, folder]
+        run = subprocess.run(script, capture_output=True, text=True, check=True)
+        Path(folder).chmod(0o755)
+    assert [
+        "['1'] none: read only []",
+        "writing needs the right to write in the folder of the database",
+        "['1', '2'] wal",
+        "['1', '2'] ['1', '2']",
+    ] == run.stdout.splitlines()

@@ -13,6 +13,7 @@ from zoneinfo import ZoneInfo
 from crm_core.errors import InvalidValue
 from crm_core.values import Money, ascii_digits, email_key, exponent, phone_key, strip_marks
 from crm_transfer.errors import BadCell
+from crm_transfer.solar import YEARS, is_solar, solar_reader, solar_text
 
 _PLAIN: Final = re.compile(r"[+-]?[0-9]+(?:\.[0-9]+)?", re.ASCII)
 _SCIENTIFIC: Final = re.compile(r"[+-]?[0-9.,]+[eE][+-]?[0-9]+", re.ASCII)
@@ -28,7 +29,6 @@ _BROKEN: Final = frozenset(
     {"#REF!", "#VALUE!", "#DIV/0!", "#NAME?", "#NUM!", "#NULL!", "#N/A", "#SPILL!", "#CALC!", "#GETTING_DATA"}
 )
 """What a spreadsheet shows where a formula failed."""
-_PERSIAN_YEARS: Final = range(1200, 1500)
 _LIMIT: Final = 2**63 - 1
 _DIGITS: Final = 18
 """So many digits fit 64 bits whatever they are."""
@@ -195,9 +195,11 @@ def money_of(value: Decimal, currency: str) -> Money:
 def moment_reader(form: str, zone: ZoneInfo) -> Callable[[str], When]:
     """Return a function that reads days and times: `form` as in `strptime`, empty for ISO 8601; `zone` is where.
 
-    A text with no time of day becomes a day.
+    A form that begins with `jalali` reads those of the Persian solar calendar. A text without a time of the day becomes
+    a day.
     """
-    timed = any(code in form for code in ("%H", "%I", "%X", "%c"))
+    timed = is_timed(form)
+    solar = solar_reader(form) if is_solar(form) else None
     known: dict[str, When] = {}
 
     def read(text: str) -> When:
@@ -206,7 +208,11 @@ def moment_reader(form: str, zone: ZoneInfo) -> Callable[[str], When]:
             if len(known) >= _CACHED:
                 known.clear()
             clean = text if text.isascii() else ascii_digits(strip_marks(text))
-            found = known[text] = _formed(clean, form, timed, zone) if form else _iso(clean, zone)
+            if solar is not None:
+                found = _of_solar(solar(clean), clean, form, zone)
+            else:
+                found = _formed(clean, form, timed, zone) if form else _iso(clean, zone)
+            known[text] = found
         return found
 
     return read
@@ -221,6 +227,16 @@ def day_reader(form: str, zone: ZoneInfo) -> Callable[[str], dt.date]:
         return found.astimezone(zone).date() if isinstance(found, dt.datetime) else found
 
     return read
+
+
+def is_timed(form: str) -> bool:
+    """Say whether dates of a form may have a time of day."""
+    return form == "jalali" or any(code in form for code in ("%H", "%I", "%X", "%c"))
+
+
+def written(when: When, form: str) -> str:
+    """Write a day or a time in a form, so that it is read again."""
+    return solar_text(when, form) if is_solar(form) else when.strftime(form)
 
 
 def _iso(text: str, zone: ZoneInfo) -> When:
@@ -244,21 +260,32 @@ def _formed(text: str, form: str, timed: bool, zone: ZoneInfo) -> When:
     return _placed(found, zone) if timed else _gregorian(found.date())
 
 
+def _of_solar(found: When | None, text: str, form: str, zone: ZoneInfo) -> When:
+    if found is None:
+        named = (
+            "a Persian solar date such as 1402/05/12 or 12 مرداد 1402"
+            if form == "jalali"
+            else f"a date of the form {form}"
+        )
+        raise _no_date(text, f"is not {named}; correct it, or the form in the mapping", solar=True)
+    return _placed(found, zone) if isinstance(found, dt.datetime) else found
+
+
 def _gregorian(day: dt.date) -> dt.date:
-    if day.year in _PERSIAN_YEARS:
+    if day.year in YEARS:
         raise BadCell("date", _JALALI)
-    if day.year < _PERSIAN_YEARS.start:
+    if day.year < YEARS.start:
         raise BadCell("date", f"is of the year {day.year}; correct it, or say that it means nothing: null_if in [file]")
     return day
 
 
-_JALALI: Final = "looks like a Persian solar (Jalali) date; convert the column to Gregorian dates first"
+_JALALI: Final = 'looks like a Persian solar (Jalali) date; declare that it is one: dates = "jalali" in [file]'
 
 
-def _no_date(text: str, otherwise: str) -> BadCell:
+def _no_date(text: str, otherwise: str, *, solar: bool = False) -> BadCell:
     """Return the refusal of a text that is no date, with the way out that fits what it looks like."""
     years = {int(year) for year in _YEAR.findall(text)}
-    if not years.isdisjoint(_PERSIAN_YEARS):
+    if not solar and not years.isdisjoint(YEARS):
         return BadCell("date", _JALALI)
     if _SERIAL.fullmatch(text):
         return BadCell(

@@ -74,7 +74,7 @@ class Chunk:
         self._file = file
         self._only = only
         self._last = last
-        self._waits = _may_wait(readers)
+        self._waits = not last and _may_wait(readers)
         self._entries: dict[int, list[_Entry]] = {}
         self._made: dict[tuple[str, str], dict[str, Record]] = {}
         self._same: dict[int, list[_Entry]] = {}
@@ -86,7 +86,12 @@ class Chunk:
         for at, reader in enumerate(self._readers):
             if self._only not in (None, at):
                 continue
-            entries = [_Entry(row, key) for row in self._rows if (key := self._key(reader, row)) is not None]
+            applies = reader.applies or _always
+            entries = [
+                _Entry(row, key)
+                for row in self._rows
+                if row.error is None and applies(row.cells) and (key := self._key(reader, row)) is not None
+            ]
             self._entries[at] = entries
             if self._only is None and not reader.repeats:
                 self._refuse_doubles(at, reader)
@@ -146,8 +151,6 @@ class Chunk:
 
     @staticmethod
     def _key(reader: RecordReader, row: Row) -> str | None:
-        if row.error is not None or (reader.applies is not None and not reader.applies(row.cells)):
-            return None
         key = reader.key(row.cells)
         cut = "E+" in key and _SCIENTIFIC.fullmatch(key)
         if key and not cut and len(key) <= _LONGEST_KEY and (key.isprintable() or not _UNFIT.search(key)):
@@ -190,14 +193,15 @@ class Chunk:
         """Leave out what is unchanged, read the values of the others."""
         live = [entry for entry in self._entries[at] if entry.row.error is None]
         known = self._lookup.known(reader.kind.name, reader.system, [entry.key for entry in live])
-        kept: list[_Entry] = []
+        left: list[_Entry] = []
         same = self._same.setdefault(at, [])
         for entry in live:
             row = entry.row
             entry.digest = reader.digest(row.cells)
             entry.known = known.get(entry.key)
             if entry.known is not None:
-                if entry.known.state in ("live", "merged") and is_same(entry.known.row_hash, entry.digest):
+                kept = reader.keeps_merged and entry.known.state == "merged"
+                if kept or (entry.known.state in ("live", "merged") and is_same(entry.known.row_hash, entry.digest)):
                     row.status[at] = "unchanged"
                     same.append(entry)
                     continue
@@ -218,8 +222,8 @@ class Chunk:
             except BadCell as bad:
                 row.error = bad
                 continue
-            kept.append(entry)
-        self._entries[at] = kept
+            left.append(entry)
+        self._entries[at] = left
 
     # References
 
@@ -369,6 +373,10 @@ class Chunk:
             fresh = {name: record for name, record in named.items() if name not in known}
             if fresh:
                 service.write_many([Write(record=r, before=r, external=(system, name)) for name, r in fresh.items()])
+
+
+def _always(cells: Sequence[str]) -> bool:
+    return True
 
 
 def _may_wait(readers: Sequence[RecordReader]) -> bool:

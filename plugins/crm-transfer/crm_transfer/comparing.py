@@ -22,7 +22,7 @@ from crm_transfer.diff import Clash, FieldEdit, Suspect
 from crm_transfer.edited import UNTOUCHED, Mangled, Reader
 from crm_transfer.edited_columns import Cells, Column
 from crm_transfer.errors import BadCell
-from crm_transfer.lookup import Lookup
+from crm_transfer.lookup import Lookup, merged_ids
 from crm_transfer.policies import Conflict
 from crm_transfer.roundtrip import gone
 from crm_transfer.targets import Targets
@@ -71,7 +71,7 @@ class Comparison:
         targets: Targets,
         policies: Mapping[str, Conflict],
     ) -> None:
-        """Take how the file is read; `twins` counts the new rows that say the same."""
+        """Take how the file is read; `twins` counts new rows alike, `merged` has those of merged records."""
         self._crm = crm
         self._kind = kind
         self._places = places
@@ -82,6 +82,7 @@ class Comparison:
         self._policies = policies
         self._service: RecordService[Record] = crm.records(kind.name)
         self.twins: Counter[str] = Counter()
+        self.merged: set[int] = set()
 
     def examine(self, rows: Sequence[EditedRow], doubles: Mapping[int, int]) -> None:
         """Find out what each row changes."""
@@ -89,10 +90,11 @@ class Comparison:
         for row in rows:
             self._identify(row, ids, doubles)
         now = {record.id: record for record in self._service.get_many(list(ids.values()))}
+        now |= self._survivors([one for one in ids.values() if one not in now])
         versions = {ids[row.number]: self.read_version(row) for row in rows if row.number in ids}
         base = self._crm.ledger.as_read(self._kind.name, versions)
         self._targets.labels.load([*now.values(), *base.values()], [column.label for column in self._columns.values()])
-        edits = human_edits(self._crm, self._kind, [i for i, r in now.items() if r.version != versions[i]])
+        edits = human_edits(self._crm, self._kind, [r.id for i, r in now.items() if r.version != versions[i]])
         for row in rows:
             record_id = ids.get(row.number)
             if record_id is None or row.error is not None:
@@ -101,11 +103,21 @@ class Comparison:
                 row.error = gone(self._kind, row.cells[self._places.id])
                 continue
             row.now = now[record_id]
-            row.stale = row.now.version != versions[record_id]
-            authors = {path: edit.user_id for path, edit in edits.get(record_id, {}).items()}
+            if row.now.id != record_id:
+                self.merged.add(row.number)
+            row.stale = row.now.id != record_id or row.now.version != versions[record_id]
+            authors = {path: edit.user_id for path, edit in edits.get(row.now.id, {}).items()}
             self._compare(row, row.now, base.get(record_id), authors)
         fresh = [row for row in rows if row.number not in ids and row.error is None]
         self._examine_new(fresh)
+
+    def _survivors(self, ids: Sequence[int]) -> dict[int, Record]:
+        """Return for ids of records that were merged since what they are now."""
+        trails = merged_ids(self._crm, self._kind.name, [format_id(one) for one in ids])
+        survivors = {one.id: one for one in self._service.get_many([each.record_id for each in trails.values()])}
+        return {
+            parse_id(told): survivors[each.record_id] for told, each in trails.items() if each.record_id in survivors
+        }
 
     def _identify(self, row: EditedRow, ids: dict[int, int], doubles: Mapping[int, int]) -> None:
         typed = row.cells[self._places.id].strip()

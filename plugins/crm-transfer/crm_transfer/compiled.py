@@ -19,7 +19,7 @@ from crm_core.records import Record, RecordType, Registry
 from crm_transfer.cells import key_text, moment_reader, without_guard
 from crm_transfer.columns import Cells, Columns, Kind
 from crm_transfer.conditions import holds
-from crm_transfer.currencies import is_currency
+from crm_transfer.currencies import declared_unit
 from crm_transfer.errors import BadCell, MappingError
 from crm_transfer.fields import Reading, field_reader
 from crm_transfer.mapping import Check, FieldMap, FileForm, Part, RecordMap, RowMapping
@@ -71,7 +71,8 @@ class RecordReader:
     `values` raises `BadCell`; `digest` marks what of the row (and of the mapping) the record was made from; `sources`
     says of each field which columns it is read from, by name and by place. `policies` says of each field who wins where
     the record is there and says something else, `changed` when the source changed the row. `ids` and `same` say by what
-    a record is known that is there without the key.
+    a record is known that is there without the key. With `keeps_merged` a row of a record that was merged leaves the
+    survivor as it is.
     """
 
     kind: RecordType
@@ -91,6 +92,7 @@ class RecordReader:
     changed: Callable[[Cells], dt.datetime | None]
     ids: str = ""
     same: tuple[str, ...] = ()
+    keeps_merged: bool = False
 
     def told(self, cells: Cells, path: str) -> str:
         """Return what a row says of a field, as it stands in its cells."""
@@ -119,11 +121,15 @@ class Correction:
 
 @attrs.frozen(kw_only=True)
 class Compiled:
-    """A mapping for one file: its records in order, its checks, what it corrected, the columns it does not use."""
+    """A mapping for one file: its records in order, its checks, what it corrected, the columns it does not use.
+
+    `tomans` are the columns with amounts in tomans that were read as rials.
+    """
 
     records: tuple[RecordReader, ...]
     checks: tuple[tuple[Check, Callable[[Cells], bool]], ...]
     corrections: Counter[Correction]
+    tomans: set[str]
     unused: tuple[str, ...]
     taken: Mapping[str, str]
     stage: Stage | None = None
@@ -147,7 +153,8 @@ def compile_mapping(mapping: RowMapping, columns: Sequence[str], context: Contex
     known = Columns(columns, file)
     views = Views(mapping, known, context.zone)
     corrections: Counter[Correction] = Counter()
-    records = tuple(_record(each, mapping, views, context, corrections) for each in mapping.records)
+    tomans: set[str] = set()
+    records = tuple(_record(each, mapping, views, context, corrections, tomans) for each in mapping.records)
     checks = tuple((check, _checked(check, views)) for check in mapping.checks)
     stage = views.stage()
     unused = known.names(set(range(len(columns))) - known.used)
@@ -155,6 +162,7 @@ def compile_mapping(mapping: RowMapping, columns: Sequence[str], context: Contex
         records=records,
         checks=checks,
         corrections=corrections,
+        tomans=tomans,
         unused=tuple(name for name in unused if not name.startswith("error_")),
         taken=known.taken,
         stage=stage,
@@ -167,10 +175,15 @@ def _checked(check: Check, views: Views) -> Callable[[Cells], bool]:
 
 
 def _record(
-    spec: RecordMap, mapping: RowMapping, views: Views, context: Context, corrections: Counter[Correction]
+    spec: RecordMap,
+    mapping: RowMapping,
+    views: Views,
+    context: Context,
+    corrections: Counter[Correction],
+    tomans: set[str],
 ) -> RecordReader:
     kind, form = _kind(spec, context.registry), mapping.form
-    mine = _Part(spec, form, views, context, kind, corrections)
+    mine = _Part(spec, form, views, context, kind, corrections, tomans)
     key_part = [part.column for part in spec.key if part.column]
     key = views.key(mine.joined(spec.key, spec.place), spec.per)
     applies = views.applies(spec.when, spec.per, mine)
@@ -208,6 +221,7 @@ def _record(
         changed=changed,
         ids=spec.ids,
         same=_same(spec, kind),
+        keeps_merged=spec.keeps_merged,
     )
 
 
@@ -271,12 +285,14 @@ class _Part(Columns):
         context: Context,
         kind: RecordType,
         corrections: Counter[Correction],
+        tomans: set[str],
     ) -> None:
         self._views = views
         self._all = views.of(spec.per, spec.place)
         self.used = set()
         self.spec, self.form, self.context, self.kind = spec, form, context, kind
         self.corrections = corrections
+        self.tomans = tomans
 
     def index(self, name: str, place: str) -> int:
         found = self._all.index(name, place)
@@ -323,7 +339,12 @@ class _Part(Columns):
                 )
             written, form = self._form(field, made)
             reading = Reading(
-                field=written, declared=declared, form=form, zone=self._zone(field), currency=self._currency(field)
+                field=written,
+                declared=declared,
+                form=form,
+                zone=self._zone(field),
+                currency=self._currency(field),
+                tomans=self.tomans,
             )
             group, _, name = field.path.rpartition(".")
             read = self._remembering(field, field_reader(reading, text))
@@ -456,8 +477,10 @@ class _Part(Columns):
             at = self.index(field.currency_column, field.place)
             return lambda cells: cells[at].strip().upper()
         fixed = field.currency or self.form.currency or self.context.currency
-        if not is_currency(fixed):
-            raise MappingError(f"{field.place}: {fixed!r} is no currency", hint="such as EUR, USD or IRR, of ISO 4217")
+        if declared_unit(fixed) is None:
+            raise MappingError(
+                f"{field.place}: {fixed!r} is no currency", hint="such as EUR, USD or IRR, of ISO 4217; or toman"
+            )
         return lambda cells: fixed
 
 

@@ -58,6 +58,12 @@ def holds(wanted: Sequence[Condition], columns: Columns, number: Number) -> Hold
     return lambda cells: all(test(cells) for test in tests)
 
 
+def columns_asked(wanted: Sequence[Condition]) -> list[str]:
+    """Return the columns that conditions name, each once."""
+    named = [name for each in wanted for name in (each.column, each.same_as, *columns_asked(each.parts)) if name]
+    return list(dict.fromkeys(named))
+
+
 def _condition(table: Table) -> Condition:
     table.only(_KEYS)
     if "any" in table.data:

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import attrs
 
+from crm_transfer.cells import written
 from crm_transfer.conditions import Condition, conditions
 from crm_transfer.patterns import fault_of
 from crm_transfer.tables import Table
@@ -196,8 +197,8 @@ def _check(made: Expression, table: Table) -> None:
 
 
 def _check_form(form: str, table: Table) -> None:
-    written = dt.datetime(2026, 11, 30, 13, 5, tzinfo=dt.UTC).strftime(form) if form else ""
-    if not written or written == form:
+    example = written(dt.datetime(2026, 11, 30, 13, 5, tzinfo=dt.UTC), form) if form else ""
+    if not example or example == form:
         raise table.wrong("as", f"is no form of a date: {form!r}", 'as = "%Y-%m"')
 
 

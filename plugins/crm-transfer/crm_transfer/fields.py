@@ -21,7 +21,7 @@ from crm_transfer.cells import (
     split_tags,
     whole,
 )
-from crm_transfer.currencies import is_currency, of_currency
+from crm_transfer.currencies import Unit, amount_in, currencies_of, unit_named
 from crm_transfer.errors import BadCell
 from crm_transfer.mapping import FieldMap, FileForm
 
@@ -34,13 +34,17 @@ _EXACT: Final = Context(prec=MAX_PREC)
 
 @attrs.frozen(kw_only=True)
 class Reading:
-    """All that says how a field is read: its mapping, its declaration, the file's form, zone and currency."""
+    """All that says how a field is read: its mapping, its declaration, the file's form, zone and currency.
+
+    `tomans` are the columns whose amounts are in tomans, which has to be told.
+    """
 
     field: FieldMap
     declared: Field
     form: FileForm
     zone: ZoneInfo
     currency: Callable[[Cells], str]
+    tomans: set[str] = attrs.field(factory=set)
 
     @property
     def number(self) -> Number:
@@ -160,28 +164,37 @@ def _day(reading: Reading, text: Text) -> Value:
 
 def _money(reading: Reading, text: Text) -> Value:
     number, currency, column = reading.number, reading.currency, reading.field.currency_column
-    known: set[str] = set()
+    units: dict[str, Unit] = {}
+    name = next(iter(reading.field.columns), reading.field.path)
 
     def read(cells: Cells) -> Any:
         value = text(cells)
         if not value:
             return None
-        code = currency(cells)
-        if code not in known:
-            _refuse_currency(code, column)
-            known.add(code)
-        plain = value if value[0].isdecimal() and value[-1].isdecimal() else of_currency(value, code)
-        return money_of(number(plain), code)
+        said = currency(cells)
+        unit = units.get(said)
+        if unit is None:
+            unit = units[said] = _unit(said, column)
+        plain, factor = value, unit.factor
+        if not (value[0].isdecimal() and value[-1].isdecimal()):
+            plain, factor = amount_in(value, unit)
+        if factor == 1:
+            return money_of(number(plain), unit.currency)
+        reading.tomans.add(name)
+        return money_of(_EXACT.multiply(number(plain), factor), unit.currency)
 
     return read
 
 
-def _refuse_currency(code: str, column: str) -> None:
-    if not code:
+def _unit(said: str, column: str) -> Unit:
+    if not said:
         raise BadCell("required", "is empty, so the amount has no currency; fill it in", column=column)
-    if not is_currency(code):
-        message = "is no currency; use a code of ISO 4217, such as EUR, USD or IRR"
-        raise BadCell("currency", message, column=column, value=code)
+    unit = unit_named(said)
+    if unit is None:
+        meant = currencies_of(said)
+        message = f"may be {', '.join(meant)}; write the code" if meant else "is no currency; use a code of ISO 4217"
+        raise BadCell("currency", f"{message}, such as EUR, USD or IRR", column=column, value=said)
+    return unit
 
 
 def _tags(reading: Reading, text: Text) -> Value:

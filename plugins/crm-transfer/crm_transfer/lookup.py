@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from itertools import islice
 from typing import Final
 
 from crm_core import CRM, Record, RecordService
+from crm_core.errors import InvalidValue
 from crm_core.query.ast import Compare
 from crm_core.records import ExternalId
-from crm_core.values import email_key, format_id, text_key
+from crm_core.values import email_key, format_id, parse_id, text_key
 from crm_transfer.compiled import RecordReader, Reference
 from crm_transfer.errors import BadCell
 from crm_transfer.nearest import nearest
 
+MERGED: Final = "crm-core"
+"""The system in whose name the id of a merged record leads to the one it was merged into."""
 _REMEMBERED: Final = 100_000
 _BATCH: Final = 500
 _SHOWN: Final = 3
@@ -31,13 +34,31 @@ class Lookup:
     def __init__(self, crm: CRM) -> None:
         """Look records of this CRM up."""
         self._crm = crm
+        self._own: dict[tuple[str, str], str] = {}
         self._found: dict[tuple[str, str, str, str], int | BadCell] = {}
         self._told: dict[tuple[str, str, str, str], str] = {}
         self._known_names: dict[tuple[str, str], tuple[list[int], list[str], list[str]]] = {}
 
+    def know_own(self, readers: Iterable[RecordReader]) -> None:
+        """Remember how the keys begin that end in an id of ours, by record type and system."""
+        self._own |= {(reader.kind.name, reader.system): reader.ids for reader in readers if reader.ids}
+
     def known(self, kind: str, system: str, keys: Sequence[str]) -> dict[str, ExternalId]:
-        """Return the entries of external ids that exist, by key."""
-        return self._crm.external_ids.find_many(kind, system, list(dict.fromkeys(keys))) if keys else {}
+        """Return the entries of external ids that exist, by key; where an id of ours was merged, its trail."""
+        if not keys:
+            return {}
+        found = self._crm.external_ids.find_many(kind, system, list(dict.fromkeys(keys)))
+        ids = self._own.get((kind, system))
+        return found if ids is None else {**self._merged(kind, ids, set(keys) - set(found)), **found}
+
+    def _merged(self, kind: str, prefix: str, keys: Iterable[str]) -> dict[str, ExternalId]:
+        mine: dict[str, str] = {}
+        for key in keys:
+            record_id = own_id(key, prefix)
+            if record_id is not None:
+                mine.setdefault(format_id(record_id), key)
+        found = merged_ids(self._crm, kind, list(mine))
+        return {mine[told]: entry for told, entry in found.items()}
 
     def load(self, reference: Reference, names: Collection[str]) -> None:
         """Look names up that are not remembered."""
@@ -120,6 +141,19 @@ class Lookup:
             ids, texts = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
             self._known_names[target, by] = ids, texts, [text_key(text) for text in texts]
         return self._known_names[target, by]
+
+
+def own_id(key: str, prefix: str) -> int | None:
+    """Return the id of ours that a key ends in; None where it is another key."""
+    try:
+        return parse_id(key.removeprefix(prefix)) if key.startswith(prefix) else None
+    except InvalidValue:  # it only begins like ours
+        return None
+
+
+def merged_ids(crm: CRM, kind: str, ids: Sequence[str]) -> dict[str, ExternalId]:
+    """Return the trails that lead from ids of records that were merged to what they are now, by id as people see it."""
+    return crm.external_ids.find_many(kind, MERGED, ids) if ids else {}
 
 
 def _place(reference: Reference, name: str) -> tuple[str, str, str, str]:

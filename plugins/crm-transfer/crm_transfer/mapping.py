@@ -37,7 +37,21 @@ _FILE_KEYS: Final = frozenset(
     }
 )
 _RECORD_KEYS: Final = frozenset(
-    {"type", "key", "per", "when", "fields", "system", "repeats", "also", "conflict", "changed_at", "ids", "same"}
+    {
+        "type",
+        "key",
+        "per",
+        "when",
+        "fields",
+        "system",
+        "repeats",
+        "also",
+        "conflict",
+        "changed_at",
+        "ids",
+        "same",
+        "merged",
+    }
 )
 _FIELD_KEYS: Final = frozenset(
     {"column", "const", "template", "value", "format", "decimal", "thousands", "zone", "currency", "map", "fix",
@@ -104,7 +118,8 @@ class RecordMap:
     `per` says whether it is made of each row, once of each group, or once of each line of a group. `repeats` allows the
     same key in several rows: the first one counts. `also` are further external ids, by system. `changed_at` is the
     column that says when the source changed the record, and its form (empty: that of the file). `ids` is how keys begin
-    that end in an id of ours, `same` are the fields by which a record is known that is there without the key.
+    that end in an id of ours, `same` are the fields by which a record is known that is there without the key. With
+    `keeps_merged` a row whose record was merged into another one leaves that one as it is.
     """
 
     type: str
@@ -119,6 +134,7 @@ class RecordMap:
     changed_at: tuple[str, str] = ("", "")
     ids: str = ""
     same: tuple[str, ...] = ()
+    keeps_merged: bool = False
 
 
 @attrs.frozen(kw_only=True)
@@ -283,6 +299,7 @@ def _record(table: Table, source: str, file: Table) -> RecordMap:
         changed_at=changed_at,
         ids=table.text("ids"),
         same=table.texts("same"),
+        keeps_merged=table.choice("merged", ("reject", "keep")) == "keep",
     )
 
 

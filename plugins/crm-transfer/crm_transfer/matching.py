@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import sqlite3
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
+from typing import Final
 
 import attrs
 
@@ -19,11 +20,20 @@ from crm_transfer.errors import BadCell
 
 Offer = tuple[str, int, str]
 """What must agree, when it was in microseconds, and what it gives."""
+Wanted = tuple[str, int]
+"""What must agree, and how late it may be."""
+Found = tuple[int, str]
+"""When it was, and what it gives."""
+SEPARATOR: Final = "\x1f"
+"""Between the texts that must agree."""
 
 
 @attrs.frozen(kw_only=True)
 class Finder:
-    """A match made ready for a file: who looks, who may be found, and by what."""
+    """A match made ready for a file: who looks, who may be found, and by what.
+
+    `asked` are the columns that say who may be found, by name and by place.
+    """
 
     name: str
     looks: Callable[[Cells], bool]
@@ -32,24 +42,28 @@ class Finder:
     latest: int
     gives: int
     instant: Callable[[str], int]
+    asked: Mapping[str, int] = attrs.field(factory=dict)
 
     def offered(self, rows: Iterable[Cells]) -> list[Offer]:
         """Return what rows of a group offer to be found by."""
         return [
-            (*place, cells[self.gives].strip()) for cells in rows if self.among(cells) for place in self._places(cells)
+            (*place, key_text(without_guard(cells[self.gives].strip())))
+            for cells in rows
+            if self.among(cells)
+            for place in self._places(cells)
         ]
 
-    def wanted(self, rows: Iterable[Cells]) -> list[tuple[str, int]]:
+    def wanted(self, rows: Iterable[Cells]) -> list[Wanted]:
         """Return what the rows of a group look for."""
         return [place for cells in rows for place in self._places(cells)]
 
-    def _places(self, cells: Cells) -> Iterator[tuple[str, int]]:
+    def _places(self, cells: Cells) -> Iterator[Wanted]:
         """Yield what must agree and when, unless a part is missing; a bad time is for the field that reads it."""
         texts = [key_text(without_guard(cells[at].strip())) for at in self.same]
         when = cells[self.latest].strip()
         if when and all(texts):
             try:
-                yield "\x1f".join(texts), self.instant(when)
+                yield SEPARATOR.join(texts), self.instant(when)
             except BadCell:
                 return
 
@@ -66,6 +80,7 @@ class Offers:
             "PRAGMA cache_size = -16000",
             "CREATE TABLE offers (finder TEXT, same TEXT, at INTEGER, gives TEXT,"
             " PRIMARY KEY (finder, same, at, gives)) WITHOUT ROWID",
+            "CREATE TABLE given (finder TEXT, gives TEXT, PRIMARY KEY (finder, gives)) WITHOUT ROWID",
         ):
             self._db.execute(statement)
         self._db.execute("BEGIN")  # never committed: nobody reads the file after this run
@@ -79,20 +94,34 @@ class Offers:
         self._db.close()
         self._folder.cleanup()
 
-    def add(self, finder: str, offers: Iterable[Offer]) -> None:
-        """Remember what may be found."""
+    def add(self, finder: str, offers: Sequence[Offer], *, named: bool = False) -> None:
+        """Remember what may be found; `named`, so that `has` knows it."""
         self._db.executemany("INSERT OR IGNORE INTO offers VALUES (?, ?, ?, ?)", [(finder, *each) for each in offers])
+        if not named:
+            return
+        given = {gives for _, _, gives in offers}
+        self._db.executemany("INSERT OR IGNORE INTO given VALUES (?, ?)", [(finder, gives) for gives in given])
 
-    def find(self, finder: str, wanted: Iterable[tuple[str, int]]) -> str:
-        """Return what most rows find, each the latest that is not later than itself; of equals the latest one."""
+    def has(self, finder: str, gives: str) -> bool:
+        """Say whether a row of the file offers this."""
+        found = self._db.execute("SELECT 1 FROM given WHERE finder = ? AND gives = ?", (finder, gives))
+        return found.fetchone() is not None
+
+    def find(self, finder: str, wanted: Iterable[Wanted], earlier: Mapping[Wanted, Found]) -> str:
+        """Return what most rows find, each the latest that is not later than itself; of equals the latest one.
+
+        `earlier` is what they find of what is no longer in the file.
+        """
         votes: dict[str, tuple[int, int]] = {}
         for same, at in wanted:
-            found = self._db.execute(
+            here: Found | None = self._db.execute(
                 "SELECT at, gives FROM offers WHERE finder = ? AND same = ? AND at <= ?"
                 " ORDER BY at DESC, gives LIMIT 1",
                 (finder, same, at),
             ).fetchone()
-            if found is not None:
-                count, latest = votes.get(found[1], (0, found[0]))
-                votes[found[1]] = count + 1, max(latest, found[0])
+            both = [each for each in (here, earlier.get((same, at))) if each is not None]
+            if both:
+                latest, gives = min(both, key=lambda each: (-each[0], each[1]))
+                count, last = votes.get(gives, (0, latest))
+                votes[gives] = count + 1, max(last, latest)
         return min(votes, key=lambda gives: (-votes[gives][0], -votes[gives][1], gives), default="")

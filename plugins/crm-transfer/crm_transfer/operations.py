@@ -15,7 +15,7 @@ from zoneinfo import ZoneInfo
 import attrs
 
 from crm_core.values import local_midnight, to_micros
-from crm_transfer.cells import When, moment_reader, number_reader, without_guard
+from crm_transfer.cells import When, moment_reader, number_reader, without_guard, written
 from crm_transfer.columns import Cells, Columns, Kind
 from crm_transfer.conditions import holds
 from crm_transfer.errors import BadCell, MappingError
@@ -432,7 +432,7 @@ def _date_text(made: Expression, scope: Scope) -> Computed:
         when = moment(cells)
         if isinstance(when, dt.datetime):
             when = when.astimezone(zone)
-        return "" if when is None else when.strftime(form)
+        return "" if when is None else written(when, form)
 
     return Computed(read)
 

@@ -17,6 +17,7 @@ import attrs
 from crm_core.values import ascii_digits, strip_marks
 from crm_transfer.cells import number_reader
 from crm_transfer.errors import BadCell
+from crm_transfer.solar import is_solar, solar_reader
 
 DAY_FORMS: Final = (
     "%Y-%m-%d", "%d/%m/%Y", "%m/%d/%Y", "%d.%m.%Y", "%d-%m-%Y", "%m-%d-%Y", "%Y/%m/%d", "%Y.%m.%d", "%d.%m.%y",
@@ -41,6 +42,8 @@ def day_of(text: str, form: str) -> dt.datetime | None:
     >>> day_of("30/11/2026 14:05", "%d/%m/%Y")
     datetime.datetime(2026, 11, 30, 14, 5)
     """
+    if is_solar(form):
+        return _solar_day_of(text, form)
     match = _TIMED.fullmatch(text)
     spellings = [text] if match is None else [f"{match[1]} {match[2]}"]
     forms = [form] if match is None else [f"{form} {time}" for time in TIME_FORMS]
@@ -51,6 +54,14 @@ def day_of(text: str, form: str) -> dt.datetime | None:
             except ValueError:
                 continue
     return None
+
+
+def _solar_day_of(text: str, form: str) -> dt.datetime | None:
+    try:
+        found = solar_reader(form)(text)
+    except BadCell:
+        return None
+    return found if found is None or isinstance(found, dt.datetime) else dt.datetime.combine(found, dt.time())
 
 
 def number_of(text: str, style: tuple[str, str]) -> Decimal | None:

@@ -19,6 +19,9 @@ _TAG: Final = 5
 _DIGEST: Final = 21
 _DIGESTS: Final = 3
 """Five characters of a digest name the mapping; three digests fit the 64 characters of a row hash."""
+_REMEMBERED: Final = 10_000
+_SHORT: Final = 300
+"""How many digests of rows that repeat are remembered, and how long such rows may be: a few MB."""
 
 
 def digest_of(spec: RecordMap, form: FileForm, used: set[int]) -> tuple[str, Callable[[Cells], str]]:
@@ -34,12 +37,27 @@ def digest_of(spec: RecordMap, form: FileForm, used: set[int]) -> tuple[str, Cal
         text = "\x1f".join(pick(cells)) if pick else cells[order[0]]
         return tag + blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8, key=key).hexdigest()
 
-    return tag, digest
+    if not (spec.repeats and pick):
+        return tag, digest
+    known: dict[str, str] = {}
+
+    def remembered(cells: Cells) -> str:
+        text = "\x1f".join(pick(cells))
+        found = known.get(text)
+        if found is None:
+            found = digest(cells)
+            if len(known) < _REMEMBERED and len(text) <= _SHORT:
+                known[text] = found
+        return found
+
+    return tag, remembered
 
 
 def is_same(stored: str | None, digest: str) -> bool:
     """Say whether a stored row hash, which holds the digests of up to three mappings, has this one."""
-    return stored is not None and any(stored[at : at + _DIGEST] == digest for at in range(0, len(stored), _DIGEST))
+    if stored is None or stored == digest:
+        return stored is not None
+    return any(stored[at : at + _DIGEST] == digest for at in range(0, len(stored), _DIGEST))
 
 
 def with_digest(stored: str | None, digest: str | None, tag: str) -> str | None:

@@ -18,6 +18,7 @@ from crm_core.values import few_collections
 from crm_transfer.chunk import RANK, Chunk
 from crm_transfer.compiled import Compiled, Context, RecordReader, compile_mapping
 from crm_transfer.conflicts import Arbiter
+from crm_transfer.earlier import look_back
 from crm_transfer.errors import BadCell, FileFault
 from crm_transfer.formats.typed import forms_of
 from crm_transfer.leftover import refuse_leftovers
@@ -72,6 +73,8 @@ def open_job(crm: CRM, path: Path, mapping: RowMapping) -> Job:
         default_pipeline=next(iter(crm.pipelines.values())),
     )
     compiled = compile_mapping(mapping, source.columns, context, path.name)
+    if compiled.grouping is not None:
+        look_back(crm, mapping, compiled.records, compiled.grouping)
     return Job(path=path, mapping=mapping, importer=importer, source=source, compiled=compiled)
 
 
@@ -120,6 +123,8 @@ class Run:
         """
         started = perf_counter()
         self._resumed = resume
+        for job in jobs:
+            self._lookup.know_own(job.compiled.records)
         report = ImportReport(dry_run=self._dry_run, files=[FileReport(file=job.path.name) for job in jobs])
         with Spill() as spill, few_collections():
             with self._operation(label, detail, resume) as operation:
@@ -384,6 +389,9 @@ class Run:
             notes.append(f"columns that the mapping does not use: {listed(unused)}")
         notes += [f"the column {there!r} is taken for {named!r}" for named, there in job.compiled.taken.items()]
         notes += _corrections(job)
+        notes += [
+            f"{name!r} has amounts in tomans: each is read as 10 rials (IRR)" for name in sorted(job.compiled.tomans)
+        ]
         notes += job.compiled.told()
         for number, (check, _) in enumerate(job.compiled.checks):
             count = self._checked[at, number]

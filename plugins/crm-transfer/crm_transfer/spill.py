@@ -11,10 +11,14 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
+from typing import Final
 
 import attrs
 
 from crm_core.errors import CrmError, StorageFull
+
+_REPEATED: Final = 20_000
+"""How many keys that repeat are remembered in memory, by scope: a product is asked for in every chunk."""
 
 
 @attrs.frozen
@@ -96,6 +100,7 @@ class Spill:
             self._folder.cleanup()
             raise _full(self._folder.name, problem) from problem
         self._round = 0
+        self._repeated: dict[str, dict[str, int]] = {}
 
     def _prepare(self) -> None:
         for statement in (
@@ -128,20 +133,28 @@ class Spill:
 
     def first_rows(self, scope: str, keys: Sequence[tuple[int, str]]) -> dict[int, int]:
         """Remember (row, key) pairs of a scope; return, by row, the earlier row that had the same key."""
-        added = self._db.executemany(
-            "INSERT OR IGNORE INTO seen VALUES (?, ?, ?)", [(scope, key, row) for row, key in keys]
-        )
-        if added.rowcount == len(keys):
-            return {}
-        marks = ",".join("?" * len(keys))
-        stored = self._db.execute(
-            f"SELECT key, row FROM seen WHERE scope = ? AND key IN ({marks})", [scope, *(key for _, key in keys)]
-        )
-        first = dict(stored.fetchall())
-        return {row: first[key] for row, key in keys if first[key] != row}
+        repeated = self._repeated.setdefault(scope, {})
+        fresh = [(scope, key, row) for row, key in keys if key not in repeated]
+        first = {key: repeated[key] for _, key in keys if key in repeated} if len(fresh) < len(keys) else {}
+        added = self._db.executemany("INSERT OR IGNORE INTO seen VALUES (?, ?, ?)", fresh)
+        if fresh and added.rowcount != len(fresh):
+            asked = {key for _, key, _ in fresh}
+            marks = ",".join("?" * len(asked))
+            stored = self._db.execute(
+                f"SELECT key, row FROM seen WHERE scope = ? AND key IN ({marks})", [scope, *asked]
+            )
+            first |= stored.fetchall()
+            if len(repeated) > _REPEATED:
+                repeated.clear()
+            repeated |= {key: first[key] for _, key, row in fresh if first[key] != row}
+        return {row: first[key] for row, key in keys if first.get(key, row) != row}
 
     def forget(self, scope: str, keys: Sequence[tuple[int, str]]) -> None:
         """Forget (row, key) pairs of a scope: those rows made nothing."""
+        repeated = self._repeated.get(scope, {})
+        for row, key in keys:
+            if repeated.get(key) == row:
+                del repeated[key]
         self._db.executemany(
             "DELETE FROM seen WHERE scope = ? AND key = ? AND row = ?", [(scope, key, row) for row, key in keys]
         )
@@ -190,6 +203,15 @@ class Spill:
         found = self._db.execute(
             "SELECT 1 FROM shared s WHERE scope = ? AND key = ? AND NOT EXISTS"
             " (SELECT 1 FROM rejected r WHERE r.file = ? AND r.row = s.row) LIMIT 1",
+            [scope, key, file],
+        )
+        return found.fetchone() is not None
+
+    def names(self, scope: str, key: str, file: int) -> bool:
+        """Say whether a row that is not rejected names a record first in its scope."""
+        found = self._db.execute(
+            "SELECT 1 FROM seen s WHERE scope = ? AND key = ? AND NOT EXISTS"
+            " (SELECT 1 FROM rejected r WHERE r.file = ? AND r.row = s.row)",
             [scope, key, file],
         )
         return found.fetchone() is not None

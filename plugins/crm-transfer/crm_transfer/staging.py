@@ -7,9 +7,10 @@ of one group are always in one chunk, and so in one transaction.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from operator import attrgetter
-from typing import Final
+from typing import Final, Protocol
 
 import attrs
 
@@ -18,7 +19,7 @@ from crm_transfer.cells import key_text, without_guard
 from crm_transfer.columns import Cells
 from crm_transfer.errors import BadCell
 from crm_transfer.grouping import Disagreement, GroupMap, Layout, Reduction, Unreadable, digest_of_lines, group_key
-from crm_transfer.matching import Finder, Offers
+from crm_transfer.matching import Finder, Found, Offers, Wanted
 from crm_transfer.rows import Group, Row
 from crm_transfer.sorting import Keyed, Sorter, Store
 
@@ -108,13 +109,24 @@ class Stage:
         return False
 
 
+class Search(Protocol):
+    """Looks for what a match wants where the file does not have it."""
+
+    def any(self) -> bool:
+        """Say whether there is anything to be found."""
+
+    def find(self, wanted: Sequence[Wanted], in_file: Callable[[str], bool]) -> Mapping[Wanted, Found]:
+        """Return what is found, by what was wanted."""
+
+
 @attrs.define(kw_only=True)
 class Grouping:
     """Brings the rows of each group together and makes its lines and its header cells.
 
     `width` is how many columns the file has. `rows`, `groups`, `equal` (rows equal to another one of their group) and
     `repeated` (rows of a line that is there already) are counts, and so is `found`: of groups that look for another, by
-    match and by whether one was found.
+    match and by whether one was found; `found_earlier` are those of them that found one in no row of the file.
+    `earlier` looks for what earlier imports brought, by match; `alone` says why it cannot.
     """
 
     spec: GroupMap
@@ -129,6 +141,9 @@ class Grouping:
     equal: int = 0
     repeated: int = 0
     found: Counter[tuple[str, bool]] = attrs.field(factory=Counter)
+    found_earlier: Counter[str] = attrs.field(factory=Counter)
+    earlier: Mapping[str, Search] = attrs.field(factory=dict)
+    alone: Mapping[str, str] = attrs.field(factory=dict)
     _order: int = 0
 
     def chunks(
@@ -138,6 +153,7 @@ class Grouping:
         with Sorter() as sorter, Offers() as offers:
             ordered = sorter.sorted(self._keyed(rows, sorting))
             later = sorter.store()
+            self.earlier = {name: search for name, search in self.earlier.items() if search.any()}
             yield from _chunked(self._first(ordered, offers, later), size)
             yield from _chunked(self._matched(later, offers), size)
 
@@ -174,7 +190,11 @@ class Grouping:
             notes.append(f"rows with the {line} of another one of the group: {self.repeated:,}, {how}")
         for match in self.spec.matches:
             yes, no = self.found[match.name, True], self.found[match.name, False]
-            notes.append(f"{match.name}: found for {yes:,} of {yes + no:,} groups")
+            old, why = self.found_earlier[match.name], self.alone.get(match.name)
+            told = f", for {old:,} of them in what was imported before" if old else ""
+            told += f"; {no:,} found none" if no else ""
+            told += f"; only this file was searched: {why}" if why and no else ""
+            notes.append(f"{match.name}: found for {yes:,} of {yes + no:,} groups{told}")
         return notes
 
     # From rows to groups
@@ -203,7 +223,8 @@ class Grouping:
                 continue
             group, bad = self._group(key, found, {})
             for finder in self.finders:
-                offers.add(finder.name, finder.offered([row.cells for row in group.rows if row.error is None]))
+                offered = finder.offered([row.cells for row in group.rows if row.error is None])
+                offers.add(finder.name, offered, named=finder.name in self.earlier)
             yield [*group.rows, *bad]
 
     def _matched(self, later: Iterable[tuple[str, list[Keyed]]], offers: Offers) -> Iterator[list[Row | BadRow]]:
@@ -213,10 +234,19 @@ class Grouping:
             matched: dict[str, str] = {}
             for finder in self.finders:
                 if finder.looks(rows[0]):
-                    matched[finder.name] = offers.find(finder.name, finder.wanted(rows))
-                    self.found[finder.name, bool(matched[finder.name])] += 1
+                    matched[finder.name] = self._found(finder, rows, offers)
             group, bad = self._group(key, found, matched)
             yield [*group.rows, *bad]
+
+    def _found(self, finder: Finder, rows: Sequence[Cells], offers: Offers) -> str:
+        """Return what was found for the rows of a group, in the file or in what is here already."""
+        wanted, search = finder.wanted(rows), self.earlier.get(finder.name)
+        in_file = partial(offers.has, finder.name)
+        found = offers.find(finder.name, wanted, search.find(wanted, in_file) if search and wanted else {})
+        self.found[finder.name, bool(found)] += 1
+        if search and found and not in_file(found):
+            self.found_earlier[finder.name] += 1
+        return found
 
     def _alone(self, found: Keyed, key: str) -> Row | BadRow:
         """Return a row that is in no group: it has no key, or too many others have the same."""

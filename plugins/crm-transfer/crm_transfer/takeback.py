@@ -122,14 +122,22 @@ class TakeBack:
         return entry.record_id if entry is not None and entry.state == "live" else 0
 
     def _created_before_the_cut(self, reader: RecordReader, made: Made, record: Record) -> bool:
-        """Whether the operation, before it was cut off, made the record from this row, and nobody else touched it."""
+        """Whether the operation, before it was cut off, made the record from this row, and nobody else touched it.
+
+        Where the ledger does not tell who made each of its versions, it counts as touched.
+        """
         if self._resumed is None:
             return False
         if reader.repeats and self._spill.first_rows(made.scope, [(made.row, reader.key(made.cells))]):
             return False
-        ids = {record.created_tx, record.updated_tx}
-        entries = self._crm.ledger.history.transactions_of(list(ids))
-        return len(entries) == len(ids) and all(one.operation_id == self._resumed for one in entries.values())
+        history = self._crm.ledger.history
+        images = history.images_of(reader.kind.plural, [record.id])
+        ids = {record.created_tx, record.updated_tx, *(tx for tx, _ in images)}
+        entries = history.transactions_of(list(ids))
+        if len(entries) != len(ids) or any(one.operation_id != self._resumed for one in entries.values()):
+            return False
+        steps = [(0, 1), *(change.versions or (0, 0) for _, change in images), (record.version, record.version)]
+        return all(one[1] == other[0] for one, other in pairwise(steps))
 
     def _changed_before_the_cut(self, reader: RecordReader, made: Made, record: Record) -> Made:
         """Return what a row did, with the versions between which the operation changed its record before the cut."""
@@ -158,7 +166,7 @@ class TakeBack:
         """Say why a record cannot go: it was changed, another row names it as well, something points at it."""
         if made.id and record.version != made.after:
             return "it was changed since"
-        if self._spill.shared(made.scope, reader.key(made.cells), made.file):
+        if self._is_named_by_others(reader, made, record):
             return "another row names it as well"
         kind = reader.kind
         for other, field in self._crm.registry.references_to(kind.name):
@@ -166,11 +174,27 @@ class TakeBack:
             pointing = [each for each in service.find(In(field.column, (record.id,)), limit=None) if each != record]
             if field.declaration.part_of:  # what a service wrote with the record goes with it
                 named = self._crm.external_ids.of(other.name, [each.id for each in pointing]) if pointing else {}
-                own = (record.created_tx, record.updated_tx)
-                pointing = [each for each in pointing if each.id in named or each.created_tx not in own]
+                own = {record.created_tx, record.updated_tx}
+                pointing = [each for each in pointing if each.id in named or {each.created_tx, each.updated_tx} - own]
             if pointing:
                 return f"{other.counted(len(pointing))} {'points' if len(pointing) == 1 else 'point'} at it"
         return ""
+
+    def _is_named_by_others(self, reader: RecordReader, made: Made, record: Record) -> bool:
+        """Say whether a row that is taken names the record: of any file, by this key or another one, as any record."""
+        entries = self._crm.external_ids.of(reader.kind.name, [record.id]).get(record.id, ())
+        keys = {reader.key(made.cells), *(one.external for one in entries if one.system == reader.system)}
+        scopes = [
+            (file, f"{file}/{at}")
+            for file, readers in enumerate(self._readers)
+            for at, other in enumerate(readers)
+            if (other.kind.name, other.system) == (reader.kind.name, reader.system)
+        ]
+        return any(
+            self._spill.names(scope, key, file) or self._spill.shared(scope, key, file)
+            for file, scope in scopes
+            for key in keys
+        )
 
     def _delete(self, service: RecordService[Record], record: Record) -> None:
         if not self._whole:  # a later import may use the names again, as if the row had never been

@@ -306,6 +306,11 @@ class _Update:
                 f"{self._forms.shortened:,} cells hold what the spreadsheet cut (long numbers, leading zeros): "
                 "these fields stay as they are"
             )
+        if merged := len(self._comparison.merged):
+            notes.append(
+                f"rows of a {self._kind.name} that was merged since the export: {merged:,}, compared with the one that "
+                "it was merged into"
+            )
         if self._kind.name == "deal" and file.diff.fields["stage"]:
             notes.append(
                 f"{file.diff.fields['stage']:,} deals get another stage, and an import writes no sales and no moves: "

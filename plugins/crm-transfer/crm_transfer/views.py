@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from crm_transfer.cells import number_reader
 from crm_transfer.columns import Cells, Columns
-from crm_transfer.conditions import Condition, Holds, holds
+from crm_transfer.conditions import Condition, Holds, columns_asked, holds
 from crm_transfer.errors import MappingError
 from crm_transfer.expressions import Expression
 from crm_transfer.grouping import Layout, Level, Match, Per, check_per
@@ -114,6 +114,7 @@ class Views:
             latest=at,
             gives=columns.index(match.gives, f"{match.place}: gives"),
             instant=self.scope(columns).instant(columns.kind_of(at)),
+            asked={name: columns.index(name, f"{match.place}: among") for name in columns_asked(match.among)},
         )
 
 

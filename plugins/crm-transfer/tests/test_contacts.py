@@ -15,6 +15,7 @@ from crm_core import CRM, Customer
 from crm_core.cli.main import main
 from crm_core.extend import BadRow
 from crm_core.records import ContactPoint, Relation
+from crm_core.values import format_id
 from crm_transfer.errors import FileFault
 from crm_transfer.exporting import export_records, exporter_for
 from crm_transfer.formats.contactcsv import GOOGLE_CONTACTS, OUTLOOK_CONTACTS
@@ -420,6 +421,94 @@ def test_cards_of_customers_that_were_none_find_them_again(tmp_path: Path, form:
         assert report.operation is not None
         crm.ledger.undo(report.operation)
         assert before == everything(crm)
+
+
+def exported(crm: CRM, path: Path, form: str = "vcard", **options: Any) -> Path:
+    export_records(crm, "customers", exporter=exporter_for(crm, form, None), path=path, **options)
+    return path
+
+
+def two_that_are_one(crm: CRM, folder: Path) -> tuple[Customer, Customer]:
+    """Make two customers that were no cards, and write the card of the second and both in files of their own."""
+    acme = crm.customers.add(Customer(name="Acme", kind="organisation"))
+    ada = crm.customers.add(Customer(name="Ada", city="London"), email="a@x.org", phone="+44 20 1234")
+    king = crm.customers.add(Customer(name="Ada King", country="GB"), phone="0044 (20) 1234")
+    crm.contact_points.add(ContactPoint(customer_id=king.id, kind="phone", value="+44 20 9999"))
+    crm.relations.add(Relation(customer_id=king.id, other_id=acme.id, kind="works for"))
+    exported(crm, folder / "both.vcf")
+    exported(crm, folder / "king.vcf", where='name = "Ada King"')
+    return ada, king
+
+
+def test_a_card_of_who_was_merged_since_goes_to_the_survivor_and_changes_nothing(tmp_path: Path) -> None:
+    with CRM.open("memory:") as crm:
+        ada, king = two_that_are_one(crm, tmp_path)
+        crm.customers.merge(ada, king)
+        before = everything(crm)
+        for name in ("king.vcf", "both.vcf", "both.vcf"):
+            report = bring(crm, tmp_path / name)
+            assert (0, 0, before) == (report.counts.created, report.counts.rejected, everything(crm)), report.errors
+        told = (tmp_path / "king.vcf").read_text(encoding="utf-8")
+        more = told.replace("FN:Ada King", "FN:Ada Lovelace").replace("TEL:+44 20 9999", "TEL:+44 20 7777")
+        report = bring(crm, write(tmp_path, more))
+        assert 0 == report.counts.rejected, report.errors
+        found = everything(crm)
+        assert [("customer", "Ada", "person", "London", "")] == [e for e in found if e[:2] == ("customer", "Ada")]
+        assert {"+44 20 1234", "+44 20 7777"} <= {each[3] for each in found if each[:3] == ("point", "Ada", "phone")}
+        assert 1 == sum(primary for kind, _, _, primary in points(crm, "Ada") if kind == "phone")
+        assert report.operation is not None
+        crm.ledger.undo(report.operation)
+        assert before == everything(crm)
+
+
+def test_a_company_that_was_merged_since_is_not_made_again_by_the_cards_of_its_people(tmp_path: Path) -> None:
+    with CRM.open("memory:") as crm:
+        old = crm.customers.add(Customer(name="Acme Ltd", kind="organisation"))
+        new = crm.customers.add(Customer(name="Acme", kind="organisation"))
+        ada = crm.customers.add(Customer(name="Ada"))
+        crm.relations.add(Relation(customer_id=ada.id, other_id=old.id, kind="works for", title="Boss"))
+        path = exported(crm, tmp_path / "people.vcf", where='kind = "person"')
+        crm.customers.merge(new, old)
+        before = everything(crm)
+        report = bring(crm, path)
+        assert (0, before) == (report.counts.rejected, everything(crm)), report.errors
+
+
+def test_a_card_that_was_imported_and_merged_changes_nothing_whatever_it_says_now(tmp_path: Path) -> None:
+    one, other = ("UID:u1", "FN:Ada", "TEL:+44 20 1234"), ("UID:u2", "FN:Ada King", "TEL:0044201234")
+    with CRM.open("memory:") as crm:
+        bring(crm, write(tmp_path, card(*one) + card(*other)))
+        by = {each.name: each for each in crm.customers.iterate()}
+        crm.customers.merge(by["Ada"], by["Ada King"])
+        before = everything(crm)
+        report = bring(crm, write(tmp_path, card(*other, "NICKNAME:Adele", "ADR:;;;Paris;;;FR")))
+        assert (0, before) == (report.counts.rejected, everything(crm)), report.errors
+        mapping = built_in_mapping(crm, tmp_path / "p.vcf", options={})
+        assert mapping is not None
+        strict = parse_mapping(mapping.text.replace('merged = "keep"', 'merged = "reject"'))
+        refused = import_file(crm, write(tmp_path, card(*other, "ADR:;;;Rome;;;IT")), strict)
+        assert ["gone"] == [error.rule for error in refused.errors]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "TEL:00989123456789",
+        "TEL:۰۰۹۸ ۹۱۲ ۳۴۵ ۶۷۸۹",
+        "TEL;VALUE=uri:tel:+98-912-345-6789",
+        "TEL;TYPE=cell:+98 (912) 345-67-89",
+        "TEL:\u200e+989123456789",
+    ],
+)
+def test_a_number_in_another_spelling_is_the_same_address(tmp_path: Path, line: str) -> None:
+    with CRM.open("memory:") as crm:
+        ada = crm.customers.add(Customer(name="Ada"), email="Ada@Example.org", phone="+98 912 345 6789")
+        lines = (f"UID:crm-{format_id(ada.id)}", "FN:Ada", line, "EMAIL:mailto:ada@example.org")
+        for _ in range(2):
+            report = bring(crm, write(tmp_path, card(*lines)))
+            assert 0 == report.counts.rejected, report.errors
+            found = [(kind, value, primary) for kind, value, _, primary in points(crm, "Ada")]
+            assert [("email", "Ada@Example.org", True), ("phone", "+98 912 345 6789", True)] == sorted(found)
 
 
 def test_a_card_with_an_id_of_another_crm_is_a_new_customer(tmp_path: Path) -> None:

@@ -20,8 +20,9 @@ from crm_core import CRM, Money, hookimpl
 from crm_core.events import CustomersChanging, Veto
 from crm_transfer import run, staging
 from crm_transfer.errors import MappingError
-from crm_transfer.importing import import_file, resume_import
+from crm_transfer.importing import import_file, import_plan, resume_import
 from crm_transfer.mapping import parse_mapping
+from crm_transfer.plan import load_plan
 from crm_transfer.report import ImportReport
 
 _spec = importlib.util.spec_from_file_location("transfer_content", Path(__file__).parent / "content.py")
@@ -167,7 +168,7 @@ def test_rows_that_interleave_become_invoices_with_lines(crm: CRM, tmp_path: Pat
     assert {"no price": 1} == report.skipped
     told = report.files[0].notes
     assert "1 invoices have no customer" in told
-    assert "refunded: found for 1 of 2 groups" in told
+    assert "refunded: found for 1 of 2 groups; 1 found none" in told
     refund = next(sale for sale in crm.sales.iterate() if sale.refunds_sale_id is not None)
     assert Money("40.74", "GBP") == crm.sales.get(refund.refunds_sale_id or 0).amount
     first = next(crm.sales.iterate('amount = "40.74 GBP"'))
@@ -181,6 +182,87 @@ def test_a_second_import_in_another_order_changes_nothing(crm: CRM, tmp_path: Pa
         shuffled = random.Random(seed).sample(ROWS, len(ROWS))
         again = bring(crm, write(tmp_path / "o.csv", shuffled))
         assert ((0, 0, 7, 0), head) == (counts(again), crm.session.history.head())
+
+
+LATER = [
+    ["C536400", "85123A", "HEART", "-2", "05/01/2011 10:00", "2.55", "17850", "United Kingdom"],
+    ["C536401", "84879", "BIRD", "-1", "05/01/2011 10:00", "1.69", "13047", "United Kingdom"],
+    ["536402", "71053", "LANTERN", "1", "04/01/2011 09:00", "3.39", "17850", "United Kingdom"],
+    ["C536403", "71053", "LANTERN", "-1", "05/01/2011 11:00", "3.39", "17850", "United Kingdom"],
+    ["C536404", "71053", "LANTERN", "-1", "03/01/2011 11:00", "3.39", "17850", "United Kingdom"],
+]
+
+
+def refunded(crm: CRM) -> dict[str, str]:
+    """Return of each refund that names a sale its key and that of the sale."""
+    ids = {
+        sale.id: crm.external_ids.of("sale", [sale.id])[sale.id][0].external for sale in crm.sales.iterate()
+    }  # fmt: skip
+    return {ids[s.id]: ids[s.refunds_sale_id] for s in crm.sales.iterate() if s.refunds_sale_id is not None}
+
+
+def test_a_refund_finds_its_sale_in_what_an_earlier_file_brought(crm: CRM, tmp_path: Path) -> None:
+    bring(crm, write(tmp_path / "december.csv", ROWS))
+    january = write(tmp_path / "january.csv", LATER)
+    dry, report = bring(crm, january, dry_run=True), bring(crm, january)
+    told = "refunded: found for 3 of 4 groups, for 2 of them in what was imported before; 1 found none"
+    assert told in dry.files[0].notes
+    assert told in report.files[0].notes
+    assert (5, 0, 0, 0) == counts(report) == counts(dry)
+    found = {"C536379": "536365", "C536400": "536365", "C536403": "536402", "C536404": "536365"}
+    assert found == refunded(crm)
+    head = crm.session.history.head()
+    assert ((0, 0, 5, 0), head) == (counts(bring(crm, january)), crm.session.history.head())
+    crm.ledger.undo(report.operation or 0)
+    assert {"C536379": "536365"} == refunded(crm)
+
+
+def test_files_of_months_and_one_file_of_all_of_them_say_the_same(crm: CRM, tmp_path: Path) -> None:
+    bring(crm, write(tmp_path / "december.csv", ROWS))
+    bring(crm, write(tmp_path / "january.csv", LATER))
+    with CRM.open("memory:") as other:
+        bring(other, write(tmp_path / "all.csv", [*ROWS, *LATER]))
+        assert content(other) == content(crm)
+    again = bring(crm, tmp_path / "all.csv")
+    assert (0, 0) == (again.counts.updated, again.counts.created)
+
+
+def test_a_refund_that_came_before_its_sale_finds_it_when_its_file_comes_again(crm: CRM, tmp_path: Path) -> None:
+    january = write(tmp_path / "january.csv", LATER[:1])
+    bring(crm, january)
+    bring(crm, write(tmp_path / "december.csv", ROWS))
+    assert {"C536379": "536365"} == refunded(crm)
+    assert (0, 1, 0, 0) == counts(bring(crm, january))
+    assert {"C536379": "536365", "C536400": "536365"} == refunded(crm)
+
+
+def test_a_refund_finds_its_sale_in_an_earlier_file_of_the_plan(crm: CRM, tmp_path: Path) -> None:
+    write(tmp_path / "december.csv", ROWS)
+    write(tmp_path / "january.csv", LATER)
+    (tmp_path / "orders.toml").write_text(SHOP, encoding="utf-8")
+    files = "".join(f'[[file]]\nfile = "{name}.csv"\nmap = "orders.toml"\n' for name in ("december", "january"))
+    (tmp_path / "plan.toml").write_text(f'[plan]\ntitle = "Shop"\n{files}', encoding="utf-8")
+    plan = load_plan(tmp_path / "plan.toml")
+    dry = import_plan(crm, plan, dry_run=True)
+    report = import_plan(crm, plan)
+    assert dry.files[1].notes == report.files[1].notes
+    assert "536365" == refunded(crm)["C536400"]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "why"),
+    [
+        ('sold_at = "at"\n', "", "no field of the sale says at as a time"),
+        ('customer_id = { column = "customer", ref = "customer" }\n', "", "no field says customer"),
+        ('latest = "at"', 'latest = "at"\ngives = "customer"', "no record of the group has customer for its key"),
+        ('kind = "kind"\n', 'kind = { value = "kind", default = "sale" }\n', "no field of the sale says kind"),
+    ],
+)
+def test_why_only_the_file_was_searched_is_said(tmp_path: Path, old: str, new: str, why: str) -> None:
+    assert old in SHOP
+    with CRM.open("memory:") as crm:
+        report = bring(crm, write(tmp_path / "o.csv", ROWS[3:4]), SHOP.replace(old, new))
+        assert any(f"found none; only this file was searched: {why}" in note for note in report.files[0].notes)
 
 
 def test_a_later_file_with_one_more_line_updates_the_invoice(crm: CRM, tmp_path: Path) -> None:

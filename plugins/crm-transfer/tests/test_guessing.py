@@ -237,12 +237,72 @@ def test_amounts_of_one_length_and_quantities_stay_numbers() -> None:
         (["5 %", "7,5 %"], ("decimal", ",", "", ("%",))),
         (["5 €", "5 $"], ("text", "", "", ())),
         (["5 kg", "6 kg"], ("text", "", "", ())),
+        (["1 200,50 ₽", "7,5 р."], ("decimal", ",", " ", ("₽", "р."))),
+        (["۱٬۵۰۰ تومان", "۷ تومان"], ("integer", ".", ",", ("تومان",))),
+        (["1,500,000 ریال", "7 ریال"], ("integer", ".", ",", ("ریال",))),
+        (["500 تومان", "7 ریال"], ("integer", "", "", ("تومان", "ریال"))),
+        (["12 500 դրամ", "֏7"], ("integer", "", " ", ("դրամ", "֏"))),
+        (["1 234,50 zł", "7 zł"], ("decimal", ",", " ", ("zł",))),
+        (["1 234 Kč", "7 Kč"], ("integer", "", " ", ("Kč",))),
+        (["R$ 1.234,50", "R$ 7"], ("decimal", ",", ".", ("R$",))),
+        (["CHF 1'234.50", "7 CHF"], ("decimal", ".", "'", ("CHF",))),
+        (["A$12.50", "A$7"], ("decimal", ".", "", ("A$",))),
+        (["5 kr.", "7 kr"], ("integer", "", "", ("kr.", "kr"))),
+        (["5 ₽", "7 €"], ("text", "", "", ())),
     ],
 )
 def test_how_numbers_are_written(cells: list[str], wanted: tuple[str, str, str, tuple[str, ...]]) -> None:
     seen = look_at("Wert", cells)
     decimal = "." if wanted[1] == "." and not seen.decimal else seen.decimal
     assert wanted == (seen.kind, decimal, seen.thousands, seen.beside)
+
+
+def told_amounts(crm: CRM) -> set[str]:
+    return {f"{sale.amount.amount} {sale.amount.currency}" for sale in crm.sales.iterate() if sale.amount}
+
+
+@pytest.mark.parametrize(
+    ("heading", "cells", "currency", "asks", "amounts"),
+    [
+        ("Сумма, руб.", ("900", "7"), "RUB", "", ("900.00 RUB", "7.00 RUB")),
+        ("Сумма", ("900 ₽", "7 руб."), "RUB", "", ("900.00 RUB", "7.00 RUB")),
+        ("Umsatz (CHF)", ("900", "7"), "CHF", "", ("900.00 CHF", "7.00 CHF")),
+        ("مبلغ (تومان)", ("۹۰۰", "7"), "toman", "10 rials", ("9000.00 IRR", "70.00 IRR")),
+        ("مبلغ", ("900 تومان", "7 ریال"), "IRR", "10 rials", ("9000.00 IRR", "7.00 IRR")),
+        ("Գումար", ("900 դրամ", "֏7"), "AMD", "", ("900.00 AMD", "7.00 AMD")),
+        ("Amount", ("900 kr", "7 kr"), "SEK", "kr is taken for SEK; it may be NOK or DKK or ISK", ("900.00 SEK",)),
+        ("Amount", ("R$ 900", "R$ 7"), "BRL", "", ("900.00 BRL",)),
+        ("Amount", ("A$900", "A$7"), "AUD", "", ("900.00 AUD",)),
+        ("Total (all)", ("900", "7"), "EUR", "amounts are taken for EUR", ("900.00 EUR",)),
+        ("AMOUNT (TRY)", ("900", "7"), "TRY", "", ("900.00 TRY",)),
+    ],
+)
+def test_amounts_are_in_the_currency_that_cells_or_their_heading_say(
+    crm: CRM, tmp_path: Path, heading: str, cells: tuple[str, ...], currency: str, asks: str, amounts: tuple[str, ...]
+) -> None:
+    path = written(
+        tmp_path, f'no,date,"{heading}"\n' + "".join(f"{n},2026-01-0{n},{c}\n" for n, c in enumerate(cells, 1))
+    )
+    found = suggest(crm, "sales", path)
+    asked = [question for question in found.questions if heading in question]
+    assert f'currency = "{currency}"' in found.toml, found.toml
+    assert bool(asks) == bool(asked)
+    assert asks in " ".join(asked)
+    report = import_file(crm, path, parse_mapping(found.toml))
+    assert not report.errors, [str(error) for error in report.errors]
+    assert set(amounts) <= told_amounts(crm)
+    assert ("10 rials" in asks) == any("each is read as 10 rials" in note for note in report.files[0].notes)
+
+
+def test_a_column_of_currencies_may_have_their_signs_and_words(crm: CRM, tmp_path: Path) -> None:
+    path = written(tmp_path, "no,date,مبلغ,ارز\n1,2026-01-01,900,تومان\n2,2026-01-02,7,ریال\n3,2026-01-03,5,€\n")
+    found = suggest(crm, "sales", path)
+    assert 'currency = { column = "ارز" }' in found.toml, found.toml
+    report = import_file(crm, path, parse_mapping(found.toml))
+    assert {"9000.00 IRR", "7.00 IRR", "5.00 EUR"} == told_amounts(crm)
+    path.write_text(path.read_text(encoding="utf-8") + "4,2026-01-04,5,kr\n", encoding="utf-8")
+    report = import_file(crm, path, parse_mapping(found.toml))
+    assert ["may be SEK, NOK, DKK, ISK; write the code, such as EUR, USD or IRR"] == [e.message for e in report.errors]
 
 
 def test_a_running_number_is_a_key_only_where_there_is_no_other() -> None:

@@ -282,6 +282,43 @@ def test_a_stale_row_is_merged_field_by_field_and_clashes_are_named(crm: CRM, tm
         update(crm, path, policies={"shoe": "keep"})
 
 
+def test_a_row_of_who_was_merged_since_goes_to_the_survivor_and_overwrites_nothing(crm: CRM, tmp_path: Path) -> None:
+    ada = crm.customers.add(Customer(name="Ada", city="London"), email="a@x.org")
+    king = crm.customers.add(Customer(name="Ada King", city="Paris", country="FR"), phone="+44 20 9999")
+    rows = export(crm, tmp_path / "c.csv")
+    crm.customers.merge(ada, king)
+    before = digest(crm)
+    report = update(crm, tmp_path / "c.csv")
+    assert ((0, 0, 2, 0), before) == (counts(report), digest(crm)), report.errors
+    assert any("merged since the export: 1" in note for note in report.files[0].notes)
+    mine = next(row for row in rows if row["name"] == "Ada King")
+    mine |= {"city": "Rome", "industry": "Mathematics"}
+    path = write(tmp_path / "c.csv", rows)
+    report = update(crm, path)
+    assert ((0, 0, 2, 0), before) == (counts(report), digest(crm)), report.errors
+    assert ("city", None, "Rome", "London", False) in clashes(report)
+    report = update(crm, path, policies={"": "fill"})
+    assert (0, 1, 1, 0) == counts(report), report.errors
+    now = crm.customers.get(ada.id)
+    assert ("Ada", "London", "FR", "Mathematics") == (now.name, now.city, now.country, now.industry)
+    assert 1 == crm.customers.count()
+    crm.ledger.undo(report.operation or 0)
+    assert before == digest(crm)
+
+
+def test_rows_of_two_who_are_one_by_now_are_never_lost(crm: CRM, tmp_path: Path) -> None:
+    ada, king = crm.customers.add(Customer(name="Ada")), crm.customers.add(Customer(name="Ada King"))
+    rows = export(crm, tmp_path / "c.csv")
+    crm.customers.merge(ada, king)
+    for row, (field, value) in zip(rows, (("city", "London"), ("country", "GB")), strict=True):
+        row[field] = value
+    report = update(crm, write(tmp_path / "c.csv", rows), policies={"": "fill"})
+    assert ((0, 1, 0, 1), ["ConflictError"]) == (counts(report), [error.rule for error in report.errors])
+    again = update(crm, Path(report.files[0].rejects_file), policies={"": "fill"})
+    now = crm.customers.get(ada.id)
+    assert ((0, 1, 0, 0), "London", "GB") == (counts(again), now.city, now.country)
+
+
 def test_what_the_ledger_does_not_know_any_more_is_a_clash(
     crm: CRM, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

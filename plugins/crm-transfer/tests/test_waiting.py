@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import importlib.util
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -12,8 +12,9 @@ import pytest
 from crm_core import CRM, Customer, hookimpl
 from crm_core.events import DealsChanging, Veto
 from crm_transfer import run
-from crm_transfer.importing import import_file, resume_import
+from crm_transfer.importing import import_file, import_plan, resume_import
 from crm_transfer.mapping import parse_mapping
+from crm_transfer.plan import load_plan
 from crm_transfer.report import Counts, ImportReport
 
 _spec = importlib.util.spec_from_file_location("transfer_content", Path(__file__).parent / "content.py")
@@ -259,3 +260,117 @@ def test_an_import_that_was_cut_off_restores_what_it_changed_before(
         assert report.errors[0].message.endswith("stays: it was changed since")
     else:
         assert before == digest(crm)
+
+
+BOTH = """
+[file]
+system = "t"
+[[record]]
+type = "customer"
+key = "firm"
+repeats = true
+when = { column = "firm", given = true }
+[record.fields]
+name = "firm"
+kind = { const = "organisation" }
+[[record]]
+type = "customer"
+key = "no"
+when = { column = "title", given = true }
+[record.fields]
+name = "title"
+[[record]]
+type = "relation"
+key = "no"
+when = { column = "c", given = true }
+[record.fields]
+customer_id = { column = "no", ref = "customer" }
+other_id = { column = "c", ref = "customer", later = true }
+kind = { const = "subsidiary of" }
+"""
+BOTH_HEAD = ["no", "title", "c", "firm"]
+
+
+def cut_off(crm: CRM, monkeypatch: pytest.MonkeyPatch, run_it: Callable[[], object]) -> int:
+    """Run an import that is cut off before what waits is finished; return its operation."""
+
+    def cut(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(run.Run, "_finish_waiting", cut)
+        with pytest.raises(KeyboardInterrupt):
+            run_it()
+    return crm.ledger.operations(limit=1)[0].id
+
+
+@pytest.mark.parametrize("resumed", [False, True])
+def test_what_a_row_makes_that_is_taken_stays_when_another_kind_of_record_names_it_in_vain(
+    crm: CRM, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, resumed: bool
+) -> None:
+    for first, second in (
+        (["x", "", "", "b"], ["b", "Bob", "nobody", ""]),
+        (["b", "Bob", "nobody", ""], ["x", "", "", "b"]),
+    ):
+        path = write(tmp_path / f"{first[0]}.csv", [first, second], BOTH_HEAD)
+        mapping = parse_mapping(BOTH.replace('"t"', f'"{first[0]}"'))
+        if resumed:
+            operation = cut_off(crm, monkeypatch, lambda: import_file(crm, path, mapping))  # noqa: B023 - at once
+            report = resume_import(crm, operation)
+        else:
+            report = import_file(crm, path, mapping)
+        assert ["b"] == [name.external for name in crm.external_ids.iterate() if name.system == first[0]]
+        assert 1 == report.counts.rejected
+    assert 2 == crm.customers.count()
+
+
+def test_what_another_file_of_the_plan_made_stays_when_an_import_goes_on(
+    crm: CRM, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path / "good.csv", [["a", "Ada", ""]])
+    write(tmp_path / "bad.csv", [["a", "Ada", "nobody"], ["b", "Bob", "nobody"]])
+    (tmp_path / "two.toml").write_text(TWO, encoding="utf-8")
+    files = "".join(f'[[file]]\nfile = "{name}.csv"\nmap = "two.toml"\n' for name in ("good", "bad"))
+    (tmp_path / "plan.toml").write_text(f'[plan]\ntitle = "Both"\n{files}', encoding="utf-8")
+    plan = load_plan(tmp_path / "plan.toml")
+    report = resume_import(crm, cut_off(crm, monkeypatch, lambda: import_plan(crm, plan)))
+    assert ["Ada"] == [customer.name for customer in crm.customers.iterate()]
+    assert 2 == report.counts.rejected
+
+
+def test_what_was_there_and_what_others_made_meanwhile_stays_when_an_import_goes_on(
+    crm: CRM, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = import_file(crm, write(tmp_path / "old.csv", [["o", "Old", ""]]), parse_mapping(TWO))
+    rows = [["o", "Old", "nobody"], ["n", "New", "nobody"], ["m", "Mine", "nobody"]]
+    path = write(tmp_path / "t.csv", rows)
+    with monkeypatch.context() as patched:
+        patched.setattr(run.Run, "_rows", _broken_off)
+        with pytest.raises(KeyboardInterrupt):
+            import_file(crm, path, parse_mapping(TWO))
+    operation = crm.ledger.operations(limit=1)[0].id
+    import_file(crm, write(tmp_path / "other.csv", [["n", "New", ""]]), parse_mapping(TWO))
+    mine = crm.customers.add(Customer(name="Mine"))
+    report = resume_import(crm, operation)
+    assert (0, 0, 0, 3) == told(report.counts)
+    assert {"Old", "New", "Mine"} == {customer.name for customer in crm.customers.iterate()}
+    assert crm.customers.get(mine.id) == mine
+    assert old.counts.created == 1
+
+
+def _broken_off(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+def test_what_a_person_edited_between_stays_though_the_import_wrote_over_it(
+    crm: CRM, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write(tmp_path / "t.csv", [["a", "Ada", "nobody"]])
+    mapping = parse_mapping(TWO.replace('system = "t"', 'system = "t"\nconflict = "overwrite"'))
+    operation = cut_off(crm, monkeypatch, lambda: import_file(crm, path, mapping))
+    (ada,) = crm.customers.iterate()
+    crm.customers.edit(ada.evolve(name="Ada King"))
+    crm.external_ids.edit(next(crm.external_ids.iterate()).evolve(row_hash=None))  # so that the row is looked at again
+    report = resume_import(crm, operation)
+    assert (0, 0, 0, 1) == told(report.counts)
+    assert 1 == crm.customers.count()

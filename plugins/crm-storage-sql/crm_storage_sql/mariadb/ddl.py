@@ -6,7 +6,16 @@ from collections.abc import Sequence
 from typing import Final
 
 from crm_core.records.schema import Column, Index, SearchedColumn, Table
-from crm_storage_sql.dialect import MARIADB, PREFIX, index_name, long_columns, quote, server_name
+from crm_storage_sql.dialect import (
+    MARIADB,
+    PREFIX,
+    beginning_of,
+    index_name,
+    long_columns,
+    prefixed_columns,
+    quote,
+    server_name,
+)
 from crm_storage_sql.mariadb.session import COLLATION
 from crm_storage_sql.room import MANIFEST
 from crm_storage_sql.server_ddl import ServerDdl
@@ -22,23 +31,29 @@ _ENGINE: Final = f"ENGINE=InnoDB ROW_FORMAT=DYNAMIC DEFAULT CHARSET=utf8mb4 COLL
 class MariadbDdl(ServerDdl):
     """Schema changes in the words of MariaDB."""
 
-    def create_manifest_table(self) -> None:
-        """Create the table of the manifest."""
+    def create_manifest_table(self, name: str = MANIFEST) -> None:
+        """Create the table of the manifest, or one that is to take its place."""
         columns = 'id BIGINT PRIMARY KEY CHECK (id = 1), "json" LONGTEXT'
-        self.run(f"CREATE TABLE IF NOT EXISTS {MANIFEST} ({columns}) {_ENGINE}")
+        self.run(f"CREATE TABLE IF NOT EXISTS {name} ({columns}) {_ENGINE}")
 
-    def create_table(self, table: Table) -> None:
-        """Create a table with its indexes, in one statement: it is there whole or not at all."""
+    def create_table(self, table: Table, name: str = "") -> None:
+        """Create a table with its indexes, in one statement: it is there whole or not at all.
+
+        `name` is what it is called until it takes the place of another.
+        """
         parts = [self.column(table.name, column) for column in table.columns]
+        parts += map(_beginning, sorted(prefixed_columns(table, MARIADB.index_bytes)))
         parts += [f"{'UNIQUE ' if index.unique else ''}KEY {self._key(table, index)}" for index in table.indexes]
-        self.run(f"CREATE TABLE IF NOT EXISTS {quote(table.name)} ({', '.join(parts)}) {_ENGINE}")
+        self.run(f"CREATE TABLE IF NOT EXISTS {quote(name or table.name)} ({', '.join(parts)}) {_ENGINE}")
 
     def create_index(self, table: str, index: Index) -> None:
         """Create an index; a text that has a limit becomes VARCHAR first, so that lists can be read in its order."""
         declared = self.manifest.tables[table]
         for column in declared.columns:
             if column.name in index.columns and self._is_longtext(table, column.name):
-                self.widen(table, column)
+                self._modify(table, column)
+        for name in sorted(self._long(declared, index)):
+            self.run(f"ALTER TABLE {quote(table)} ADD COLUMN IF NOT EXISTS {_beginning(name)}")
         name, _, parts = self._key(declared, index).partition(" (")
         unique = "UNIQUE " if index.unique else ""
         self.run(f"CREATE {unique}INDEX IF NOT EXISTS {name} ON {quote(table)} ({parts}")
@@ -52,14 +67,24 @@ class MariadbDdl(ServerDdl):
         self.run(f"DROP TABLE IF EXISTS {quote(table)}")
 
     def drop_column(self, table: str, column: str) -> None:
-        """Remove a column, after the indexes over it, which would go on over the rest."""
+        """Remove a column, after the indexes over it, which would go on over the rest; its beginning goes with it."""
         question = (
             "SELECT DISTINCT index_name FROM information_schema.statistics "
-            "WHERE table_schema = DATABASE() AND table_name = %s AND column_name = %s"
+            "WHERE table_schema = DATABASE() AND table_name = %s AND column_name IN (%s, %s)"
         )
-        for (name,) in self.ask(question, (table, column)):
+        for (name,) in self.ask(question, (table, column, beginning_of(column))):
             self.drop_index(table, str(name))
+        self.drop_beginning(table, column)
         self.run(f"ALTER TABLE {quote(table)} DROP COLUMN {quote(column)}")
+
+    def rename_column(self, table: str, old: str, new: str) -> None:
+        """Rename a column; the beginning of it is made anew with its index."""
+        self.drop_beginning(table, old)
+        super().rename_column(table, old, new)
+
+    def drop_beginning(self, table: str, column: str) -> None:
+        """Remove the generated column that holds the beginning of a text, where there is one."""
+        self.run(f"ALTER TABLE {quote(table)} DROP COLUMN IF EXISTS {quote(beginning_of(column))}")
 
     def column_type(self, table: str, column: Column) -> str:
         """Return the type of a column."""
@@ -71,7 +96,16 @@ class MariadbDdl(ServerDdl):
         return f"VARCHAR({column.max_length})" if 0 < column.max_length <= limit else "LONGTEXT"
 
     def widen(self, table: str, column: Column) -> None:
-        """Give a column the type that its declaration asks for."""
+        """Give a column the type that its declaration asks for, and indexes what is now too long for them in part."""
+        declared = self.manifest.tables[table]
+        cut = [index for index in declared.indexes if column.name in self._long(declared, index)]
+        for index in cut:
+            self.drop_index(table, server_name(index_name(table, index)))
+        self._modify(table, column)
+        for index in cut:
+            self.create_index(table, index)
+
+    def _modify(self, table: str, column: Column) -> None:
         self.run(f"ALTER TABLE {quote(table)} MODIFY COLUMN {self.column(table, column)}")
 
     def search_by(self, table: str, searched: Sequence[SearchedColumn]) -> None:
@@ -88,12 +122,17 @@ class MariadbDdl(ServerDdl):
     def _key(self, table: Table, index: Index) -> str:
         """Return name and parts of an index.
 
-        A plain one holds the beginning of a long text. A unique one over long text is kept by MariaDB as a hash of the
+        A plain one holds the beginning of a long text, as a column of its own: rows can be read in the order of that,
+        but not of a prefix in an index. A unique one over long text is kept by MariaDB as a hash of the
         whole, so that it is exact.
         """
-        long = frozenset() if index.unique else long_columns(table, index, MARIADB.index_bytes)
-        parts = [f"{quote(name)}({PREFIX})" if name in long else quote(name) for name in index.columns]
+        long = self._long(table, index)
+        parts = [quote(beginning_of(name) if name in long else name) for name in index.columns]
         return f"{quote(server_name(index_name(table.name, index)))} ({', '.join(parts)})"
+
+    @staticmethod
+    def _long(table: Table, index: Index) -> frozenset[str]:
+        return frozenset() if index.unique else long_columns(table, index, MARIADB.index_bytes)
 
     def _is_longtext(self, table: str, column: str) -> bool:
         question = (
@@ -101,3 +140,9 @@ class MariadbDdl(ServerDdl):
             "WHERE table_schema = DATABASE() AND table_name = %s AND column_name = %s"
         )
         return self.ask(question, (table, column)) == [("longtext",)]
+
+
+def _beginning(column: str) -> str:
+    """Return the generated column that holds the beginning of a text; who selects all columns does not see it."""
+    name = quote(beginning_of(column))
+    return f"{name} VARCHAR({PREFIX}) AS (left({quote(column)}, {PREFIX})) VIRTUAL INVISIBLE"

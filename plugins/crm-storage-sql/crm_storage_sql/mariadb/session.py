@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from crm_core.errors import CrmError, DuplicateKey, StorageConflict, StorageError, StorageFull, StorageLocked
 from crm_core.records.schema import Row, Table
-from crm_storage_sql.room import Parameters
+from crm_storage_sql.room import MANIFEST, Parameters
 from crm_storage_sql.server import ServerSession
 from crm_storage_sql.server_url import Server
 
@@ -22,14 +22,15 @@ _SORTED: Final = 1 << 16
 """The bytes of a text by which MariaDB sorts; its own default, 1024, ends within 256 characters of emoji."""
 _SPECIAL: Final = re.compile(r"[\0\n\r\x1a\"'\\]")
 _KEY: Final = re.compile(r"'([^']*)'\s*$")
-_DUPLICATE, _GAVE_WAY, _WAITED, _FULL = {1062, 1586}, {1213, 1020}, {1205}, {1021, 1114, 3675}
+_DUPLICATE, _GAVE_WAY, _WAITED, _FULL = {1062, 1586}, {1213, 1020, 1412}, {1205}, {1021, 1114, 3675}
+_NO_TABLE: Final = 1146
 _LOST: Final = frozenset({0, 1053, 1152, 1158, 1159, 1160, 1161, 1927, 2006, 2013, 2014, 2055, 4031})
 _HINTS: Final = {
     1040: "all connections are taken: close some, or raise max_connections of the server",
     1118: "the record type has more text fields than a row of MariaDB takes: give some more than 200 characters, "
     "which are stored apart",
     1142: "ask the database's owner for the right, or name another user in the storage URL",
-    1146: "bring the database up to date: crm storage upgrade",
+    _NO_TABLE: "bring the database up to date: crm storage upgrade",
     1153: "a text is larger than max_allowed_packet of the server: raise that",
     1264: "a number does not fit into 64 bits: check the value against its field's type",
     1290: "the server takes no writes now (a replica?): name the primary server in the storage URL",
@@ -64,9 +65,19 @@ class MariadbSession(ServerSession):
         """Begin; a snapshot is taken at once."""
         if write:
             self.change("START TRANSACTION READ WRITE")
-        else:
-            self.change("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
-            self.change("START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY")
+            return
+        self.change("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+        # The first table that is read takes the snapshot, and what waits for it (`replace`) waits for all of it. A
+        # database that lacks the manifest has nothing to replace.
+        self.change("START TRANSACTION READ ONLY")
+        try:
+            self.fetch(f"SELECT id FROM {MANIFEST}", ())
+        except self.errors as error:
+            if code_of(error) == _NO_TABLE:
+                return
+            if not self.is_lost(error):
+                self.change("ROLLBACK")
+            raise
 
     def end(self) -> None:
         """Note that there is no transaction any more."""

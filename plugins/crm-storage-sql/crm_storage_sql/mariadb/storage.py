@@ -7,11 +7,14 @@ storage itself looks at references, in the last step before commit, and keeps wh
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext, suppress
+from typing import Final
 
-from crm_core.errors import CrmError, NotADatabase, StorageError
-from crm_core.extend import StorageStatus, Update
+import attrs
+
+from crm_core.errors import CrmError, NotADatabase, StorageConflict, StorageError
+from crm_core.extend import StorageStatus, TableRows, Update
 from crm_core.extend.storage import LEDGER_HEAD
 from crm_core.records.schema import Manifest, Row
 from crm_core.values import format_id
@@ -20,11 +23,16 @@ from crm_storage_sql.mariadb.ddl import MariadbDdl
 from crm_storage_sql.mariadb.session import COLLATION, MariadbSession, arguments, code_of, driver, said
 from crm_storage_sql.room import MANIFEST
 from crm_storage_sql.server import ServerStorage
+from crm_storage_sql.server_ddl import ServerDdl
 from crm_storage_sql.server_url import Server
 from crm_storage_sql.views import Forms
 from crm_storage_sql.where import table_of
 
 _NO_DATABASE, _DATABASE_EXISTS = 1049, 1007
+_NEW, _OLD = "crm_new_", "crm_old_"
+"""What tables are called before they take the places of others, and those others after; a number follows."""
+_TRIES: Final = 10
+"""How often a replacement gives way to those who wrote to several tables when it came."""
 
 
 class MariadbStorage(ServerStorage[MariadbSession]):
@@ -155,6 +163,60 @@ class MariadbStorage(ServerStorage[MariadbSession]):
     def changing(self, session: MariadbSession) -> AbstractContextManager[None]:
         """Make schema changes one by one: each is committed by itself."""
         return nullcontext()
+
+    def refill(
+        self, session: MariadbSession, ddl: ServerDdl, tables: Iterable[TableRows], before: Sequence[str]
+    ) -> None:
+        """Fill tables of other names, and rename all of them at once: before, others see what was there."""
+        assert isinstance(ddl, MariadbDdl)
+        manifest = ddl.manifest
+        new = {name: f"{_NEW}{number}" for number, name in enumerate([MANIFEST, *manifest.tables])}
+        ddl.create_manifest_table()  # an empty database is ours before tables of these names are in it
+        self._sweep(ddl)  # what a run left that was killed
+        try:
+            ddl.create_manifest_table(new[MANIFEST])
+            self.store_manifest(session, manifest, new[MANIFEST])
+            for table in manifest.tables.values():
+                ddl.create_table(table, new[table.name])
+            for one in tables:
+                known = table_of(manifest, one.table)
+                statement = self.insert_statement(attrs.evolve(known, name=new[known.name]), one.columns)
+                for rows in one.batches:
+                    with self._writing(session):
+                        session.insert(statement, known, one.columns, rows)
+            self._rename(ddl, new, [MANIFEST, *before])
+        except BaseException:
+            with suppress(CrmError):
+                self._sweep(ddl)
+            raise
+        self.renew_views(ddl, sorted({*before, *manifest.tables}))
+        self._sweep(ddl)
+
+    def scrub(self) -> str:
+        """Drop what a killed replacement left, which nobody else would find; say what the server may keep besides."""
+        with self.upgrading():
+            session = self._session()
+            self._sweep(self.ddl(session, self._known))
+        return super().scrub()
+
+    def _rename(self, ddl: MariadbDdl, new: dict[str, str], before: Sequence[str]) -> None:
+        """Let the new tables take the places of those before: one statement, which MariaDB does whole or not at all."""
+        away = [f"{quote(name)} TO {_OLD}{number}" for number, name in enumerate(before)]
+        here = [f"{made} TO {quote(name)}" for name, made in new.items()]
+        for left in reversed(range(_TRIES)):
+            try:
+                ddl.run(f"RENAME TABLE {', '.join([*away, *here])}")
+            except StorageConflict:
+                if not left:
+                    raise
+            else:
+                return
+
+    def _sweep(self, ddl: ServerDdl) -> None:
+        """Drop the tables that are in nobody's place, or not any more."""
+        for name in ddl.tables():
+            if name.startswith((_NEW, _OLD)):
+                ddl.drop_table(name)
 
     def take_upgrade_lock(self, session: MariadbSession) -> bool:
         """Take the named lock of this database."""

@@ -34,8 +34,16 @@ class PostgresqlDdl(ServerDdl):
 
     def create_table(self, table: Table) -> None:
         """Create a table with its indexes."""
+        self.create_bare(table)
+        self.create_indexes(table)
+
+    def create_bare(self, table: Table) -> None:
+        """Create a table with its primary key alone."""
         columns = ", ".join(self.column(table.name, column) for column in table.columns)
         self.run(f"CREATE TABLE IF NOT EXISTS {quote(table.name)} ({columns})")
+
+    def create_indexes(self, table: Table) -> None:
+        """Create the indexes of a table."""
         for index in table.indexes:
             self._create_index(table, index)
 

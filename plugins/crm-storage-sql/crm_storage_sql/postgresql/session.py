@@ -9,7 +9,7 @@ from typing import Any, Final
 from crm_core.errors import CrmError, DuplicateKey, StorageConflict, StorageError, StorageFull, StorageLocked
 from crm_core.records.schema import Row, Table
 from crm_storage_sql.dialect import quote
-from crm_storage_sql.room import Parameters
+from crm_storage_sql.room import MANIFEST, Parameters
 from crm_storage_sql.server import ServerSession
 from crm_storage_sql.server_url import Server
 
@@ -22,18 +22,21 @@ _STEPS: Final = 1000
 _TYPES: Final = {"int": "int8", "text": "text"}
 _DUPLICATE, _DANGLING, _GAVE_WAY = "23505", "23503", frozenset({"40001", "40P01"})
 _WAITED, _FULL = "55P03", frozenset({"53100", "53200"})
+_NO_TABLE: Final = "42P01"
 _HINTS: Final = {
     "25006": "the server takes no writes now (a standby?): name the primary server in the storage URL",
     "42501": "ask the database's owner for the right, or name another user in the storage URL",
     "53300": "all connections are taken: close some, or raise max_connections of the server",
     "22003": "a number does not fit into 64 bits: check the value against its field's type",
     "2BP01": "a view of somebody builds on the CRM's: drop it, upgrade, and create it again",
-    "42P01": "bring the database up to date: crm storage upgrade",
+    _NO_TABLE: "bring the database up to date: crm storage upgrade",
 }
 
 
 class PostgresqlSession(ServerSession):
-    """A thread's connection to PostgreSQL."""
+    """A thread's connection to PostgreSQL; `put_off` is a statement that goes to the server with the next one."""
+
+    put_off: tuple[str, Sequence[Any]] | None = None
 
     def connect(self) -> Any:
         """Open a connection; each statement outside a transaction is one of its own."""
@@ -54,18 +57,60 @@ class PostgresqlSession(ServerSession):
         """Begin; a snapshot is taken by its first statement."""
         if write:
             self.connection.execute("BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE")
-        else:
-            self.connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
-            self.connection.execute("SELECT 1")
+            return
+        # A table that `replace` has put in place after the snapshot would be empty in it. So before it is taken comes a
+        # lock for which `replace` waits; a database that lacks the manifest has nothing to replace.
+        begin = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
+        try:
+            self.connection.execute(f"{begin}; LOCK TABLE {MANIFEST} IN ACCESS SHARE MODE; SELECT 1")
+        except self.errors as error:
+            if not self.is_lost(error):
+                self.connection.execute("ROLLBACK")
+            if getattr(error, "sqlstate", None) != _NO_TABLE:
+                raise
+            self.connection.execute(f"{begin}; SELECT 1")
 
     def fetch(self, statement: str, parameters: Parameters) -> list[Row]:
         """Return the rows of a statement."""
+        self._catch_up()
         found: list[Row] = self.connection.execute(statement, parameters).fetchall()
         return found
 
+    def last_rows(self, statements: str) -> list[Row]:
+        """Return the rows of the last one of several statements, which go to the server in one way."""
+        self._catch_up()
+        try:
+            cursor = self.connection.execute(statements)
+            while cursor.nextset():
+                pass
+            found: list[Row] = cursor.fetchall()
+        except self.errors as error:
+            raise self.failure(error) from error
+        return found
+
     def change(self, statement: str) -> None:
-        """Carry out a statement without parameters or rows."""
-        self.connection.execute(statement)
+        """Carry out a statement without parameters or rows, with the one that was put off before it."""
+        if self.put_off is None:
+            self.connection.execute(statement)
+            return
+        with self.connection.pipeline():
+            self._catch_up()
+            self.connection.execute(statement, prepare=False)
+
+    def end(self) -> None:
+        """Note that there is no transaction any more."""
+        super().end()
+        self.put_off = None
+
+    def rollback(self) -> None:
+        """Forget the transaction, and what was put off in it."""
+        self.put_off = None
+        super().rollback()
+
+    def _catch_up(self) -> None:
+        put_off, self.put_off = self.put_off, None
+        if put_off is not None:
+            self.connection.execute(*put_off, prepare=False)
 
     def is_lost(self, error: Exception) -> bool:
         """Return whether the connection is gone."""
@@ -76,6 +121,7 @@ class PostgresqlSession(ServerSession):
         waiting = list(steps)
         counts: list[int] = []
         try:
+            self._catch_up()
             if len(waiting) == 1:
                 return [self.connection.execute(*waiting[0]).rowcount]
             for start in range(0, len(waiting), _STEPS):
@@ -96,6 +142,7 @@ class PostgresqlSession(ServerSession):
         kinds = {column.name: _TYPES[column.type] for column in table.columns}
         names = ", ".join(map(quote, columns))
         try:
+            self._catch_up()
             with (
                 self.connection.cursor() as cursor,
                 cursor.copy(f"COPY {quote(table.name)} ({names}) FROM STDIN (FORMAT BINARY)") as copy,

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import attrs
 
+from crm_transfer.cells import is_timed, written
 from crm_transfer.errors import BadCell
 from crm_transfer.formats.workbook import Style
 from crm_transfer.mapping import RowMapping
@@ -86,19 +87,15 @@ def time_writer(style: Style, form: Form, *, epoch_1904: bool) -> Callable[[str]
         moment = _moment(serial, epoch_1904=epoch_1904)
         whole = style == "date" and moment.time() == dt.time()
         if form.dates:
-            return moment.strftime(form.dates) if whole or _is_timed(form.dates) else _unfitting(moment, form.dates)
+            return written(moment, form.dates) if whole or is_timed(form.dates) else _unfitting(moment, form.dates)
         return moment.date().isoformat() if whole else moment.isoformat(sep=" ")
 
     return _remembering(write)
 
 
-def _is_timed(form: str) -> bool:
-    return any(code in form for code in ("%H", "%I", "%X", "%c"))
-
-
 def _unfitting(moment: dt.datetime, form: str) -> str:
     """Write a moment in the form of a day where it is a midnight; else as it is, which that form then refuses."""
-    return moment.strftime(form) if moment.time() == dt.time() else moment.isoformat(sep=" ")
+    return written(moment, form) if moment.time() == dt.time() else moment.isoformat(sep=" ")
 
 
 def _moment(serial: float, *, epoch_1904: bool) -> dt.datetime:

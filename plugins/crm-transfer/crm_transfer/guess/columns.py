@@ -11,7 +11,7 @@ import attrs
 
 from crm_core.values import ascii_digits, phone_key, strip_marks, text_key
 from crm_transfer.cells import without_guard
-from crm_transfer.guess.dates import SOLAR, forms_of, is_date, is_iso
+from crm_transfer.guess.dates import forms_of, is_date, is_iso, solar_dates
 from crm_transfer.guess.numbers import is_number, numbers
 from crm_transfer.guess.words import (
     CODES,
@@ -52,7 +52,7 @@ class Seen:
     texts that mean that nothing is known: they count as empty. `beside` are the signs of a currency, or of percents,
     that stand at its numbers, `minus` is what makes them less than zero where it does not stand in front: "-" behind,
     or "(". Of addresses a cell may have several, up to `parts`, `parted_by` a mark. `note` is a remark, `doubt` one
-    that a person has to settle.
+    that a person has to settle, `ambiguity` what keeps a guess from being sure.
     """
 
     name: str
@@ -63,6 +63,7 @@ class Seen:
     decimal: str = ""
     thousands: str = ""
     doubt: str = ""
+    ambiguity: str = ""
     note: str = ""
     nulls: tuple[str, ...] = ()
     beside: tuple[str, ...] = ()
@@ -133,8 +134,8 @@ def _typed(seen: Seen) -> Seen:
         return attrs.evolve(seen, kind="empty")
     if all(plain(value) in TRUE | FALSE for value in latin):
         return attrs.evolve(seen, kind="boolean")
-    if all(SOLAR.fullmatch(value) for value in latin):
-        return attrs.evolve(seen, kind="solar")
+    if solar := solar_dates(latin):
+        return attrs.evolve(seen, kind="date", forms=(solar.form,), doubt=solar.doubt, ambiguity=solar.ambiguity)
     if all(map(is_iso, latin)):
         return attrs.evolve(seen, kind="date")
     if all(_EMAIL.fullmatch(value) for value in seen.distinct):

@@ -8,9 +8,8 @@ from typing import Any
 import attrs
 
 from crm_core import CRM
-from crm_core.errors import InvalidValue
 from crm_core.records import RecordType
-from crm_core.values import exponent
+from crm_transfer.currencies import unit_named
 from crm_transfer.guess.columns import Seen
 from crm_transfer.guess.keys import KeyGuess
 from crm_transfer.guess.toml import Block, listed, texts
@@ -113,7 +112,4 @@ def given(seen: Seen) -> str:
 
 
 def _are_currencies(seen: Seen) -> bool:
-    try:
-        return bool(seen.values) and all(exponent(value.upper()) >= 0 for value in seen.distinct)
-    except InvalidValue:
-        return False
+    return bool(seen.values) and all(unit_named(value) is not None for value in seen.distinct)

@@ -12,7 +12,7 @@ from crm_transfer.guess.columns import Seen
 from crm_transfer.guess.words import CODES, ROW_NUMBERS, is_called, names_key, names_phone
 
 _NEARLY: Final = Fraction(9, 10)
-_NO_KEYS: Final = frozenset({"date", "time", "decimal", "solar", "boolean"})
+_NO_KEYS: Final = frozenset({"date", "time", "decimal", "boolean"})
 
 
 @attrs.frozen

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
@@ -9,7 +10,8 @@ from crm_core import CRM
 from crm_core.records import RecordType
 from crm_core.records.registry import Field
 from crm_core.values import exponent
-from crm_transfer.currencies import currencies_of
+from crm_transfer.cells import is_timed
+from crm_transfer.currencies import TOMAN, Unit, currencies_of, is_toman, unit_named
 from crm_transfer.guess.columns import Seen
 from crm_transfer.guess.drafting import Draft, Sheet
 from crm_transfer.guess.keys import KeyGuess
@@ -23,6 +25,9 @@ from crm_transfer.guess.words import COMPANY, FIRST, LAST, MIDDLE, NAME, OWNER, 
 from crm_transfer.toml import quoted
 
 _LONG: Final = 400
+_APART: Final = re.compile(r"[(\[{,;/]")
+_WORD: Final = re.compile(r"[^\s,;:/()\[\]{}_]+")
+_TOMANS: Final = "amounts are in tomans, and each is taken for 10 rials (IRR)"
 _NOUN_ALONE: Final = 60
 """A column that is called as the records are, and has numbers in it, is their number sooner than their name."""
 _MEASURED: Final = {"day": "dates", "moment": "dates", "money": "amounts", "integer": "numbers", "decimal": "numbers"}
@@ -113,6 +118,9 @@ def _take(sheet: Sheet, field: Field, seen: Seen, confidence: str, why: str) -> 
         more["map"] = inline(values.values)
         confidence = confidence if values.sure else "low"
         why += "; the values are translated" if values.sure else "; some values are only alike: check the map"
+    if seen.ambiguity:
+        confidence = "medium" if confidence == "high" else confidence
+        why += f"; {seen.ambiguity}"
     nothing = ""
     if seen.nulls and not declared.required:
         more["null_if"], nothing = texts(seen.nulls), sheet.nothing(seen)
@@ -146,7 +154,8 @@ def _date(sheet: Sheet, field: Field, seen: Seen) -> dict[str, Any] | None:
     clock = "%H:%M:%S" if time.values[0].count(":") > 1 else "%H:%M"
     sheet.done(time, f"{sheet.kind.name}.{field.path}", "medium", "the time of the day")
     joined = f'{{ concat = {texts((seen.name, time.name))}, separator = " " }}'
-    return {"value": joined, "format": quoted(f"{seen.format or '%Y-%m-%d'} {clock}")}
+    form = seen.format if is_timed(seen.format) else f"{seen.format or '%Y-%m-%d'} {clock}"
+    return {"value": joined, "format": quoted(form)}
 
 
 def _time_beside(sheet: Sheet, seen: Seen) -> Seen | None:
@@ -193,14 +202,17 @@ def _money(sheet: Sheet, seen: Seen) -> dict[str, Any] | None:
         more["currency"] = quoted(code)
     elif sheet.currency is not None and sheet.currency.empty == 0:
         more["currency"] = f"{{ column = {quoted(sheet.currency.name)} }}"
-        code = min(sheet.currency.distinct, key=lambda one: exponent(one.upper())).upper()
+        units = filter(None, map(unit_named, sheet.currency.distinct))
+        code = min((unit.currency for unit in units), key=exponent)
+    elif (unit := _unit_of_heading(sheet, seen)) is not None:
+        code = unit.currency
+        more["currency"] = quoted("toman" if unit == TOMAN else code)
     else:
         code = sheet.crm.settings.currency
         more["currency"] = quoted(code)
+        sheet.ask(seen, f"amounts are taken for {code}")
     if seen.digits > exponent(code):
         return None
-    if more["currency"] == quoted(code) and not seen.beside:
-        sheet.ask(seen, f"amounts are taken for {code}")
     return more
 
 
@@ -221,13 +233,41 @@ def _currency_beside(sheet: Sheet, seen: Seen) -> str | None:
     """Return the currency that stands beside the amounts, empty when it is none of ours, None when none does."""
     if not seen.beside:
         return None
+    toman = next(filter(is_toman, seen.beside), "")
+    if toman:
+        sheet.ask(seen, f"{toman}: {_TOMANS}")
     meant = currencies_of(seen.beside[0]) or ()
+    return _chosen(sheet, seen, seen.beside[0], meant) if meant else ""
+
+
+def _chosen(sheet: Sheet, seen: Seen, sign: str, meant: Sequence[str]) -> str:
+    """Return which of the currencies that a sign may mean is taken, and ask where there are several."""
     mine = sheet.crm.settings.currency
     if mine in meant:
         return mine
     if len(meant) > 1:
-        sheet.ask(seen, f"{seen.beside[0]} is taken for {meant[0]}")
-    return meant[0] if meant else ""
+        sheet.ask(seen, f"{sign} is taken for {meant[0]}; it may be {' or '.join(meant[1:])}")
+    return meant[0]
+
+
+def _unit_of_heading(sheet: Sheet, seen: Seen) -> Unit | None:
+    """Return what amounts are counted in by their heading: `Сумма, руб.`, `Umsatz (CHF)`, `مبلغ (تومان)`.
+
+    A word of Latin letters counts in capitals alone, and in a heading of capitals only in brackets or behind a comma:
+    "all" and "top" are codes, too.
+    """
+    for found in _WORD.finditer(seen.name):
+        word = found[0].strip(".")
+        is_apart = not seen.name.isupper() or _APART.search(seen.name, 0, found.start())
+        is_plain = word.isascii() and word.isalpha() and not (word.isupper() and is_apart)
+        meant = currencies_of(word)
+        if not found.start() or not meant or (is_plain and not is_toman(word)):
+            continue
+        if is_toman(word):
+            sheet.ask(seen, f"{word}: {_TOMANS}")
+            return TOMAN
+        return Unit(_chosen(sheet, seen, word, meant))
+    return None
 
 
 def _boolean(sheet: Sheet, field: Field, seen: Seen) -> dict[str, Any] | None:
@@ -302,8 +342,6 @@ def _own_field(sheet: Sheet, seen: Seen) -> None:
         return
     more = _own_source(sheet, seen)
     name, content = _declared(sheet, seen, more)
-    if seen.kind == "solar":
-        sheet.ask(seen, "Persian solar (Jalali) dates are kept as text; convert them first")
     line = f"fields.{name} = {source(seen.name, **more)}"
     if seen.kind == "empty" or sheet.crm.settings.directory is None:
         why = "all cells are empty" if seen.kind == "empty" else "no field fits, and own fields need a workspace"
@@ -311,7 +349,7 @@ def _own_field(sheet: Sheet, seen: Seen) -> None:
         sheet.main.left.append(f"# {line}  # {why}; to add one: [fields.{sheet.kind.name}.{name}] {declared}")
         sheet.done(seen, "", "low", why)
         return
-    why = f"no field fits: a new one of type {content['type']}" + (f"; {seen.note}" if seen.note else "")
+    why = "; ".join(filter(None, (f"no field fits: a new one of type {content['type']}", seen.note, seen.ambiguity)))
     doubt = seen.doubt or _unlike(sheet, seen)
     if doubt:
         sheet.ask(seen, doubt)
