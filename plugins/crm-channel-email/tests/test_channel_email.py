@@ -14,9 +14,11 @@ from typing import Any
 import pytest
 
 from crm_core.errors import CredentialsWrong, MessageRejected, TryLater
-from crm_core.extend import IncomingMessage
-from crm_core.testing import ChannelContract, ChannelFault, PluginContract
+from crm_core.extend import IncomingMessage, Receipt, Received
+from crm_core.testing import ChannelContract, ChannelFault, OpenChannel, PluginContract
 from tests.mail import PASSWORD, Dovecot, Post
+
+from .test_bounces import FAILED, REPORT
 
 
 class TestThePlugin(PluginContract):
@@ -53,6 +55,13 @@ class TestTheChannel(ChannelContract):
     def arrived(self, place: Path) -> list[str]:
         mails = [message_from_bytes(bytes(each.content or b"")) for each in self.smtp.taken]
         return [str(each["Message-ID"]) for each in mails]
+
+    def bring_receipt(self, place: Path, channel: OpenChannel, message_id: str, receipt: Receipt) -> Received:
+        report = REPORT.replace("<m1@example.org>", message_id)
+        status = FAILED.replace("failed", "delivered")
+        report = report.format(kind="delivery-status", status=status, enclosed="message/rfc822", more="")
+        self.imap.deliver(self.user, report.encode())
+        return channel.poll("")
 
     def faults(self, place: Path) -> Sequence[ChannelFault]:
         def answer(text: str) -> None:
