@@ -12,6 +12,7 @@ from crm_inbox.records import OutboxMessage
 if TYPE_CHECKING:
     from crm_core import CRM
 
+_CAME_BACK: Final = "it came back: "
 _ORDER: Final = ("queued", "sending", "sent", "delivered", "read")
 
 
@@ -25,7 +26,7 @@ def note_bounce(crm: CRM, bounce: IncomingMessage) -> None:
     names = tuple(each for each in bounce.replies_to if each)
     for message in crm.records(OutboxMessage).find(In("message_id", names), limit=None) if names else ():
         if message.status in ("sending", "sent"):
-            reason = " ".join(f"it came back: {bounce.subject}".split())[:1000]
+            reason = " ".join(f"{_CAME_BACK}{bounce.subject}".split())[:1000]
             fail(crm, message, reason)
 
 
@@ -50,6 +51,10 @@ def _note(crm: CRM, account: str, receipt: StatusReceipt) -> bool:
         return False
     message = found[0]
     if receipt.status == "failed":
+        if message.status == "failed" and receipt.reason and (message.reason or "").startswith(_CAME_BACK):
+            # The report says why; the subject of the mail that brought it was noted first.
+            service.edit(message.evolve(reason=f"the service says: {receipt.reason}"[:1000]))
+            return True
         if message.status not in ("queued", "sending", "sent"):
             return False
         fail(crm, message, f"the service says: {receipt.reason or 'not delivered'}")

@@ -1,0 +1,105 @@
+"""The keys of `[channels.<name>]` with `type = "email"`."""
+
+from __future__ import annotations
+
+import re
+import ssl
+from codecs import lookup
+from datetime import date
+from pathlib import Path
+from typing import Any, Final, Literal
+
+import attrs
+
+from crm_core.errors import TryLater
+from crm_core.settings import Secret
+
+Security = Literal["tls", "starttls", "plain"]
+IMAP_PORTS: Final = {"tls": 993, "starttls": 143, "plain": 143}
+SMTP_PORTS: Final = {"tls": 465, "starttls": 587, "plain": 25}
+_LINE: Final = re.compile(r"[\r\n\x00]")
+
+
+def _one_line(instance: Any, attribute: attrs.Attribute[str], value: str) -> None:
+    if _LINE.search(value):
+        raise ValueError(f"{attribute.name} must be one line")
+
+
+def _address(instance: Any, attribute: attrs.Attribute[str], value: str) -> None:
+    if not re.fullmatch(r"[^@\s<>,;:\"()\[\]]+@[^@\s<>,;:\"()\[\]]+", value):
+        raise ValueError(f"{attribute.name} must be an e-mail address, such as support@example.org")
+
+
+def _charset(instance: Any, attribute: attrs.Attribute[str], value: str) -> None:
+    try:
+        lookup(value)
+    except LookupError:
+        raise ValueError(f"{attribute.name} must be a charset, such as windows-1256") from None
+
+
+def _day(instance: Any, attribute: attrs.Attribute[str], value: str) -> None:
+    if value:
+        try:
+            date.fromisoformat(value)
+        except ValueError:
+            raise ValueError(f"{attribute.name} must be a day, such as 2026-01-31") from None
+
+
+@attrs.frozen(kw_only=True)
+class EmailSettings:
+    """An account: its address, where its mailbox is, where it sends, and what bounds a mail that comes in.
+
+    A server that is not named is not used: an account may only read, or only send. `user` is the address unless it is
+    named; `token` is one of OAuth2 (XOAUTH2) and takes the place of the password.
+    """
+
+    address: str = attrs.field(validator=_address)
+    name: str = attrs.field(default="", validator=_one_line)
+    user: str = attrs.field(default="", validator=_one_line)
+    password: Secret | None = None
+    token: Secret | None = None
+    imap_host: str = ""
+    imap_port: int = 0
+    imap_security: Security = "tls"
+    smtp_host: str = ""
+    smtp_port: int = 0
+    smtp_security: Security = "tls"
+    smtp_login: bool = True
+    smtp_user: str = attrs.field(default="", validator=_one_line)
+    smtp_password: Secret | None = None
+    ca_file: str = ""
+    timeout: float = attrs.field(default=30.0, validator=attrs.validators.gt(0))
+    folders: tuple[str, ...] = attrs.field(default=("INBOX",), validator=attrs.validators.min_len(1))
+    since: str = attrs.field(default="", validator=_day)
+    afterwards: Literal["leave", "mark_read", "delete"] = "leave"
+    charset: str = attrs.field(default="windows-1252", validator=_charset)
+    max_bytes: int = attrs.field(default=25_000_000, validator=attrs.validators.ge(10_000))
+    max_parts: int = attrs.field(default=200, validator=attrs.validators.ge(1))
+    max_depth: int = attrs.field(default=20, validator=attrs.validators.ge(1))
+
+    def __attrs_post_init__(self) -> None:
+        if not self.imap_host and not self.smtp_host:
+            raise ValueError("imap_host or smtp_host must be named, or both")
+        if self.password is not None and self.token is not None:
+            raise ValueError("password and token exclude each other")
+        if self.password is None and self.token is None and (self.imap_host or self.smtp_login):
+            raise ValueError("password or token must say where the secret is; smtp_login = false sends without any")
+
+    @property
+    def login(self) -> str:
+        """Who logs in."""
+        return self.user or self.address
+
+    def context(self, directory: Path | None) -> ssl.SSLContext:
+        """Return what proves the servers: the authorities of the machine, or those of `ca_file`.
+
+        Raises:
+            TryLater: `ca_file` cannot be read.
+        """
+        place = str((directory or Path()) / Path(self.ca_file).expanduser()) if self.ca_file else None
+        try:
+            return ssl.create_default_context(cafile=place)
+        except OSError as error:
+            raise TryLater(
+                f"ca_file {place} cannot be used: {error.strerror or 'no certificates'}", delay=600
+            ) from None

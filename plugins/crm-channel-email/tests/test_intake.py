@@ -1,0 +1,117 @@
+"""From a mailbox to the timeline and back: with crm-inbox, over kills."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from crm_core import CRM, Customer
+from crm_core.extend import JobRun
+from crm_inbox import InboxAttachment, InboxMessage, OutboxMessage, send
+from crm_inbox.polling import poll_account
+from crm_inbox.sending import send_account
+from tests.mail import PASSWORD, Dovecot, Post
+
+from .test_bounces import FAILED, REPORT
+
+pytestmark = pytest.mark.database("sqlite")
+MAILS = 300
+KILLED = """
+import os, sys
+from crm_core import CRM
+from crm_core.extend import JobRun
+from crm_inbox.polling import poll_account
+left = int(sys.argv[2])
+with CRM.open(sys.argv[1]) as crm:
+    commit = crm.storage.commit
+    def maybe(*args, **kwargs):
+        global left
+        left -= 1
+        if left == 0:
+            os._exit(9)
+        return commit(*args, **kwargs)
+    crm.storage.commit = maybe
+    poll_account(JobRun(crm=crm, part="desk", stopping=lambda: False))
+"""
+
+
+@pytest.fixture
+def place(tmp_path: Path, imap: Dovecot, smtp: Post, user: str, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A workspace whose one account, `desk`, is a mailbox of the Dovecot."""
+    monkeypatch.setenv("MAIL_PASSWORD", PASSWORD)
+    settings = '[crm]\ncurrency = "EUR"\n[storage]\nurl = "sqlite:///crm.db"\n[channels.desk]\ntype = "email"\n'
+    settings += f'address = "{user}"\npassword = {{env = "MAIL_PASSWORD"}}\n'
+    for name, port in (("imap", imap.port), ("smtp", smtp.port)):
+        settings += f'{name}_host = "127.0.0.1"\n{name}_port = {port}\n{name}_security = "plain"\n'
+    (tmp_path / "crm.toml").write_text(settings, "utf-8")
+    return tmp_path
+
+
+@pytest.fixture
+def crm(place: Path) -> Iterator[CRM]:
+    with CRM.open(place) as opened:
+        yield opened
+
+
+def run(crm: CRM) -> JobRun:
+    return JobRun(crm=crm, part="desk", stopping=lambda: False)
+
+
+def test_killed_while_polling_it_loses_and_doubles_nothing(place: Path, imap: Dovecot, user: str) -> None:
+    for number in range(MAILS):
+        head = f"From: s{number % 7}@example.org\r\nMessage-ID: <{number}@x.org>\r\nSubject: mail {number}\r\n"
+        body = (
+            f"MIME-Version: 1.0\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\n\r\ntext {number}\r\n--b\r\n"
+        )
+        file = f"Content-Disposition: attachment; filename=a.txt\r\n\r\nfile {number % 3}\r\n--b--\r\n"
+        imap.deliver(user, (head + body + file).encode())
+    codes = []
+    for commits in (2, 4, 100_000):  # in the middle of a page, behind its end, never
+        command = [sys.executable, "-c", KILLED, str(place), str(commits)]
+        done = subprocess.run(command, capture_output=True, text=True)
+        assert done.returncode in (0, 9), done.stderr
+        codes.append(done.returncode)
+    assert [9, 9, 0] == codes
+    with CRM.open(place) as crm:
+        found = crm.interactions.find('direction = "in"', limit=None)
+        assert MAILS == len(found)
+        assert {f"mail {number}" for number in range(MAILS)} == {one.subject for one in found}
+        assert {f"text {number}" for number in range(MAILS)} == {one.body for one in found}
+        assert MAILS == crm.records(InboxMessage).count() == crm.records(InboxAttachment).count()
+        assert 7 == crm.customers.count()
+
+
+def test_a_message_that_bounces_is_failed_and_its_report_is_in_its_thread(
+    crm: CRM, imap: Dovecot, smtp: Post, user: str
+) -> None:
+    sara = crm.customers.add(Customer(name="سارا"), email="sara@example.net")
+    queued = send(crm, "سلام", customer=sara.id, subject="پیشنهاد", account="desk")
+    send_account(run(crm))
+    assert 1 == len(smtp.taken)
+    bounce = REPORT.format(kind="delivery-status", status=FAILED, enclosed="message/rfc822", more="")
+    imap.deliver(user, bounce.replace("<m1@example.org>", queued.message_id).encode())
+    poll_account(run(crm))
+    (message,) = crm.records(OutboxMessage).find()
+    assert "failed" == message.status
+    assert "the service says: sara@example.net: 550 5.1.1 <sara@example.net>: no such user" == message.reason
+    (came,) = crm.interactions.find('direction = "in"')
+    assert (message.interaction_id, False) == (came.in_reply_to_id, came.needs_answer)
+    assert 1 == crm.customers.count(), "a postman is no lead"
+
+
+def test_a_reply_finds_its_thread(crm: CRM, imap: Dovecot, smtp: Post, user: str) -> None:
+    sara = crm.customers.add(Customer(name="سارا"), email="sara@ایران.ir")
+    queued = send(crm, "سلام", customer=sara.id, subject="پیشنهاد", account="desk")
+    send_account(run(crm))
+    assert ["sara@xn--mgba3a4f16a.ir"] == smtp.taken[0].rcpt_tos
+    head = f"From: Sara <sara@xn--mgba3a4f16a.ir>\r\nMessage-ID: <r@x.org>\r\nIn-Reply-To: {queued.message_id}\r\n"
+    imap.deliver(user, f"{head}Subject: Re\r\n\r\nyes\r\n".encode())
+    poll_account(run(crm))
+    (went,) = crm.interactions.find('direction = "out"')
+    (came,) = crm.interactions.find('direction = "in"')
+    assert (sara.id, went.id, went.thread) == (came.customer_id, came.in_reply_to_id, came.thread)
+    assert came.needs_answer
