@@ -19,7 +19,7 @@ import attrs
 from crm_core.errors import InvalidValue
 from crm_core.records import Record, RecordType
 from crm_core.values import Money
-from crm_transfer.cells import join_tags, money_of, split_tags, whole, without_guard
+from crm_transfer.cells import join_tags, money_of, refuse_broken, split_tags, whole, without_guard
 from crm_transfer.conflicts import same
 from crm_transfer.edited_columns import Cells, Column
 from crm_transfer.errors import BadCell
@@ -179,6 +179,7 @@ class Reader:
                 raise BadCell("required", f"is empty, and no {self._kind.name} is without {column.field.path}")
             return None
         if declared.kind == "text":
+            refuse_broken(clean)
             found: Any = column.field.codec.parse(clean)
         elif declared.kind == "boolean":
             found = _yes_or_no(clean)
