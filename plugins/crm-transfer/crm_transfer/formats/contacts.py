@@ -114,6 +114,20 @@ def birthday(text: str) -> tuple[str, bool]:
     return ("", True) if _PARTIAL.fullmatch(clean) else (clean, False)
 
 
+def one_line(street: str, extended: str, box: str, code: str, city: str, region: str, country: str) -> str:
+    """Return a postal address of its parts; empty for a place without a street, box or code, which is no address.
+
+    >>> one_line("Weg 1", "", "", "10115", "Berlin", "", "Germany")
+    'Weg 1, 10115 Berlin, Germany'
+    """
+    if not (street or extended or box or code):
+        return ""
+    line = ""
+    for part in (street, extended, box, f"{code} {city}".strip(), region, country):
+        line += (", " if line else "") + part if part and part.casefold() not in line.casefold() else ""
+    return line
+
+
 def day_form(texts: Sequence[str]) -> str:
     """Return the form of dates such as 31/12/1990 when they prove which part is the day; empty when they do not.
 
