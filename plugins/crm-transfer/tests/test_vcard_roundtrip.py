@@ -148,3 +148,14 @@ def test_a_label_in_quotation_marks_is_one_address(tmp_path: Path, label: str, e
         bring(crm, path)
         assert [(expected, "home")] == [(point.value, point.label) for point in crm.contact_points.iterate()]
         assert_nothing_changes(crm, tmp_path)
+
+
+@pytest.mark.parametrize("form", _FORMS)
+def test_another_main_address_chosen_since_stays_the_main_one(tmp_path: Path, form: str) -> None:
+    path = tmp_path / "foreign.vcf"
+    path.write_text(FOREIGN, encoding="utf-8", newline="")
+    with CRM.open("memory:") as crm:
+        bring(crm, path)
+        for point in list(crm.contact_points.iterate('kind = "phone"')):
+            crm.contact_points.edit(point.evolve(primary=not point.primary))
+        assert_nothing_changes(crm, tmp_path, (form,))

@@ -154,12 +154,16 @@ def formed_day(text: str, form: str) -> str:
 
 @attrs.frozen
 class Point:
-    """A column with an address: the kind of contact point, the column, that of its label or the label itself."""
+    """A column with an address: the kind of contact point, the column, that of its label or the label itself.
+
+    `key_column` has its key; without one the contact's and the name of the column are it.
+    """
 
     kind: str
     column: str
     label_column: str = ""
     label: str = ""
+    key_column: str = ""
 
 
 def contacts_mapping(
@@ -222,11 +226,12 @@ def _point(point: Point, given: set[str], *, main: bool) -> list[str]:
     column = quoted(point.column)
     label = f"label = {quoted(point.label_column)}" if point.label_column in given else ""
     label = label or (f"label = {{ const = {quoted(point.label)} }}" if point.label else "")
+    key = quoted(point.key_column) if point.key_column in given else ""
     return [
         "",
         "[[record]]",
         'type = "contact_point"',
-        f'key = ["contact key", {{ const = {quoted(point.column.casefold())} }}]',
+        f"key = {key}" if key else f'key = ["contact key", {{ const = {quoted(point.column.casefold())} }}]',
         f"when = {{ column = {column}, given = true }}",
         'same = ["customer_id", "kind", "value"]  # an address that the customer has already',
         "[record.fields]",

@@ -91,7 +91,7 @@ def open_vcard(path: Path, options: Mapping[str, Any]) -> Source:
         total=total,
         digest=digest,
         options={**options, "encoding": encoding},
-        own=tuple(name for name in columns if name in _MADE or name.endswith(" TYPE")),
+        own=tuple(name for name in columns if name in _MADE or name.endswith((" TYPE", " KEY"))),
     )
 
 
@@ -113,7 +113,7 @@ def _property(name: str) -> str:
 def vcard_mapping(columns: Sequence[str]) -> str:
     """Return the mapping of a file of cards with these columns."""
     points = [
-        Point(_ADDRESSES[name], column, f"{column} TYPE")
+        Point(_ADDRESSES[name], column, f"{column} TYPE", key_column=f"{column} KEY")
         for column in columns
         for name, _, number in [column.partition(" ")]
         if name in _ADDRESSES and number.isdecimal()
@@ -213,7 +213,7 @@ def _columns(most: Mapping[str, int], others: Sequence[str]) -> tuple[str, ...]:
     named = [name for name in _TAKEN if most.get(name)]
     for name in _ADDRESSES:
         for number in range(1, most.get(name, 0) + 1):
-            named += [f"{name} {number}", f"{name} {number} TYPE"]
+            named += [f"{name} {number}", f"{name} {number} TYPE", f"{name} {number} KEY"]
     return (*OWN, *named, *others, _RAW)
 
 
@@ -234,7 +234,7 @@ def _rows(
                 raise BadCell("empty", "the card has neither a name nor an address")
             if any("\0" in each.value for each in properties):
                 raise BadCell("nul", "the card has a NUL character, which no database keeps")
-            for name, text in _named(properties, card.version):
+            for name, text in _named(properties, card.version, contact.key):
                 if name in at:
                     cells[at[name]] = text
             cells[: len(OWN)] = employers.cells(contact)
@@ -276,7 +276,7 @@ def _contact(properties: Sequence[Property], version: str) -> Contact:
     )
 
 
-def _named(properties: Sequence[Property], version: str) -> Iterator[tuple[str, str]]:
+def _named(properties: Sequence[Property], version: str, contact: str) -> Iterator[tuple[str, str]]:
     """Yield the cells of a card by column; what stands first among its like wins."""
     seen: set[str] = set()
     show = unescaped if _is_ours(properties) else _apple_label
@@ -290,6 +290,8 @@ def _named(properties: Sequence[Property], version: str) -> Iterator[tuple[str, 
         for number, (found, value) in enumerate(_values(properties, name, version), first):
             types = [each for each in dict.fromkeys(found.types) if each not in _NO_LABELS]
             yield f"{name} {number}", value
+            key = _key(name, value) if _is_ours(properties) else f"{number}"
+            yield f"{name} {number} KEY", f"{contact}/{name.casefold()} {key}"
             yield f"{name} {number} TYPE", (labels.get(found.group) or ", ".join(types))[:100]
 
 
@@ -317,12 +319,22 @@ def _values(properties: Sequence[Property], name: str, version: str) -> list[tup
             value = _phone(unescaped(each.value, version))
         else:
             value = unescaped(each.value, version).strip().removeprefix("mailto:")
-        key = phone_key(value) if name == "TEL" else email_key(value) if name == "EMAIL" else value
         if value and not any(character in value for character in "\0"):
-            found.setdefault(key or value, (each, value))
+            found.setdefault(_said(name, value), (each, value))
     if len(found) > _MOST:
         raise BadCell("many", f"the card has more than {_MOST} of {name}", column=name)
     return list(found.values())
+
+
+def _said(name: str, value: str) -> str:
+    """Return what an address says, however it is written."""
+    return (phone_key(value) if name == "TEL" else email_key(value) if name == "EMAIL" else "") or value
+
+
+def _key(name: str, value: str) -> str:
+    """Return the key of an address in a card of ours, which has them in another order once another one is preferred."""
+    said = _said(name, value).encode("utf-8", "surrogatepass")
+    return hashlib.blake2b(said, digest_size=8).hexdigest()
 
 
 def _phone(text: str) -> str:

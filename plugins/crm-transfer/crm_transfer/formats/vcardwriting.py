@@ -89,10 +89,10 @@ def _properties(row: Mapping[str, Any], version: str) -> Iterator[str]:
 
 
 def _identity(row: Mapping[str, Any]) -> Iterator[str]:
-    """Yield the UID: the one a card brought, none where it brought none, else our own."""
+    """Yield the UID: the one a card brought, else our own; a key that was made of a name and address may change."""
     mine = [name.partition(":")[2] for name in row.get("external_ids") or () if name.startswith("vcard:")]
     given = next((name for name in mine if not name.startswith(_MADE)), "")
-    if given or (not mine and row.get("id")):
+    if given or row.get("id"):
         yield f"UID:{escaped(given or OUR_IDS + str(row['id']))}"
 
 
