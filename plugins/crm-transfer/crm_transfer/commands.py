@@ -365,5 +365,10 @@ def _say_how_to_go_on(crm: CRM, begun: Collection[int]) -> None:
     newest = next((e for e in crm.ledger.operations(limit=_RECENT) if e.kind == "import"), None)
     if newest is None or newest.id in begun or newest.state not in ("incomplete", "open"):
         return
+    if next(crm.ledger.changes(newest.id), None) is None:
+        note(
+            f"{newest.label} was stopped before its first write: nothing was written. The same command begins it again"
+        )
+        return
     name = format_id(newest.id)
     note(f"{newest.label} was cut off. Finish it: crm import --resume {name}. Undo it: crm ledger undo {name}")

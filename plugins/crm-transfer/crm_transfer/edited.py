@@ -19,7 +19,7 @@ import attrs
 from crm_core.errors import InvalidValue
 from crm_core.records import Record, RecordType
 from crm_core.values import Money
-from crm_transfer.cells import join_tags, money_of, split_tags, whole, without_guard
+from crm_transfer.cells import join_tags, money_of, refuse_broken, split_tags, whole, without_guard, written
 from crm_transfer.conflicts import same
 from crm_transfer.edited_columns import Cells, Column
 from crm_transfer.errors import BadCell
@@ -40,6 +40,7 @@ from crm_transfer.respelt import (
 
 UNTOUCHED: Final = object()
 """What a cell says that nobody changed."""
+_EXAMPLE: Final = dt.date(2026, 11, 30)
 _WHOLE: Final = re.compile(r"[+-]?[0-9]+")
 T = TypeVar("T", bound=Hashable)
 _NUMBERS: Final = frozenset({"integer", "decimal", "money"})
@@ -179,6 +180,7 @@ class Reader:
                 raise BadCell("required", f"is empty, and no {self._kind.name} is without {column.field.path}")
             return None
         if declared.kind == "text":
+            refuse_broken(clean)
             found: Any = column.field.codec.parse(clean)
         elif declared.kind == "boolean":
             found = _yes_or_no(clean)
@@ -274,7 +276,8 @@ class Reader:
         if exact is not None and exact.tzinfo is not None:
             return exact.astimezone(self._forms.zone).date() if kind == "day" else exact.astimezone(dt.UTC)
         if not found:
-            raise BadCell("date", "is no date of the form that this file writes; write it as 2026-11-30")
+            example = written(_EXAMPLE, self._forms.dates(column)[0])
+            raise BadCell("date", f"is no date of the form that this file writes; write it as {example}")
         if len(set(found)) > 1:
             listed = " or ".join(sorted({one.date().isoformat() for one in found}))
             raise BadCell(
@@ -290,13 +293,17 @@ class Reader:
 
     def _numeric(self, column: Column, text: str, currency: str) -> Any:
         kind = column.field.declaration.kind
-        found = readings(text, self._forms.styles(column), number_of)
+        styles = self._forms.styles(column)
+        found = readings(text, styles, number_of)
         if not found:
-            raise BadCell("number", "is not a number as this file writes them; write it as 1234.50")
+            example = "1234" if kind == "integer" else f"1234{styles[0][0]}50"
+            raise BadCell("number", f"is not a number as this file writes them; write it as {example}", value=text)
         if len(found) > 1:
             listed = " or ".join(sorted(f"{one:f}" for one in found))
             raise BadCell(
-                "separator", f'may be {listed}; write it so, or declare decimal = "," in the [file] of a mapping'
+                "separator",
+                f'may be {listed}; write it so, or declare decimal = "," in the [file] of a mapping',
+                value=text,
             )
         number: Decimal = next(iter(found))
         if kind == "money":

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import attrs
 
-from crm_core import CRM
+from crm_core import CRM, OperationEntry
 from crm_core.errors import ConflictError, DuplicateKey, StorageConflict, UsageError
 from crm_core.extend import BadRow, Importer, Source
 from crm_core.values import few_collections
@@ -78,6 +78,23 @@ def open_job(crm: CRM, path: Path, mapping: RowMapping) -> Job:
     return Job(path=path, mapping=mapping, importer=importer, source=source, compiled=compiled)
 
 
+def cut_off(crm: CRM, operation: int) -> OperationEntry:
+    """Return an import that was cut off, so that it can go on.
+
+    Raises:
+        UsageError: the operation is none.
+    """
+    entry = crm.ledger.get(operation)
+    if entry.state == "open":
+        raise UsageError("the import is still running", hint="wait for it, or stop it first")
+    if entry.kind != "import" or entry.state != "incomplete":
+        way = "nothing of it is left to finish"
+        if entry.state == "undone":
+            way = "import its file again, as it was begun; or have it back first by undoing the undo: crm ledger log"
+        raise UsageError(f"the operation is no import that was cut off: it is {entry.kind}, {entry.state}", hint=way)
+    return entry
+
+
 class Run:
     """One import of one or several files; reject files go to the folder `rejects`, without one beside each file.
 
@@ -138,12 +155,7 @@ class Run:
     def _operation(self, label: str, detail: Mapping[str, Any], resume: int | None) -> AbstractContextManager[Any]:
         if resume is None:
             return self._crm.operation(label, kind="import", detail=detail, recorded=True)
-        entry = self._crm.ledger.get(resume)
-        if entry.kind != "import" or entry.state not in ("incomplete", "open"):
-            raise UsageError(f"the operation is no import that was cut off: it is {entry.kind}, {entry.state}")
-        if entry.state == "open":
-            raise UsageError("the import is still running", hint="wait for it, or stop it first")
-        return self._crm.ledger.resumed(entry)
+        return self._crm.ledger.resumed(cut_off(self._crm, resume))
 
     def _work(self, jobs: Sequence[Job], report: ImportReport, spill: Spill) -> None:
         for at, job in enumerate(jobs):

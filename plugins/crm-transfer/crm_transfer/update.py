@@ -31,7 +31,7 @@ from crm_transfer.policies import Conflict
 from crm_transfer.rejects import refuse_no_folder, write_rejects
 from crm_transfer.report import ERROR_COLUMNS, SHOWN, FileReport, ImportReport, RowError
 from crm_transfer.roundtrip import built, clash_policies, names_of
-from crm_transfer.run import Progress
+from crm_transfer.run import Progress, cut_off
 from crm_transfer.spill import Rejected, Spill
 from crm_transfer.targets import Targets
 
@@ -173,7 +173,7 @@ class _Update:
 
     def _operation(self, resume: int | None) -> AbstractContextManager[Any]:
         if resume is not None:
-            return self._crm.ledger.resumed(self._crm.ledger.get(resume))
+            return self._crm.ledger.resumed(cut_off(self._crm, resume))
         return self._crm.operation(f"import edited {self._path.name}", kind="import", detail=self._detail)
 
     def _chunks(self) -> Iterator[list[SourceRow | BadRow]]:

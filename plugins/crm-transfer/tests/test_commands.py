@@ -14,8 +14,10 @@ import pytest
 from crm_core import CRM
 from crm_core.cli.main import main
 from crm_core.settings import write_settings
+from crm_core.values import format_id
 from crm_transfer.importing import import_file
 from crm_transfer.mapping import parse_mapping
+from crm_transfer.run import Run
 from crm_transfer.suggest import suggest_mapping
 
 MAPPING = """
@@ -242,6 +244,49 @@ def test_ctrl_c_leaves_an_import_that_can_be_finished(workspace: Path) -> None:
     assert 0 == crm("import", "--resume", "last")
     with CRM.open(workspace / "ws") as opened:
         assert 60_000 == opened.customers.count()
+
+
+@pytest.mark.database("sqlite")
+def test_what_was_stopped_before_its_first_write_says_so(
+    workspace: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Run, "_chunks", stop)
+        assert 130 == crm("import", "customers", "p.csv", "--map", "m.toml")
+    told = capsys.readouterr().err
+    assert "import p.csv was stopped before its first write: nothing was written" in told
+    assert "undo" not in told
+    assert 3 == crm("import", "customers", "p.csv", "--map", "m.toml")
+    assert 0 == crm("ledger", "undo", "last")
+
+
+@pytest.mark.database("sqlite")
+@pytest.mark.parametrize("update", [False, True])
+def test_an_import_that_was_undone_is_not_gone_on_with_and_the_way_out_is_told(
+    workspace: Path, capsys: pytest.CaptureFixture[str], update: bool
+) -> None:
+    given = "p.csv", "--map", "m.toml"
+    crm("import", "customers", *given)
+    if update:
+        crm("export", "customers", "-o", "out.csv")
+        text = Path("out.csv").read_text(encoding="utf-8").replace("London", "Bath")
+        Path("out.csv").write_text(text, encoding="utf-8")
+        assert 0 == crm("import", "customers", "out.csv", "--update")
+    with CRM.open(workspace / "ws") as opened:
+        operation = format_id(opened.ledger.operations(limit=1)[0].id)
+    assert 2 == crm("import", "--resume", operation)
+    assert "it is import, done" in capsys.readouterr().err
+    assert 0 == crm("ledger", "undo", operation)
+    capsys.readouterr()
+    assert 2 == crm("import", "--resume", operation, "--json")
+    told = json.loads(capsys.readouterr().err)
+    assert "it is import, undone" in json.dumps(told)
+    assert "import its file again" in json.dumps(told)
+    with CRM.open(workspace / "ws") as opened:
+        assert "undone" == opened.ledger.get(opened.ledger.resolve(operation)).state
 
 
 def test_an_edited_export_is_recognised_shown_as_a_diff_and_written(

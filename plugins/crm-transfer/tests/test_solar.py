@@ -141,6 +141,30 @@ def test_solar_dates_are_recognised_and_what_does_not_prove_them_is_said() -> No
     assert solar_dates(["2023-08-03"]) is None
 
 
+@pytest.mark.parametrize(
+    ("dates", "never", "form"),
+    [
+        (
+            ["1402/05/31", "1402/06/12", "1402/07/31", "1402/13/01", "1402/08/03"],
+            "'1402/07/31', '1402/13/01'",
+            "jalali",
+        ),
+        (["۱۴۰۲/۰۵/۳۱", "۱۴۰۲/۰۶/۱۲", "۱۴۰۲/۰۷/۳۱"], "'۱۴۰۲/۰۷/۳۱'", "jalali"),
+        (["31/05/1402", "12/06/1402", "31/07/1402"], "'31/07/1402'", "jalali %d/%m/%Y"),
+    ],
+)
+def test_solar_days_that_never_were_are_named_with_the_way_to_declare_the_others(
+    crm: CRM, tmp_path: Path, dates: list[str], never: str, form: str
+) -> None:
+    path = tmp_path / "s.csv"
+    path.write_text(
+        "".join(f"{line}\n" for line in ["name,joined", *(f"N{d[:10]},{d}" for d in dates)]), encoding="utf-8"
+    )
+    (question,) = [each for each in suggest(crm, "customers", path).questions if "joined" in each]
+    assert f"Persian solar dates, but no days of that calendar: {never}: kept as text" in question
+    assert f'dates = "{form}" in [file]' in question
+
+
 def test_a_suggested_mapping_imports_solar_dates(crm: CRM, tmp_path: Path) -> None:
     path = tmp_path / "مشتریان.csv"
     rows = ["کد,نام,تاریخ عضویت,تاریخ تولد", "1,سارا,۱۴۰۲/۰۵/۳۱,1370-1-5", "2,علی,۱۳۹۹/۱۲/۳۰,1375-2-7"]

@@ -470,6 +470,26 @@ def test_json_lines_can_be_edited_too(crm: CRM, tmp_path: Path) -> None:
     assert {"a", "b,c", "d"} == set(people(crm)["Ada"].tags)
 
 
+def test_a_wrong_cell_is_told_as_it_stands_and_the_way_out_in_the_form_of_the_file(crm: CRM, tmp_path: Path) -> None:
+    for number in range(1, 5):
+        closed = dt.date(2026, 2, 20 + number)
+        crm.deals.add(Deal(title=f"D{number}", amount=Money(f"{number}234.56", "EUR"), expected_close_on=closed))
+    rows = export(crm, tmp_path / "d.csv", "deals")
+    for row in rows:
+        row["amount"] = row["amount"].replace(".", ",")
+        row["expected_close_on"] = dt.date.fromisoformat(row["expected_close_on"]).strftime("%d.%m.%Y")
+    rows[0]["amount"] = "abc"
+    rows[1]["expected_close_on"] = "soon"
+    report = update(crm, write(tmp_path / "d.csv", rows), "deals")
+    assert {
+        ("amount", "abc", "is not a number as this file writes them; write it as 1234,50"),
+        ("expected_close_on", "soon", "is no date of the form that this file writes; write it as 30.11.2026"),
+    } == {(error.column, error.value, error.message) for error in report.errors}
+    rows[0]["amount"], rows[1]["expected_close_on"] = "1234,50", "30.11.2026"
+    report = update(crm, write(tmp_path / "d.csv", rows), "deals")
+    assert (0, 2, 2, 0) == counts(report), report.errors
+
+
 def test_an_update_that_was_cut_off_can_be_finished(crm: CRM, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from crm_transfer import update as module
 

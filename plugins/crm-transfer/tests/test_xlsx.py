@@ -25,6 +25,7 @@ from crm_core import CRM
 from crm_core.extend import BadRow, ExportColumn, Source
 from crm_transfer.cells import guarded, without_guard
 from crm_transfer.errors import FileFault, MappingError
+from crm_transfer.exporting import export_records, exporter_for
 from crm_transfer.formats.typed import Form, number_writer, time_writer
 from crm_transfer.formats.xlsx import open_xlsx, write_xlsx
 from crm_transfer.formats.xlsxwriting import write_xlsx_export
@@ -32,6 +33,7 @@ from crm_transfer.importing import import_file
 from crm_transfer.mapping import parse_mapping
 from crm_transfer.opening import open_source
 from crm_transfer.suggest import suggest_mapping
+from crm_transfer.update import update_file
 
 CONTENT_TYPES = (
     '<Types xmlns="http://schemas.openxmlformats.org/package/2006/content-types">'
@@ -363,6 +365,55 @@ def test_entities_cannot_grow(tmp_path: Path) -> None:
 def test_what_no_spreadsheet_writes_is_refused(tmp_path: Path, cells: str, told: str) -> None:
     with pytest.raises(FileFault, match=told):
         open_xlsx(raw(tmp_path, cells), {})
+
+
+def test_a_formula_without_a_value_rejects_its_row_and_wipes_nothing(tmp_path: Path) -> None:
+    mapping = parse_mapping("""
+[file]
+system = "f"
+[[record]]
+type = "customer"
+key = "No"
+[record.fields]
+name = "Name"
+city = "City"
+""")
+    header = ["No", "Name", "City"]
+    with CRM.open("memory:") as crm:
+        first = [header, ["1", "Ada", "Rome"], ["2", "Bob", '=UPPER("z")'], ["=1+2", None, None]]
+        report = import_file(crm, made(tmp_path, ("S", first)), mapping)
+        assert (1, 2) == (report.counts.created, report.counts.rejected)
+        way = "open the file in a spreadsheet and save it: that writes the values of formulas"
+        assert [
+            (3, "City", "formula", f"C3 is a formula without a value; {way}"),
+            (4, "No", "formula", f"A4 is a formula without a value; {way}"),
+        ] == [(error.row, error.column, error.rule, error.message) for error in report.errors]
+        again = import_file(crm, made(tmp_path, ("S", [header, ["1", '=B1&"x"', '=UPPER("q")']])), mapping)
+        assert 1 == again.counts.rejected
+        export_records(crm, "customers", exporter=exporter_for(crm, "xlsx", None), path=tmp_path / "out.xlsx")
+        book = load_workbook(tmp_path / "out.xlsx")
+        sheet = book.worksheets[0]
+        place = next(cell for cell in sheet[1] if cell.value == "city")
+        sheet.cell(2, place.column).value = '=UPPER("q")'
+        book.save(tmp_path / "out.xlsx")
+        edited = update_file(crm, "customers", tmp_path / "out.xlsx")
+        assert [("city", "formula")] == [(error.column, error.rule) for error in edited.errors]
+        rejects = edited.files[0].rejects_file
+        assert rejects is not None
+        assert 1 == update_file(crm, "customers", Path(rejects)).counts.rejected
+        assert [("Ada", "Rome")] == [(each.name, each.city) for each in crm.customers.iterate()]
+
+
+def test_a_formula_whose_value_is_the_empty_text_is_an_empty_cell(tmp_path: Path) -> None:
+    head = '<row r="1"><c t="str"><v>a</v></c><c t="str"><v>b</v></c></row>'
+    row = '<row r="2"><c><f>1+2</f><v>3</v></c><c t="str"><f>""</f><v></v></c></row>'
+    assert [["3", ""]] == cells(open_xlsx(raw(tmp_path, head + row), {}))
+    row = '<row r="2"><c t="str"><f>A1</f></c><c><f t="shared" si="0"/><v/></c></row>'
+    (bad,) = open_xlsx(raw(tmp_path, head + row), {}).rows
+    assert isinstance(bad, BadRow)
+    assert ("formula", ["#GETTING_DATA"] * 2) == (bad.rule, list(bad.cells))
+    with pytest.raises(FileFault, match="the cell B1 of the header is a formula without a value"):
+        open_xlsx(raw(tmp_path, '<row r="1"><c t="str"><v>a</v></c><c><f>A1</f></c></row>'), {})
 
 
 def test_a_protected_file_is_refused_in_words(tmp_path: Path) -> None:

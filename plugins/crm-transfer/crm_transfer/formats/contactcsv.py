@@ -11,6 +11,7 @@ import csv
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any, Final
 
@@ -29,6 +30,7 @@ from crm_transfer.formats.contacts import (
     contacts_mapping,
     day_form,
     formed_day,
+    one_line,
 )
 from crm_transfer.formats.typed import Form, forms_in
 from crm_transfer.formats.unchanged import Stamp, refuse_change, stamp_of
@@ -49,7 +51,8 @@ class Dialect:
 
     `signs` are sets of columns that together say that a file is of this kind; `points` are patterns of the columns with
     addresses, which may have a number in the place of `#`, each with those of its label or the label itself. `places`
-    are columns of city, region and country; `addresses` are columns that are made of others.
+    are columns of city, region and country; `addresses` are columns that are made of others. `whole` is the column of
+    an address that may be empty though its parts, the columns behind it in the order of `one_line`, are not.
     """
 
     name: str
@@ -66,6 +69,7 @@ class Dialect:
     points: tuple[tuple[str, str, tuple[str, ...]], ...]
     places: tuple[tuple[str, str, str], ...]
     addresses: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    whole: tuple[str, tuple[str, ...]] = ("", ())
     language: str = ""
 
     def recognises(self, head: bytes) -> bool:
@@ -90,6 +94,21 @@ class Dialect:
                     fixed = next((each for each in label if "#" not in each), "")
                     found.append(Point(kind, column, label_column, fixed))
         return found
+
+    def build_addresses(self, columns: Sequence[str], cells: list[str], *, back: bool = False) -> None:
+        """Put what the parts of an address say where it stands as a whole, if nothing does; `back` takes it out."""
+        whole, parts = self.whole
+        if not whole:
+            return
+        for at, column in enumerate(columns):
+            number = column.removeprefix(whole.partition("#")[0]).partition(" ")[0]
+            if column != whole.replace("#", number) or bool(cells[at].strip()) is not back:
+                continue
+            named = [part.replace("#", number) for part in parts]
+            told = [cells[columns.index(name)].split(_SEVERAL) if name in columns else [""] for name in named]
+            built = [one_line(*(" ".join(each.split()) for each in one)) for one in zip_longest(*told, fillvalue="")]
+            text = f" {_SEVERAL} ".join(filter(None, built))
+            cells[at] = text if not back else "" if cells[at] == text else cells[at]
 
     def mapping(self, columns: Sequence[str]) -> str:
         """Return the mapping of a file with these columns."""
@@ -117,6 +136,7 @@ def open_contacts(dialect: Dialect, path: Path, options: Mapping[str, Any]) -> S
     taken = {*dialect.person, *dialect.full_name, *dialect.company, dialect.birthday, *dialect.tags}
     taken |= {name for place in dialect.places for name in place}
     taken |= {name for _, parts in dialect.addresses for name in parts}
+    taken |= {part.replace("#", str(number)) for part in dialect.whole[1] for number in range(1, _MOST)}
     taken |= {point.label_column for point in looked.points}
     return Source(
         columns=columns,
@@ -144,7 +164,9 @@ def write_contacts(
     names = list(kept)
 
     def joined(row: Sequence[str]) -> list[str]:
-        return [f" {_SEVERAL} ".join(row[at] for at in places if row[at]) for places in kept.values()]
+        cells = [f" {_SEVERAL} ".join(row[at] for at in places if row[at]) for places in kept.values()]
+        dialect.build_addresses(names, cells, back=True)
+        return cells
 
     write_csv(path, names, (remarked(columns, row, names, joined(row)) for row in rows), options)
 
@@ -154,6 +176,7 @@ class _Looked:
 
     def __init__(self, dialect: Dialect, source: Source, form: str) -> None:
         self._dialect = dialect
+        self._names = source.columns
         self._at = {name: index for index, name in enumerate(source.columns)}
         self._employers = Employers()
         self._form = form
@@ -177,6 +200,7 @@ class _Looked:
             if isinstance(row, BadRow):
                 yield attrs.evolve(row, cells=[*[""] * len(OWN), *cells, *[""] * len(self._addresses)])
                 continue
+            self._dialect.build_addresses(self._names, cells)
             contact = self._contact(cells)
             self._part(cells)
             cells += [_joined(self._cell(cells, name) for name in parts) for _, parts in self._addresses]
@@ -193,8 +217,10 @@ class _Looked:
         for row in source.rows:
             if isinstance(row, BadRow):
                 continue
+            cells = list(row.cells)
+            self._dialect.build_addresses(self._names, cells)
             for name in points:
-                cell = row.cells[self._at[name]]
+                cell = cells[self._at[name]]
                 if _SEVERAL in cell:
                     most[name] = min(max(most.get(name, 1), len(_parts(cell))), _MOST)
             day = self._cell(row.cells, self._dialect.birthday)
@@ -337,6 +363,13 @@ _GOOGLE: Final = Dialect(
     places=(
         ("Address 1 - City", "Address 1 - Region", "Address 1 - Country"),
         ("Address 2 - City", "Address 2 - Region", "Address 2 - Country"),
+    ),
+    whole=(
+        "Address # - Formatted",
+        tuple(
+            f"Address # - {part}"
+            for part in ("Street", "Extended Address", "PO Box", "Postal Code", "City", "Region", "Country")
+        ),
     ),
     language="Language",
 )  # fmt: skip

@@ -114,6 +114,20 @@ def birthday(text: str) -> tuple[str, bool]:
     return ("", True) if _PARTIAL.fullmatch(clean) else (clean, False)
 
 
+def one_line(street: str, extended: str, box: str, code: str, city: str, region: str, country: str) -> str:
+    """Return a postal address of its parts; empty for a place without a street, box or code, which is no address.
+
+    >>> one_line("Weg 1", "", "", "10115", "Berlin", "", "Germany")
+    'Weg 1, 10115 Berlin, Germany'
+    """
+    if not (street or extended or box or code):
+        return ""
+    line = ""
+    for part in (street, extended, box, f"{code} {city}".strip(), region, country):
+        line += (", " if line else "") + part if part and part.casefold() not in line.casefold() else ""
+    return line
+
+
 def day_form(texts: Sequence[str]) -> str:
     """Return the form of dates such as 31/12/1990 when they prove which part is the day; empty when they do not.
 
@@ -140,12 +154,16 @@ def formed_day(text: str, form: str) -> str:
 
 @attrs.frozen
 class Point:
-    """A column with an address: the kind of contact point, the column, that of its label or the label itself."""
+    """A column with an address: the kind of contact point, the column, that of its label or the label itself.
+
+    `key_column` has its key; without one the contact's and the name of the column are it.
+    """
 
     kind: str
     column: str
     label_column: str = ""
     label: str = ""
+    key_column: str = ""
 
 
 def contacts_mapping(
@@ -208,11 +226,12 @@ def _point(point: Point, given: set[str], *, main: bool) -> list[str]:
     column = quoted(point.column)
     label = f"label = {quoted(point.label_column)}" if point.label_column in given else ""
     label = label or (f"label = {{ const = {quoted(point.label)} }}" if point.label else "")
+    key = quoted(point.key_column) if point.key_column in given else ""
     return [
         "",
         "[[record]]",
         'type = "contact_point"',
-        f'key = ["contact key", {{ const = {quoted(point.column.casefold())} }}]',
+        f"key = {key}" if key else f'key = ["contact key", {{ const = {quoted(point.column.casefold())} }}]',
         f"when = {{ column = {column}, given = true }}",
         'same = ["customer_id", "kind", "value"]  # an address that the customer has already',
         "[record.fields]",

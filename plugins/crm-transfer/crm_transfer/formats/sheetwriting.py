@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import Final
 
 from crm_transfer.errors import FileFault
-from crm_transfer.formats.xlsx import letters
+from crm_transfer.formats.sheetwalk import letters
 
 _DAY_STYLE, _MOMENT_STYLE = 1, 2
 _EPOCH: Final = dt.datetime(1899, 12, 30)  # noqa: DTZ001 - a spreadsheet knows no zones

@@ -14,10 +14,21 @@ from urllib.parse import unquote
 from crm_core.extend import BadRow, Importer, Source, SourceRow
 from crm_core.values import email_key, phone_key, text_key
 from crm_transfer.again import remarked, uncorrected
+from crm_transfer.cells import guarded
 from crm_transfer.errors import BadCell, FileFault, MappingError
-from crm_transfer.formats.contacts import OWN, Contact, Employers, Point, birthday, contacts_mapping
+from crm_transfer.formats.contacts import OWN, Contact, Employers, Point, birthday, contacts_mapping, one_line
 from crm_transfer.formats.unchanged import Stamp, refuse_change, stamp_of
-from crm_transfer.formats.vcardtext import EMPLOYER, Card, Property, card_lines, cards, escaped, split, unescaped
+from crm_transfer.formats.vcardtext import (
+    EMPLOYER,
+    PRODUCT,
+    Card,
+    Property,
+    card_lines,
+    cards,
+    escaped,
+    split,
+    unescaped,
+)
 
 _RAW: Final = "vCard"
 _ADDRESSES: Final = {"TEL": "phone", "EMAIL": "email", "ADR": "postal", "URL": "web"}
@@ -31,6 +42,7 @@ _TAKEN: Final = (
     "CATEGORIES",
     "KIND",
     "VERSION",
+    "PRODID",
     "X-ABSHOWAS",
     "X-ABLABEL",
     EMPLOYER,
@@ -67,7 +79,8 @@ def open_vcard(path: Path, options: Mapping[str, Any]) -> Source:
         partial += _birthday(properties)[1]
         employers.note(contact)
         for name, count in Counter(each.name for each in properties).items():
-            most[name] = max(most[name], min(count, _MOST))
+            first = _first_number(properties, name) if name in _ADDRESSES else 1
+            most[name] = max(most[name], min(count, _MOST) + first - 1)
             if name not in _ADDRESSES and name not in _TAKEN and len(others) < _KINDS:
                 others[name] = None
     columns = _columns(most, tuple(others))
@@ -78,7 +91,7 @@ def open_vcard(path: Path, options: Mapping[str, Any]) -> Source:
         total=total,
         digest=digest,
         options={**options, "encoding": encoding},
-        own=tuple(name for name in columns if name in _MADE or name.endswith(" TYPE")),
+        own=tuple(name for name in columns if name in _MADE or name.endswith((" TYPE", " KEY"))),
     )
 
 
@@ -100,7 +113,7 @@ def _property(name: str) -> str:
 def vcard_mapping(columns: Sequence[str]) -> str:
     """Return the mapping of a file of cards with these columns."""
     points = [
-        Point(_ADDRESSES[name], column, f"{column} TYPE")
+        Point(_ADDRESSES[name], column, f"{column} TYPE", key_column=f"{column} KEY")
         for column in columns
         for name, _, number in [column.partition(" ")]
         if name in _ADDRESSES and number.isdecimal()
@@ -200,7 +213,7 @@ def _columns(most: Mapping[str, int], others: Sequence[str]) -> tuple[str, ...]:
     named = [name for name in _TAKEN if most.get(name)]
     for name in _ADDRESSES:
         for number in range(1, most.get(name, 0) + 1):
-            named += [f"{name} {number}", f"{name} {number} TYPE"]
+            named += [f"{name} {number}", f"{name} {number} TYPE", f"{name} {number} KEY"]
     return (*OWN, *named, *others, _RAW)
 
 
@@ -221,7 +234,7 @@ def _rows(
                 raise BadCell("empty", "the card has neither a name nor an address")
             if any("\0" in each.value for each in properties):
                 raise BadCell("nul", "the card has a NUL character, which no database keeps")
-            for name, text in _named(properties, card.version):
+            for name, text in _named(properties, card.version, contact.key):
                 if name in at:
                     cells[at[name]] = text
             cells[: len(OWN)] = employers.cells(contact)
@@ -229,7 +242,8 @@ def _rows(
             cells = [cell.replace("\0", "") for cell in cells]
             yield BadRow(card.number, cells, bad.rule, bad.message, bad.column, bad.value[:80])
             continue
-        yield SourceRow(card.number, cells)
+        # Cards have no apostrophe before formulas, which every import takes away: one that stands there is doubled.
+        yield SourceRow(card.number, [guarded(cell) if cell.startswith("'") else cell for cell in cells])
     refuse_change(path, stamp)
 
 
@@ -262,37 +276,65 @@ def _contact(properties: Sequence[Property], version: str) -> Contact:
     )
 
 
-def _named(properties: Sequence[Property], version: str) -> Iterator[tuple[str, str]]:
+def _named(properties: Sequence[Property], version: str, contact: str) -> Iterator[tuple[str, str]]:
     """Yield the cells of a card by column; what stands first among its like wins."""
     seen: set[str] = set()
-    labels = {each.group: _apple_label(each.value) for each in properties if each.name == "X-ABLABEL" and each.group}
+    show = unescaped if _is_ours(properties) else _apple_label
+    labels = {each.group: show(each.value).strip() for each in properties if each.name == "X-ABLABEL" and each.group}
     for each in properties:
         if each.name not in _ADDRESSES and each.name not in seen:
             seen.add(each.name)
             yield each.name, unescaped(each.value, version).strip()
     for name in _ADDRESSES:
-        for number, (found, value) in enumerate(_values(properties, name, version), 1):
+        first = _first_number(properties, name)
+        for number, (found, value) in enumerate(_values(properties, name, version), first):
             types = [each for each in dict.fromkeys(found.types) if each not in _NO_LABELS]
             yield f"{name} {number}", value
+            key = _key(name, value) if _is_ours(properties) else f"{number}"
+            yield f"{name} {number} KEY", f"{contact}/{name.casefold()} {key}"
             yield f"{name} {number} TYPE", (labels.get(found.group) or ", ".join(types))[:100]
+
+
+def _is_ours(properties: Sequence[Property]) -> bool:
+    return any(each.name == "PRODID" and each.value == PRODUCT for each in properties)
+
+
+def _first_number(properties: Sequence[Property], name: str) -> int:
+    """Return the number of the first address of a kind: 1 has the main one, which a card of ours names if there is one.
+
+    In the card of anybody else the first one is taken for it.
+    """
+    preferred = any(each.preference <= 100 for each in properties if each.name == name)
+    return 1 if preferred or not _is_ours(properties) else 2
 
 
 def _values(properties: Sequence[Property], name: str, version: str) -> list[tuple[Property, str]]:
     """Return the addresses of a kind, the preferred one first, each only once."""
     found: dict[str, tuple[Property, str]] = {}
+    ours = _is_ours(properties)
     for each in sorted((each for each in properties if each.name == name), key=lambda each: each.preference):
         if name == "ADR":
-            value = _address(each, version)
+            value = (_whole_address(each, version) if ours else "") or _address(each, version)
         elif name == "TEL":
             value = _phone(unescaped(each.value, version))
         else:
             value = unescaped(each.value, version).strip().removeprefix("mailto:")
-        key = phone_key(value) if name == "TEL" else email_key(value) if name == "EMAIL" else value
         if value and not any(character in value for character in "\0"):
-            found.setdefault(key or value, (each, value))
+            found.setdefault(_said(name, value), (each, value))
     if len(found) > _MOST:
         raise BadCell("many", f"the card has more than {_MOST} of {name}", column=name)
     return list(found.values())
+
+
+def _said(name: str, value: str) -> str:
+    """Return what an address says, however it is written."""
+    return (phone_key(value) if name == "TEL" else email_key(value) if name == "EMAIL" else "") or value
+
+
+def _key(name: str, value: str) -> str:
+    """Return the key of an address in a card of ours, which has them in another order once another one is preferred."""
+    said = _said(name, value).encode("utf-8", "surrogatepass")
+    return hashlib.blake2b(said, digest_size=8).hexdigest()
 
 
 def _phone(text: str) -> str:
@@ -311,18 +353,20 @@ def _place(properties: Sequence[Property], version: str) -> tuple[str, str, str]
     return parts[3], parts[4], parts[6]
 
 
+def _whole_address(each: Property, version: str) -> str:
+    """Return the address of a card of ours as it was, lines and all; empty where somebody put in more since."""
+    box, extended, street, _, _, code, *_ = [*split(each.value, ";"), *[""] * 7]
+    return "" if box or extended or code else unescaped(street, version).strip()
+
+
 def _address(each: Property, version: str) -> str:
     """Return a postal address in one line; a place without a street or code is none."""
     parts = [*_components(each, version), *[""] * 7][:7]
     box, extended, street, city, region, code, country = parts
     label = next(iter(each.parameters.get("LABEL", ())), "")
-    if not (box or extended or street or code or label):
-        return ""
-    line = ", ".join(label.split("\n")) if label else ""
-    if not line:
-        for part in (street, extended, box, f"{code} {city}".strip(), region, country):
-            line += (", " if line else "") + part if part and part.casefold() not in line.casefold() else ""
-    return line
+    if label:
+        return ", ".join(label.split("\n"))
+    return one_line(street, extended, box, code, city, region, country)
 
 
 def _components(each: Property | None, version: str) -> list[str]:
@@ -353,4 +397,7 @@ def _birthday(properties: Sequence[Property]) -> tuple[str, bool]:
 
 
 def _apple_label(value: str) -> str:
-    return re.sub(r"^_\$!<(.*)>!\$_$", r"\1", unescaped(value)).strip().lower()
+    """Return a label of an address book by Apple, which marks its own words; others are as somebody wrote them."""
+    label = unescaped(value).strip()
+    own = re.fullmatch(r"_\$!<(.*)>!\$_", label)
+    return own[1].lower() if own else label

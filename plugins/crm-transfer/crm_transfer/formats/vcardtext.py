@@ -19,6 +19,8 @@ from crm_transfer.errors import BadCell, FileFault
 VERSIONS: Final = ("2.1", "3.0", "4.0")
 EMPLOYER: Final = "X-CRM-EMPLOYER"
 """The property in which a card that we wrote has the key of the company, which `ORG` only names."""
+PRODUCT: Final = "-//crm-core//crm-transfer//EN"
+"""The `PRODID` of a card that we wrote: it has whole addresses and labels, and says which ones are the main ones."""
 BINARY: Final = frozenset({"PHOTO", "LOGO", "SOUND", "KEY"})
 """Properties that are not text: they are left out, and take no memory."""
 _LONGEST: Final = 1 << 20
@@ -208,10 +210,12 @@ def _parameters(text: str, version: str) -> dict[str, tuple[str, ...]]:
         if not equals:  # 2.1 writes TEL;HOME;PREF and leaves out what they are
             upper = name.strip().upper()
             name, values = ("ENCODING", upper) if upper in ("QUOTED-PRINTABLE", "BASE64", "8BIT") else ("TYPE", name)
-        parts = [part.strip() for each in _PARTS.findall(values) for part in each.strip().strip('"').split(",")]
+        key = name.strip().upper()
+        parts = [each.strip().strip('"').strip() for each in _PARTS.findall(values)]
+        if key == "TYPE":  # the one list that is written within quotation marks: TYPE="voice,cell"
+            parts = [part.strip() for each in parts for part in each.split(",")]
         if version == "4.0":
             parts = [_uncaret(part) for part in parts]
-        key = name.strip().upper()
         found[key] = (*found.get(key, ()), *(part for part in parts if part))
     return found
 
@@ -219,6 +223,15 @@ def _parameters(text: str, version: str) -> dict[str, tuple[str, ...]]:
 def _uncaret(text: str) -> str:
     """Undo RFC 6868, which writes in parameters what their syntax has no place for."""
     return re.sub(r"\^([n^'])", lambda m: {"n": "\n", "^": "^", "'": '"'}[m[1]], text) if "^" in text else text
+
+
+def careted(text: str) -> str:
+    r"""Return a text as a parameter within quotation marks has it (RFC 6868).
+
+    >>> careted('Weg 1 "B"\n^')
+    "Weg 1 ^'B^'^n^^"
+    """
+    return text.replace("^", "^^").replace("\n", "^n").replace('"', "^'")
 
 
 def unescaped(value: str, version: str = "4.0") -> str:

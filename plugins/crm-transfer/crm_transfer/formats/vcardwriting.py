@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from crm_core.extend import ExportColumn, Exporter
 from crm_transfer.formats.contacts import OUR_IDS
-from crm_transfer.formats.vcardtext import EMPLOYER, card_lines, escaped
+from crm_transfer.formats.vcardtext import EMPLOYER, PRODUCT, card_lines, careted, escaped
 
 _COLUMNS: Final = (
     "id", "external_ids", "name", "kind", "birth_date", "tags", "language", "country", "region", "city",
@@ -19,8 +19,8 @@ _COLUMNS: Final = (
 )  # fmt: skip
 _NAMES: Final = {"email": "EMAIL", "phone": "TEL", "web": "URL"}
 _TYPES: Final = frozenset({"home", "work", "cell", "fax", "pager", "car", "video", "text", "main", "other"})
-_UNQUOTED: Final = re.compile(r'["\x00-\x1f\x7f^]')
-"""What cannot stand in a parameter, even within quotation marks."""
+_UNQUOTED: Final = {"3.0": re.compile(r'["\x00-\x1f\x7f^]'), "4.0": re.compile(r"[\x00-\x09\x0b-\x1f\x7f]")}
+"""What cannot stand in a parameter, even within quotation marks; 4.0 has carets for some of it."""
 _MADE: Final = ("contact/", "organisation/")
 """How the keys begin that an import made itself, because the card had none."""
 
@@ -68,6 +68,7 @@ def _properties(row: Mapping[str, Any], version: str) -> Iterator[str]:
     name = row.get("name") or ""
     is_organisation = row.get("kind") == "organisation"
     yield f"VERSION:{version}"
+    yield f"PRODID:{PRODUCT}"
     yield from _identity(row)
     yield f"FN:{escaped(name)}"
     if is_organisation:
@@ -88,10 +89,10 @@ def _properties(row: Mapping[str, Any], version: str) -> Iterator[str]:
 
 
 def _identity(row: Mapping[str, Any]) -> Iterator[str]:
-    """Yield the UID: the one a card brought, none where it brought none, else our own."""
+    """Yield the UID: the one a card brought, else our own; a key that was made of a name and address may change."""
     mine = [name.partition(":")[2] for name in row.get("external_ids") or () if name.startswith("vcard:")]
     given = next((name for name in mine if not name.startswith(_MADE)), "")
-    if given or (not mine and row.get("id")):
+    if given or row.get("id"):
         yield f"UID:{escaped(given or OUR_IDS + str(row['id']))}"
 
 
@@ -110,29 +111,37 @@ def _points(row: Mapping[str, Any], version: str) -> Iterator[str]:
     place = [escaped(row.get(name) or "") for name in ("city", "region")]
     rest = f"{place[0]};{place[1]};;{escaped(row.get('country') or '')}"
     placed = rest == ";;;"
-    for point in sorted(row.get("contact_points") or (), key=lambda point: not point.get("primary")):
-        kind, value = point["kind"], escaped(point["value"])
-        types = _types(point, version)
+    points = sorted(row.get("contact_points") or (), key=lambda point: not point.get("primary"))
+    for number, point in enumerate(points, 1):
+        kind, value, label = point["kind"], escaped(point["value"]), point.get("label") or ""
+        words = [word for word in label.lower().replace(",", " ").split() if word in _TYPES]
+        types = _types(words, version, primary=bool(point.get("primary")))
+        group = "" if label == ", ".join(dict.fromkeys(words)) else f"item{number}"
+        before = f"{group}." if group else ""
         if kind == "postal":
-            yield f"ADR{types}{_as_it_is(point['value'], placed)}:;;{value};{';;;' if placed else rest}"
+            shown = "" if placed else _as_it_is(point["value"], version)
+            yield f"{before}ADR{types}{shown}:;;{value};{';;;' if placed else rest}"
             placed = True
         elif kind in _NAMES:
-            yield f"{_NAMES[kind]}{types}:{value}"
+            yield f"{before}{_NAMES[kind]}{types}:{value}"
         else:
-            yield f"IMPP{types}:{kind}:{value}"
+            yield f"{before}IMPP{types}:{kind}:{value}"
+        if group:
+            yield f"{group}.X-ABLabel:{escaped(label)}"
     if not placed:
         yield f"ADR:;;;{rest}"
 
 
-def _as_it_is(value: str, placed: bool) -> str:
+def _as_it_is(value: str, version: str) -> str:
     """Return the parameter that keeps a postal address apart from the place that stands behind it."""
-    return "" if placed or _UNQUOTED.search(value) else f';LABEL="{value}"'
+    text = value.replace("\r\n", "\n").replace("\r", "\n")
+    if _UNQUOTED[version].search(text):
+        return ""
+    return f';LABEL="{careted(text) if version == "4.0" else text}"'
 
 
-def _types(point: Mapping[str, Any], version: str) -> str:
+def _types(words: Sequence[str], version: str, *, primary: bool) -> str:
     """Return the parameters of an address: what it is for, in words of the standard, and whether it is preferred."""
-    words = [word for word in (point.get("label") or "").lower().replace(",", " ").split() if word in _TYPES]
-    primary = bool(point.get("primary"))
     if version == "4.0":
         types = f';TYPE="{",".join(words)}"' if len(words) > 1 else "".join(f";TYPE={word}" for word in words)
         return types + (";PREF=1" if primary else "")

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import marshal
 import tempfile
-from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -18,18 +17,14 @@ import attrs
 
 from crm_core.extend import BadRow, Importer, Source, SourceRow
 from crm_transfer.errors import BadCell, FileFault
+from crm_transfer.formats.sheetwalk import FORMULA, Cell, letters, sheet_rows
 from crm_transfer.formats.typed import Form, forms_in, number_writer, time_writer
-from crm_transfer.formats.workbook import LARGEST, Sheet, Strings, Style, Workbook, parser_of, reading, unescaped
+from crm_transfer.formats.workbook import Sheet, Strings, Style, Workbook, unescaped
 from crm_transfer.report import is_reject_header
 
-_COLUMNS: Final = 16_384
 _BATCH: Final = 200
 """Rows that are written to the temporary file together."""
-_CELL: Final = 131_072
-"""The longest text of a cell, as in delimited text; a spreadsheet itself allows 32,767 characters."""
-
-Cell = tuple[int, str, str, str]
-"""Column from 0, type, style and text of a cell as the part of the sheet has them."""
+_CALCULATE: Final = "open the file in a spreadsheet and save it: that writes the values of formulas"
 
 
 @attrs.frozen(kw_only=True)
@@ -80,11 +75,11 @@ def first_rows(path: Path, options: Mapping[str, Any], count: int) -> list[tuple
         styles = book.styles()
         writers = _Writers(Form(), styles, epoch_1904=book.epoch_1904)
         found: list[tuple[int, list[str]]] = []
-        for number, cells in _sheet_rows(book, sheet):
+        for number, cells in sheet_rows(book, sheet):
             row: list[str] = []
             for place, kind, style, text in (_given(path, cell, strings) for cell in cells):
                 row += [""] * (place + 1 - len(row))
-                row[place] = text if kind == "e" else writers.text(kind, style, text)
+                row[place] = text if kind in ("e", FORMULA) else writers.text(kind, style, text)
             found.append((number, row))
             if len(found) == count:
                 break
@@ -113,7 +108,7 @@ def _look_through(book: Workbook, sheet: Sheet, strings: Strings, options: Mappi
     has_header, names = bool(declared), dict(enumerate(declared))
     before = True
     filled: set[int] = set()
-    for number, found in _sheet_rows(book, sheet):
+    for number, found in sheet_rows(book, sheet):
         cells = [_given(book.path, cell, strings) for cell in found]
         given = [cell for cell in cells if cell[3].strip()]
         if before and given:
@@ -131,6 +126,7 @@ def _look_through(book: Workbook, sheet: Sheet, strings: Strings, options: Mappi
                     rule="empty",
                 )
             has_header = True
+            _refuse_formulas(book.path, number, given)
             names = {cell[0]: " ".join(_written(cell).split()) for cell in given}
             continue
         kept.add(number, cells)
@@ -146,6 +142,17 @@ def _look_through(book: Workbook, sheet: Sheet, strings: Strings, options: Mappi
     columns = tuple(names.get(at) or f"column {letters(at)}" for at in places)
     _refuse_doubles(book.path, columns, places)
     return _Layout(columns=columns, places=places, total=kept.count)
+
+
+def _refuse_formulas(path: Path, number: int, header: Sequence[Cell]) -> None:
+    bad = next((cell for cell in header if cell[1] == FORMULA), None)
+    if bad is not None:
+        raise FileFault(
+            f"{path.name}: the cell {letters(bad[0])}{number} of the header is a formula without a value",
+            hint=_CALCULATE,
+            file=path.name,
+            rule="formula",
+        )
 
 
 def _refuse_doubles(path: Path, columns: Sequence[str], places: Sequence[int]) -> None:
@@ -195,6 +202,8 @@ def _rows(
             if index is None:  # white space in a column without a name
                 continue
             try:
+                if kind == FORMULA:
+                    raise BadCell("formula", f"{letters(place)}{number} is a formula without a value; {_CALCULATE}")
                 found = writers[index].text(kind, style, text)
             except BadCell as bad:
                 found, wrong = text, wrong or bad.at(columns[index], text)
@@ -268,129 +277,6 @@ class _Writers:
 
 def _nul(column: str, text: str) -> BadCell:
     return BadCell("nul", "the cell has a NUL character, which no database keeps", column=column, value=text)
-
-
-def _sheet_rows(book: Workbook, sheet: Sheet) -> Iterator[tuple[int, list[Cell]]]:
-    """Yield the rows of a sheet with their numbers, as the spreadsheet shows them; empty ones are left out."""
-    walk = _Walk(book.path)
-    parser = parser_of(walk.start, walk.end, walk.text)
-    with reading(book.path, sheet.part):
-        for block in book.blocks(sheet.part, limit=LARGEST):
-            parser.Parse(block)
-            if walk.rows:
-                yield from walk.rows
-                walk.rows.clear()
-        parser.Parse(b"", True)
-        yield from walk.rows
-
-
-class _Walk:
-    """Takes the events of a parser and collects whole rows: a million cells pass through these three methods."""
-
-    __slots__ = (
-        "_cell", "_cells", "_column", "_kind", "_last", "_letters", "_names", "_path", "_pieces", "_reading", "_row",
-        "_style", "rows",
-    )  # fmt: skip
-
-    def __init__(self, path: Path) -> None:
-        self.rows: list[tuple[int, list[Cell]]] = []
-        self._path = path
-        self._names = _Names()
-        self._letters = _Letters()
-        self._cells: list[Cell] = []
-        self._row = 0
-        self._last = -1
-        self._column, self._kind, self._style = 0, "", ""
-        self._pieces: list[str] = []
-        self._reading = self._cell = False
-
-    def start(self, name: str, attributes: Mapping[str, str]) -> None:
-        """Begin an element."""
-        name = self._names[name]
-        if name == "c":
-            get = attributes.get
-            place = get("r")
-            self._last = self._column = self._last + 1 if place is None else self._letters[place.rstrip("0123456789")]
-            self._kind, self._style = get("t", ""), get("s", "0")
-            self._cell = True
-        elif name == "v" or name == "t":
-            self._reading = self._cell
-        elif name == "row":
-            row = int(attributes.get("r") or self._row + 1)
-            if row <= self._row:
-                raise ValueError(f"row {row} comes after row {self._row}")
-            self._row, self._last = row, -1
-        elif name == "rPh":
-            self._cell = False
-
-    def end(self, name: str) -> None:
-        """End an element."""
-        name = self._names[name]
-        if name == "c":
-            if self._pieces:
-                text = "".join(self._pieces)
-                if len(text) > _CELL:
-                    raise self._fault(f"has more than {_CELL:,} characters")
-                if len(self._cells) >= _COLUMNS:
-                    raise ValueError(f"row {self._row} has more cells than a sheet has columns")
-                self._cells.append((self._column, self._kind, self._style, text))
-                self._pieces = []
-            self._cell = False
-        elif name == "v" or name == "t":
-            self._reading = False
-        elif name == "row":
-            if self._cells:
-                self.rows.append((self._row, self._cells))
-                self._cells = []
-        elif name == "rPh":
-            self._cell = True
-
-    def text(self, piece: str) -> None:
-        """Take some text."""
-        if self._reading:
-            self._pieces.append(piece)
-            if len(self._pieces) > 64 and sum(map(len, self._pieces)) > _CELL:
-                raise self._fault(f"has more than {_CELL:,} characters")
-
-    def _fault(self, what: str) -> FileFault:
-        place = f"{letters(self._column)}{self._row}"
-        return FileFault(
-            f"{self._path.name}: the cell {place} {what}", hint="shorten it", file=self._path.name, rule="file"
-        )
-
-
-class _Names(defaultdict[str, str]):
-    """The names of elements without their namespace prefix."""
-
-    def __missing__(self, name: str) -> str:
-        found = self[name] = name.rpartition(":")[2]
-        return found
-
-
-class _Letters(dict[str, int]):
-    """The columns by their letters: A is 0."""
-
-    def __missing__(self, text: str) -> int:
-        found = 0
-        for letter in text:
-            found = found * 26 + ord(letter) - 64
-        if not 0 < found <= _COLUMNS:
-            raise ValueError(f"{text!r} is no column of a sheet")
-        self[text] = found - 1
-        return found - 1
-
-
-def letters(at: int) -> str:
-    """Return the letters of a column.
-
-    >>> letters(0), letters(25), letters(26), letters(16383)
-    ('A', 'Z', 'AA', 'XFD')
-    """
-    text, at = "", at + 1
-    while at:
-        at, rest = divmod(at - 1, 26)
-        text = chr(65 + rest) + text
-    return text
 
 
 def _digest(path: Path) -> str:

@@ -11,7 +11,7 @@ import attrs
 
 from crm_core.values import ascii_digits, phone_key, strip_marks, text_key
 from crm_transfer.cells import without_guard
-from crm_transfer.guess.dates import forms_of, is_date, is_iso, solar_dates
+from crm_transfer.guess.dates import forms_of, impossible_days, is_date, is_iso, solar_dates
 from crm_transfer.guess.numbers import is_number, numbers
 from crm_transfer.guess.words import (
     CODES,
@@ -244,12 +244,24 @@ def _text(seen: Seen) -> Seen:
         return attrs.evolve(seen, kind="empty")
     if seen.note:
         return seen
+    form, never = impossible_days([ascii_digits(value) for value in seen.distinct])
+    if form:
+        told = _listed([value for value in seen.distinct if ascii_digits(value) in never])
+        doubt = (
+            f"Persian solar dates, but no days of that calendar: {told}: kept as text; correct them, then map the "
+            f'column to a date and declare dates = "{form}" in [file]'
+        )
+        return attrs.evolve(seen, doubt=doubt)
     what, odd = _nearly(seen)
     if not odd:
         return seen
-    shown = ", ".join(repr(value[:40]) for value in odd[:_FEW])
+    shown = _listed(odd)
     doubt = f"nearly all cells are {what}, but not {shown}: kept as text; correct them, or say null_if, to change that"
     return attrs.evolve(seen, doubt=doubt)
+
+
+def _listed(odd: Sequence[str]) -> str:
+    return ", ".join(repr(value[:40]) for value in odd[:_FEW]) + (" ..." if len(odd) > _FEW else "")
 
 
 def _nearly(seen: Seen) -> tuple[str, list[str]]:

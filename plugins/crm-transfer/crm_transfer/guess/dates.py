@@ -91,6 +91,30 @@ def solar_dates(values: Sequence[str]) -> Solar | None:
     return None
 
 
+def impossible_days(values: Sequence[str]) -> tuple[str, list[str]]:
+    """Return the form of dates of the Persian solar calendar and those of them that never are; the form may be empty.
+
+    >>> impossible_days(["1402/05/31", "1402/06/12", "1402/07/31"])
+    ('jalali', ['1402/07/31'])
+    """
+    if not all(map(_SOLAR_YEAR.search, values)):
+        return "", []
+    for form in _SOLAR_FORMS:
+        wrong = [value for value in values if _all_read([value], form) is None]
+        shaped = all(_is_shaped(value, form) for value in wrong)
+        if wrong and shaped and len(wrong) * 2 < len(values):
+            return form, wrong
+    return "", []
+
+
+def _is_shaped(value: str, form: str) -> bool:
+    """Say whether a text is written in a form, be it a day or not."""
+    try:
+        return solar_reader(form)(value) is not None
+    except BadCell:
+        return True
+
+
 def _all_read(values: Sequence[str], form: str) -> list[dt.date] | None:
     read, days = solar_reader(form), list[dt.date]()
     for value in values:
