@@ -19,6 +19,10 @@ from crm_core.values import Money, ascii_digits, format_id, from_micros, local_m
 _MAX: Final = 2**63 - 1
 # Our own context: the caller's may have five digits of precision.
 _EXACT: Final = Context(prec=40, traps=[Inexact, InvalidOperation, Overflow])
+_OUTSIDE: Final = "outside the years 1 to 9999, or within two days of their ends"
+_FIRST: Final = to_micros(dt.datetime(1, 1, 3, tzinfo=dt.UTC))
+_LAST: Final = to_micros(dt.datetime(9999, 12, 30, tzinfo=dt.UTC))
+"""Moments are at or after the first and before the last: between them a moment has a local day in every zone."""
 _EPOCH_DAY: Final = dt.date(1970, 1, 1).toordinal()
 _TRUE: Final = frozenset({"true", "yes", "y", "1", "on"})
 _FALSE: Final = frozenset({"false", "no", "n", "0", "off"})
@@ -249,13 +253,18 @@ def _moment(place: _Place) -> Codec:
             if len(midnights) > 50_000:
                 midnights.clear()
             try:
-                found = to_micros(local_midnight(value, zone))
+                found = within(value, to_micros(local_midnight(value, zone)))
             except InvalidValue as error:
-                raise place.bad(value, "range", "outside the years 1 to 9999 in UTC") from error
+                raise place.bad(value, "range", _OUTSIDE) from error
             if decode((found, 1)) != value:
                 raise place.bad(value, "date", f"a day that {zone.key} skipped")
             midnights[value] = found
         return found
+
+    def within(value: Any, micros: int) -> int:
+        if not _FIRST <= micros < _LAST:
+            raise place.bad(value, "range", _OUTSIDE)
+        return micros
 
     def encode(value: Any) -> tuple[Primitive, ...]:
         if value is None:
@@ -263,7 +272,7 @@ def _moment(place: _Place) -> Codec:
         if isinstance(value, dt.datetime):
             if value.utcoffset() is None:
                 raise place.bad(value, "time_zone", "a time without a zone; give it one (tzinfo=)")
-            return (to_micros(value), 0)
+            return (within(value, to_micros(value)), 0)
         if isinstance(value, dt.date):
             return (midnight(value), 1)
         raise place.bad(value, "type", "neither a time nor a day")
@@ -284,7 +293,10 @@ def _moment(place: _Place) -> Codec:
             instant = dt.datetime.fromisoformat(clean)
         except ValueError as error:
             raise place.bad(typed, "date", "not a time; write it as 2026-11-30T14:00 or 2026-11-30") from error
-        return instant.astimezone(dt.UTC) if instant.tzinfo else in_zone(instant, typed)
+        try:
+            return instant.astimezone(dt.UTC) if instant.tzinfo else in_zone(instant, typed)
+        except OverflowError as error:
+            raise place.bad(typed, "range", _OUTSIDE) from error
 
     def in_zone(wall: dt.datetime, typed: str) -> dt.datetime:
         instant = wall.replace(tzinfo=zone).astimezone(dt.UTC)

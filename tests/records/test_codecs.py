@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta, timezone
 from decimal import Decimal, localcontext
 from zoneinfo import ZoneInfo
 
@@ -103,6 +103,9 @@ def test_what_people_type_is_read_in_any_script(kind: Kind, typed: str, expected
         ("text", "\ud800", "unicode"),
         ("text", 7, "type"),
         ("text", "x" * 11, "max_length"),
+        ("moment", datetime(1, 1, 1, tzinfo=timezone(timedelta(hours=14))), "range"),
+        ("moment", datetime(9999, 12, 31, tzinfo=UTC), "range"),
+        ("moment", date(9999, 12, 31), "range"),
         ("integer", 2**63, "range"),
         ("integer", -(2**63) - 1, "range"),
         ("integer", True, "type"),
