@@ -53,7 +53,9 @@ def _point(sheet: Sheet, field: Field, columns: list[Seen]) -> None:
             number is not None and number.empty <= name.empty and not is_called(name.name, COMPANY, sheet.kind.name)
         )
         _make(sheet, field, number if by_number and number is not None else name, name)
-    elif target == "user":
+    elif target == "user" or sheet.grouped:
+        if target == "customer":
+            sheet.ask(columns[0], "no column names the customers: they are called by these numbers")
         _make(sheet, field, columns[0], columns[0])
     else:
         sheet.ask(columns[0], f"no {target} is known by these numbers; import the {target}s first, then suggest again")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
@@ -11,11 +10,11 @@ from crm_core.records import RecordType
 from crm_core.records.registry import Field
 from crm_core.values import exponent
 from crm_transfer.cells import is_timed
-from crm_transfer.currencies import TOMAN, Unit, currencies_of, is_toman, unit_named
 from crm_transfer.guess.columns import Seen
 from crm_transfer.guess.drafting import Draft, Sheet
 from crm_transfer.guess.keys import KeyGuess
 from crm_transfer.guess.links import company, contact_points, references
+from crm_transfer.guess.money import currency_beside, currency_of, quantity_by_price, separators
 from crm_transfer.guess.numbers import PERCENTS
 from crm_transfer.guess.spelling import ascii_name
 from crm_transfer.guess.stages import stages
@@ -25,9 +24,6 @@ from crm_transfer.guess.words import COMPANY, FIRST, LAST, MIDDLE, NAME, OWNER, 
 from crm_transfer.toml import quoted
 
 _LONG: Final = 400
-_APART: Final = re.compile(r"[(\[{,;/]")
-_WORD: Final = re.compile(r"[^\s,;:/()\[\]{}_]+")
-_TOMANS: Final = "amounts are in tomans, and each is taken for 10 rials (IRR)"
 _NOUN_ALONE: Final = 60
 """A column that is called as the records are, and has numbers in it, is their number sooner than their name."""
 _MEASURED: Final = {"day": "dates", "moment": "dates", "money": "amounts", "integer": "numbers", "decimal": "numbers"}
@@ -43,16 +39,18 @@ def draft_records(
     """
     sheet = Sheet(crm, kind, columns, key, system, rows)
     _full_name(sheet)
-    _by_same_name(sheet)
+    by_same_name(sheet)
     references(sheet)
-    _by_similar_name(sheet)
+    if kind.name == "sale":
+        quantity_by_price(sheet)
+    by_similar_name(sheet)
     company(sheet)
     contact_points(sheet)
     _fallback_name(sheet)
-    _required(sheet)
-    _currency_used(sheet)
+    required(sheet)
+    currency_used(sheet)
     for seen in list(sheet.left):
-        _own_field(sheet, seen)
+        own_field(sheet, seen)
     out = sheet.out
     out.blocks = [*sheet.before, sheet.main, *sheet.after]
     order = {seen.name: at for at, seen in enumerate(columns)}
@@ -75,7 +73,8 @@ def _open_fields(sheet: Sheet) -> list[Field]:
     ]
 
 
-def _by_same_name(sheet: Sheet) -> None:
+def by_same_name(sheet: Sheet) -> None:
+    """Read fields from the columns that have their names."""
     for seen in list(sheet.left):
         name = plain(seen.name)
         for field in _open_fields(sheet):
@@ -84,7 +83,7 @@ def _by_same_name(sheet: Sheet) -> None:
                 break
 
 
-def _by_similar_name(sheet: Sheet) -> None:
+def by_similar_name(sheet: Sheet) -> None:
     """Read fields from the columns that are called like them, the most usual names first."""
     found = [
         (rank, at, field, seen)
@@ -167,18 +166,6 @@ def _time_beside(sheet: Sheet, seen: Seen) -> Seen | None:
     return found if whole else None
 
 
-def _separators(seen: Seen) -> dict[str, Any]:
-    """Return how a column writes its numbers; one whose minus does not stand in front is turned by an expression."""
-    more = {name: quoted(mark) for name in ("decimal", "thousands") if (mark := getattr(seen, name))}
-    if seen.minus:
-        column, like = quoted(seen.name), "*-" if seen.minus == "-" else "(*)"
-        bare = f"{{ replace = {column}, with = {inline(dict.fromkeys(seen.minus + ')', ''))} }}"
-        turned = f'{{ concat = [{{ const = "-" }}, {bare}] }}'
-        when = f"{{ column = {column}, like = {quoted(like)} }}"
-        more["value"] = f"{{ choose = [{{ when = {when}, then = {turned} }}], else = {column} }}"
-    return more
-
-
 def _number(sheet: Sheet, field: Field, seen: Seen) -> dict[str, Any] | None:
     kind = field.declaration.kind
     if seen.kind not in ("integer", "decimal") or (kind == "integer" and seen.kind == "decimal"):
@@ -189,31 +176,15 @@ def _number(sheet: Sheet, field: Field, seen: Seen) -> dict[str, Any] | None:
         return more | _without_minus(sheet, seen) if more is not None and is_refunded else more
     if seen.beside or (kind == "decimal" and seen.digits > field.declaration.scale):
         return None
-    return _separators(seen)
+    return separators(seen)
 
 
 def _money(sheet: Sheet, seen: Seen) -> dict[str, Any] | None:
     """Read amounts in the currency that stands beside them, in that of a column, or in the workspace's."""
-    more = _separators(seen)
-    code = _currency_beside(sheet, seen)
-    if code == "":
+    found = currency_of(sheet, seen)
+    if found is None or seen.digits > exponent(found[1]):
         return None
-    if code is not None:
-        more["currency"] = quoted(code)
-    elif sheet.currency is not None and sheet.currency.empty == 0:
-        more["currency"] = f"{{ column = {quoted(sheet.currency.name)} }}"
-        units = filter(None, map(unit_named, sheet.currency.distinct))
-        code = min((unit.currency for unit in units), key=exponent)
-    elif (unit := _unit_of_heading(sheet, seen)) is not None:
-        code = unit.currency
-        more["currency"] = quoted("toman" if unit == TOMAN else code)
-    else:
-        code = sheet.crm.settings.currency
-        more["currency"] = quoted(code)
-        sheet.ask(seen, f"amounts are taken for {code}")
-    if seen.digits > exponent(code):
-        return None
-    return more
+    return separators(seen) | {"currency": found[0]}
 
 
 def _without_minus(sheet: Sheet, seen: Seen) -> dict[str, Any]:
@@ -227,47 +198,6 @@ def _without_minus(sheet: Sheet, seen: Seen) -> dict[str, Any]:
         sheet.put("kind", f"{{ value = {kind} }}", "medium: what is below zero is a refund")
         sheet.ask(seen, "amounts below zero are taken for refunds")
     return {"value": f"{{ replace = {quoted(seen.name)}, with = {inline(dict.fromkeys(marks, ''))} }}"}
-
-
-def _currency_beside(sheet: Sheet, seen: Seen) -> str | None:
-    """Return the currency that stands beside the amounts, empty when it is none of ours, None when none does."""
-    if not seen.beside:
-        return None
-    toman = next(filter(is_toman, seen.beside), "")
-    if toman:
-        sheet.ask(seen, f"{toman}: {_TOMANS}")
-    meant = currencies_of(seen.beside[0]) or ()
-    return _chosen(sheet, seen, seen.beside[0], meant) if meant else ""
-
-
-def _chosen(sheet: Sheet, seen: Seen, sign: str, meant: Sequence[str]) -> str:
-    """Return which of the currencies that a sign may mean is taken, and ask where there are several."""
-    mine = sheet.crm.settings.currency
-    if mine in meant:
-        return mine
-    if len(meant) > 1:
-        sheet.ask(seen, f"{sign} is taken for {meant[0]}; it may be {' or '.join(meant[1:])}")
-    return meant[0]
-
-
-def _unit_of_heading(sheet: Sheet, seen: Seen) -> Unit | None:
-    """Return what amounts are counted in by their heading: `Сумма, руб.`, `Umsatz (CHF)`, `مبلغ (تومان)`.
-
-    A word of Latin letters counts in capitals alone, and in a heading of capitals only in brackets or behind a comma:
-    "all" and "top" are codes, too.
-    """
-    for found in _WORD.finditer(seen.name):
-        word = found[0].strip(".")
-        is_apart = not seen.name.isupper() or _APART.search(seen.name, 0, found.start())
-        is_plain = word.isascii() and word.isalpha() and not (word.isupper() and is_apart)
-        meant = currencies_of(word)
-        if not found.start() or not meant or (is_plain and not is_toman(word)):
-            continue
-        if is_toman(word):
-            sheet.ask(seen, f"{word}: {_TOMANS}")
-            return TOMAN
-        return Unit(_chosen(sheet, seen, word, meant))
-    return None
 
 
 def _boolean(sheet: Sheet, field: Field, seen: Seen) -> dict[str, Any] | None:
@@ -311,7 +241,8 @@ def _fallback_name(sheet: Sheet) -> None:
             return
 
 
-def _required(sheet: Sheet) -> None:
+def required(sheet: Sheet) -> None:
+    """Find something for the fields without which there is no record, and ask."""
     for field in sheet.kind.fields.values():
         if not field.declaration.required or field.path in sheet.taken:
             continue
@@ -329,13 +260,14 @@ def _required(sheet: Sheet) -> None:
 # What is left
 
 
-def _currency_used(sheet: Sheet) -> None:
+def currency_used(sheet: Sheet) -> None:
+    """Take the column of currencies off those that are left, where amounts are read with it."""
     seen = sheet.currency
     if seen is not None and seen in sheet.left and any("currency = { column" in f[1] for f in sheet.main.fields):
         sheet.done(seen, "currency", "high", "the currency of the amounts")
 
 
-def _own_field(sheet: Sheet, seen: Seen) -> None:
+def own_field(sheet: Sheet, seen: Seen) -> None:
     """Give a column that nothing fits a field of its own."""
     if seen.name in sheet.key.columns and len(sheet.key.columns) == 1:
         sheet.done(seen, "key", sheet.key.confidence, sheet.key.why)
@@ -376,14 +308,14 @@ def _own_source(sheet: Sheet, seen: Seen) -> dict[str, str]:
     more: dict[str, str] = {}
     if seen.kind == "date" and seen.format:
         more["format"] = quoted(seen.format)
-    more |= _separators(seen)
+    more |= separators(seen)
     values = yes_or_no_map(seen) if seen.kind == "boolean" else None
     if values is not None and values.values:
         more["map"] = inline(values.values)
     if seen.nulls:
         more["null_if"] = texts(seen.nulls)
     if seen.beside:
-        code = _currency_beside(sheet, seen)
+        code = currency_beside(sheet, seen)
         if code and seen.digits <= exponent(code):
             more["currency"] = quoted(code)
         else:

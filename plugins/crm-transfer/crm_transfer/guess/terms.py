@@ -141,3 +141,20 @@ JOINING: Final = (
     "of the a an de du des del la le les l d el los las et y und der die das des für am at to и в на по از و به"
 )
 """What only joins the words of a name."""
+
+FEES: Final = (
+    "post, postage, dot, dotcom postage, m, manual, b, s, samples, c2, carriage, bank charges, charges, fee, fees, "
+    "amazonfee, amazon fee, commission, shipping, delivery, freight, handling, insurance, packing, tip, adjust, "
+    "adjustment, adjust2, rounding, service charge, "
+    "Porto, Versand, Versandkosten, Gebühr, Gebühren, Fracht, Verpackung, Rundung, frais, frais de port, port, "
+    "livraison, envío, gastos de envío, portes, comisión, доставка, почта, комиссия, упаковка, услуги доставки, "
+    "ارسال, هزینه ارسال, کارمزد, بسته بندی, առաքում, փոստ, միջնորդավճար"
+)
+"""What stands among the codes of products and is none: postage, fees, corrections made by hand."""
+DISCOUNTS: Final = (
+    "d, disc, discount, rebate, promo, coupon, Rabatt, Skonto, Nachlass, remise, rabais, descuento, скидка, تخفیف, զեղչ"
+)
+VOUCHERS: Final = (
+    "gift, gift voucher, gift card, voucher, Gutschein, Geschenkkarte, bon d'achat, carte cadeau, tarjeta regalo, "
+    "сертификат, подарочный сертификат, کارت هدیه, նվեր քարտ"
+)

@@ -190,6 +190,16 @@ def names_key(name: str) -> bool:
     return words[-1] in KEYS
 
 
+def names_number_of(name: str, type_name: str) -> bool:
+    """Say whether a column is called the number of records of a type, or as these are: "InvoiceNo", "Order".
+
+    >>> names_number_of("شماره فاکتور", "sale"), names_number_of("Order date", "sale"), names_number_of("No", "sale")
+    (True, False, False)
+    """
+    without_noun = set(spellings(name, type_name)) - set(spellings(name))
+    return any(not rest or rest in KEYS for rest in without_noun)
+
+
 _ENDS: Final = ("id", "no", "nr", "number", "nummer", "code", "key")
 
 
@@ -296,6 +306,9 @@ CHOICES: Final = {name: _set(phrases) for name, phrases in terms.CHOICES.items()
 TRUE: Final = _set(terms.TRUE)
 FALSE: Final = _set(terms.FALSE)
 TOTALS: Final = _set(terms.TOTALS)
+FEES: Final = _set(terms.FEES)
+DISCOUNTS: Final = _set(terms.DISCOUNTS)
+VOUCHERS: Final = _set(terms.VOUCHERS)
 NOTHING: Final = _marks(terms.NOTHING)
 NOTHING_IN_TEXTS: Final = _marks(terms.NOTHING_IN_TEXTS)
 NO_DATES: Final = _marks(terms.NO_DATES)
