@@ -90,6 +90,10 @@ class Sheet:
         at, beside = self._places[one.name], self._places[other.name]
         return list(dict.fromkeys((row[at].strip(), row[beside].strip()) for row in self.rows))
 
+    def place_of(self, name: str) -> int:
+        """Return the place of a column by its name, counted from 0."""
+        return self._places[name]
+
     def place(self, seen: Seen) -> int:
         """Return the place of a column, counted from 1."""
         return self._places[seen.name] + 1

@@ -13,14 +13,30 @@ from crm_transfer.cells import is_timed
 from crm_transfer.guess.columns import Seen
 from crm_transfer.guess.drafting import Draft, Sheet
 from crm_transfer.guess.keys import KeyGuess
-from crm_transfer.guess.links import company, contact_points, references
+from crm_transfer.guess.links import company, contact_points, parent, references
 from crm_transfer.guess.money import currency_beside, currency_of, quantity_by_price, separators
 from crm_transfer.guess.numbers import PERCENTS
 from crm_transfer.guess.spelling import ascii_name
 from crm_transfer.guess.stages import stages
 from crm_transfer.guess.toml import inline, source, texts
 from crm_transfer.guess.values import ValueMap, choices_map, yes_or_no_map
-from crm_transfer.guess.words import COMPANY, FIRST, LAST, MIDDLE, NAME, OWNER, TIME, called, is_called, plain
+from crm_transfer.guess.words import (
+    COMPANY,
+    FIRST,
+    LAST,
+    LOST_ON,
+    MIDDLE,
+    NAME,
+    OPT_OUT,
+    OWNER,
+    TIME,
+    TRUE,
+    WON_ON,
+    called,
+    is_called,
+    plain,
+    spaced,
+)
 from crm_transfer.toml import quoted
 
 _LONG: Final = 400
@@ -43,12 +59,16 @@ def draft_records(
     references(sheet)
     if kind.name == "sale":
         quantity_by_price(sheet)
+    if kind.name == "deal":
+        _closing(sheet)
     by_similar_name(sheet)
+    parent(sheet)
     company(sheet)
     contact_points(sheet)
     _fallback_name(sheet)
     required(sheet)
     currency_used(sheet)
+    _opted_out(sheet)
     for seen in list(sheet.left):
         own_field(sheet, seen)
     out = sheet.out
@@ -221,6 +241,11 @@ def _full_name(sheet: Sheet) -> None:
     middle = next((s for s in rest if is_called(s.name, MIDDLE)), None)
     parts = [first, *([middle] if middle is not None else []), last]
     joined = f'{{ concat = {texts(seen.name for seen in parts)}, separator = " " }}'
+    address = next((seen for seen in rest if seen.kind == "email"), None)
+    places = [sheet.place_of(seen.name) for seen in parts]
+    if address is not None and not all(any(row[at].strip() for at in places) for row in sheet.rows):
+        joined = f"{{ first = [{joined}, {quoted(address.name)}] }}"
+        sheet.ask(address, "rows without a name get the address for one")
     sheet.put("name", f"{{ value = {joined} }}", "high: first and last name")
     for seen in parts:
         sheet.done(seen, f"{sheet.kind.name}.name", "high", "first and last name")
@@ -255,6 +280,44 @@ def required(sheet: Sheet) -> None:
                 continue
         sheet.main.left.append(f"# {field.path} = ...  # required, and no column fits: say where it comes from")
         sheet.out.questions.append(f"{field.path} is required, and no column fits")
+
+
+# Dates and consents that two columns say together, or that nothing here can hold
+
+
+def _closing(sheet: Sheet) -> None:
+    """Read when a deal was closed from two columns, one of deals won and one of deals lost."""
+    dates = [seen for seen in sheet.left if seen.kind == "date"]
+    won = next((seen for seen in dates if is_called(seen.name, WON_ON, "deal")), None)
+    lost = next((seen for seen in dates if is_called(seen.name, LOST_ON, "deal")), None)
+    others = [seen for seen in dates if seen not in (won, lost) and called(seen.name, "closed_at", "deal") is not None]
+    if "closed_at" in sheet.taken or others or lost is None:
+        return
+    given = [won, lost] if won is not None else [lost]
+    if len({seen.format for seen in given}) > 1:
+        sheet.ask(lost, "it says when deals were closed, too, and its dates are written in another way")
+        return
+    why = "whichever is filled"
+    value = f"{{ first = {texts(seen.name for seen in given)} }}"
+    form = quoted(lost.format) if lost.format else ""
+    sheet.put("closed_at", source(lost.name, value=value, format=form), f"high: {why}")
+    if won is not None and (both := sum(all(pair) for pair in sheet.pairs(won, lost))):
+        sheet.ask(lost, f"{both:,} rows have {quoted(won.name)} as well, which counts")
+    for seen in given:
+        sheet.done(seen, "deal.closed_at", "high", why)
+
+
+def _opted_out(sheet: Sheet) -> None:
+    """Ask about people who want no messages: when they said so stands nowhere, and a consent needs it."""
+    for seen in sheet.left:
+        said = [value for value in seen.values if plain(value) in TRUE or value == "1"]
+        if is_called(seen.name, OPT_OUT, sheet.kind.name) and said:
+            sheet.ask(
+                seen,
+                f"{len(said):,} of {len(sheet.rows):,} rows say {said[0]!r}, which withdraws a consent; a consent "
+                "has a date, which no column says: kept as a field of its own; map a [[record]] of type consent "
+                "with the date to have it count",
+            )
 
 
 # What is left
@@ -336,7 +399,7 @@ def _declared(sheet: Sheet, seen: Seen, more: dict[str, str]) -> tuple[str, dict
         content["scale"] = max(seen.digits, 1)
     if type_ == "text" and seen.longest > _LONG:
         content["max_length"] = 0
-    base = ascii_name(seen.name) or f"column_{sheet.place(seen)}"
+    base = ascii_name(spaced(seen.name)) or f"column_{sheet.place(seen)}"
     name, number = base, 1
     while f"fields.{name}" in {*sheet.kind.fields, *sheet.taken}:
         number += 1

@@ -12,7 +12,7 @@ from crm_transfer.guess.drafting import Sheet
 from crm_transfer.guess.spelling import ascii_name
 from crm_transfer.guess.toml import inline, source
 from crm_transfer.guess.values import ValueMap
-from crm_transfer.guess.words import StageGuess, called, stage_called, tokens
+from crm_transfer.guess.words import IS_CLOSED, IS_WON, TRUE, StageGuess, called, is_called, plain, stage_called, tokens
 from crm_transfer.nearest import SURE, nearest
 from crm_transfer.toml import quoted
 
@@ -36,8 +36,21 @@ def stages(sheet: Sheet, seen: Seen) -> dict[str, Any] | None:
     doubtful = [value for value in seen.distinct if not stage_called(value).sure]
     unclear = f"; no word says of these whether they are open, won or lost: {', '.join(map(repr, doubtful))}"
     listed = " and ".join(f"[pipelines.{name}]" for name in named)
+    _checked(sheet, seen)
     sheet.ask(seen, f"the order and kinds of the stages of {listed}{unclear if doubtful else ''}")
     return {key: value for key, value in over.items() if key == "value"}
+
+
+def _checked(sheet: Sheet, seen: Seen) -> None:
+    """Ask about stages of which a column beside them says something else than their words."""
+    for words, kinds, what in ((IS_WON, ("won",), "won"), (IS_CLOSED, ("won", "lost"), "closed")):
+        named = (other for other in sheet.left if other.kind == "boolean" and is_called(other.name, words, "deal"))
+        other = next(named, None)
+        for stage, said in sheet.pairs(seen, other) if other is not None else ():
+            is_so = stage_called(stage).kind in kinds
+            if other is not None and said and (plain(said) in TRUE) is not is_so:
+                taken = what if is_so else f"not {what}"
+                sheet.ask(other, f"it says {said!r} of deals in the stage {stage!r}, which is taken for {taken}")
 
 
 def _pipelines(sheet: Sheet, seen: Seen, over: Mapping[str, Any]) -> list[str]:

@@ -107,6 +107,7 @@ GOOD_WORDS: Final = "interest*, qualif*, interess*, intéress*, заинтере
 """Words that, with a negation, say that a deal is lost: "not interested"."""
 
 NOTHING: Final = (
+    "-none-|--none--|(none)|(not set)|not set|"
     "-|--|---|–|—|−|?|??|???|.|..|...|*|/|n/a|na|n.a.|n. a.|#n/a|#nv|none|null|nil|nan|unknown|(blank)|(empty)|empty|"
     "not available|not specified|tbd|tba|no data|k.a.|k. a.|k/a|keine angabe|keine|kein|unbekannt|entfällt|leer|ohne|"
     "nein|no|non|aucun|aucune|néant|inconnu|inconnue|non renseigné|non communiqué|nc|n.c.|n/c|s.o.|s. o.|sans objet|"
@@ -118,7 +119,8 @@ NOTHING: Final = (
 )
 """What people write into a cell of numbers, dates or addresses where nothing is known."""
 NOTHING_IN_TEXTS: Final = (
-    "-|--|---|–|—|−|?|??|???|s.o.|n/a|n.a.|n. a.|#n/a|#nv|null|(blank)|(empty)|not available|not specified|k.a.|"
+    "-|--|---|–|—|−|?|??|???|-none-|--none--|(none)|(not set)|not set|"
+    "s.o.|n/a|n.a.|n. a.|#n/a|#nv|null|(blank)|(empty)|not available|not specified|k.a.|"
     "k. a.|k/a|"
     "keine angabe|non renseigné|non communiqué|n.c.|n/c|sin datos|no disponible|no consta|s/d|нет данных|н/д|н.д.|"
     "не указано|не указан|не указана|не задано|не заполнено|ثبت نشده|نامشخص|տվյալ չկա|նշված չէ|չի նշված"

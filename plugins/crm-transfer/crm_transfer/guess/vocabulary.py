@@ -31,7 +31,7 @@ _ENGLISH: Final[Phrases] = {
     "city": "city, town, billing city, mailing city",
     "industry": "industry, sector, branch, business segment, line of business",
     "title": "title, subject, topic, name, description",
-    "stage": "stage, sales stage, status, phase, pipeline stage, state, step",
+    "stage": "stage, stage name, sales stage, status, phase, pipeline stage, state, step",
     "pipeline": "pipeline, funnel, sales pipeline, board",
     "amount": "amount, value, close value, total, total amount, total price, price, revenue, sum, net amount, "
     "net total, "

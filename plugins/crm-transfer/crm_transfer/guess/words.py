@@ -34,10 +34,19 @@ def tokens(name: str) -> list[str]:
     >>> tokens("dealName"), tokens("№ заказа, руб."), tokens("پیش\u200cبینی")
     (['deal', 'name'], ['no', 'заказа', 'руб'], ['پیش', 'بینی'])
     """
-    parted = _CAMEL.sub(" ", name[:_LONGEST]).replace("\u200c", " ")
+    parted = spaced(name[:_LONGEST]).replace("\u200c", " ")
     for number in ("№", "n°", "N°"):
         parted = parted.replace(number, " no ")
     return [word for word in re.split(r"[\W_]+", _bare(text_key(parted))) if word]
+
+
+def spaced(name: str) -> str:
+    """Return a name with its words apart where capitals begin them.
+
+    >>> spaced("ParentId"), spaced("Annual Revenue")
+    ('Parent Id', 'Annual Revenue')
+    """
+    return _CAMEL.sub(" ", name)
 
 
 def fold(name: str) -> str:
@@ -137,6 +146,16 @@ def called(name: str, field: str, type_name: str = "") -> int | None:
 def is_called(name: str, words: frozenset[str], type_name: str = "") -> bool:
     """Say whether a column's name is one of some words, units, joining words and the noun of the type aside."""
     return any(one in words for one in spellings(name, type_name))
+
+
+def names_id_of(name: str, words: frozenset[str], type_name: str = "") -> bool:
+    """Say whether a column is called the id of what one of some words names: "OwnerId", "Lead Owner.id".
+
+    >>> names_id_of("Parent Account ID", PARENT), names_id_of("Parent Account", PARENT)
+    (True, False)
+    """
+    parts = tokens(name)
+    return len(parts) > 1 and parts[-1] in KEYS and is_called(" ".join(parts[:-1]), words, type_name)
 
 
 def is_any_field(name: str) -> bool:
@@ -285,6 +304,12 @@ def _marks(listed: str) -> frozenset[str]:
 UNITS: Final = _set(terms.UNITS)
 BUYER: Final = _set(headings.BUYER)
 TIME: Final = _set(headings.TIME)
+PARENT: Final = _set(headings.PARENT)
+WON_ON: Final = _set(headings.WON_ON)
+LOST_ON: Final = _set(headings.LOST_ON)
+IS_WON: Final = _set(headings.IS_WON)
+IS_CLOSED: Final = _set(headings.IS_CLOSED)
+OPT_OUT: Final = _set(headings.OPT_OUT)
 ADDRESS: Final = _set(headings.ADDRESS)
 QUALIFIERS: Final = _set(headings.QUALIFIERS)
 _NOUNS: Final = {name: _set(phrases) for name, phrases in headings.NOUNS.items()}
