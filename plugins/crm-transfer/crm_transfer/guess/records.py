@@ -17,21 +17,19 @@ from crm_transfer.guess.links import company, contact_points, parent, references
 from crm_transfer.guess.money import currency_beside, currency_of, quantity_by_price, separators
 from crm_transfer.guess.numbers import PERCENTS
 from crm_transfer.guess.spelling import ascii_name
-from crm_transfer.guess.stages import stages
+from crm_transfer.guess.stages import closing, stages
 from crm_transfer.guess.toml import inline, source, texts
 from crm_transfer.guess.values import ValueMap, choices_map, yes_or_no_map
 from crm_transfer.guess.words import (
     COMPANY,
     FIRST,
     LAST,
-    LOST_ON,
     MIDDLE,
     NAME,
     OPT_OUT,
     OWNER,
     TIME,
     TRUE,
-    WON_ON,
     called,
     is_called,
     plain,
@@ -60,7 +58,7 @@ def draft_records(
     if kind.name == "sale":
         quantity_by_price(sheet)
     if kind.name == "deal":
-        _closing(sheet)
+        closing(sheet)
     by_similar_name(sheet)
     parent(sheet)
     company(sheet)
@@ -280,31 +278,6 @@ def required(sheet: Sheet) -> None:
                 continue
         sheet.main.left.append(f"# {field.path} = ...  # required, and no column fits: say where it comes from")
         sheet.out.questions.append(f"{field.path} is required, and no column fits")
-
-
-# Dates and consents that two columns say together, or that nothing here can hold
-
-
-def _closing(sheet: Sheet) -> None:
-    """Read when a deal was closed from two columns, one of deals won and one of deals lost."""
-    dates = [seen for seen in sheet.left if seen.kind == "date"]
-    won = next((seen for seen in dates if is_called(seen.name, WON_ON, "deal")), None)
-    lost = next((seen for seen in dates if is_called(seen.name, LOST_ON, "deal")), None)
-    others = [seen for seen in dates if seen not in (won, lost) and called(seen.name, "closed_at", "deal") is not None]
-    if "closed_at" in sheet.taken or others or lost is None:
-        return
-    given = [won, lost] if won is not None else [lost]
-    if len({seen.format for seen in given}) > 1:
-        sheet.ask(lost, "it says when deals were closed, too, and its dates are written in another way")
-        return
-    why = "whichever is filled"
-    value = f"{{ first = {texts(seen.name for seen in given)} }}"
-    form = quoted(lost.format) if lost.format else ""
-    sheet.put("closed_at", source(lost.name, value=value, format=form), f"high: {why}")
-    if won is not None and (both := sum(all(pair) for pair in sheet.pairs(won, lost))):
-        sheet.ask(lost, f"{both:,} rows have {quoted(won.name)} as well, which counts")
-    for seen in given:
-        sheet.done(seen, "deal.closed_at", "high", why)
 
 
 def _opted_out(sheet: Sheet) -> None:
