@@ -21,6 +21,8 @@ from crm_transfer.guess.drafting import Draft, Guess
 from crm_transfer.guess.encodings import EncodingGuess, guess_encoding
 from crm_transfer.guess.header import HeaderGuess, Totals, find_totals, guess_header
 from crm_transfer.guess.keys import KeyGuess, guess_key
+from crm_transfer.guess.lines import find_lines
+from crm_transfer.guess.orders import draft_orders
 from crm_transfer.guess.records import draft_records
 from crm_transfer.guess.spelling import ascii_words
 from crm_transfer.guess.toml import listed, texts
@@ -101,8 +103,13 @@ def suggest(
     if totals is not None:
         rows = [row for row in rows if row[totals.place].strip() != totals.text]
     columns = with_one_form([look_at(name, [row[at] for row in rows]) for at, name in enumerate(source.columns)])
-    key = guess_key(columns, rows)
-    draft = draft_records(crm, kind, columns, key, _system(path), rows)
+    lines = find_lines(columns, rows) if kind.name == "sale" else None
+    if lines is not None:
+        key = lines.key
+        draft = draft_orders(crm, lines, columns, _system(path))
+    else:
+        key = guess_key(columns, rows)
+        draft = draft_records(crm, kind, columns, key, _system(path), rows)
     questions = [
         *_encoding_question(guessed),
         *_header_question(header),
@@ -229,11 +236,15 @@ def _file_lines(
 def _written(path: Path, source: Source, seen: int, head: Sequence[str], draft: Draft, questions: Sequence[str]) -> str:
     lines = [f"# Suggested for {path.name} from {seen:,} of {source.total:,} rows. Read it before you use it."]
     lines += [f"# To decide: {_one_line(question)}" for question in questions]
-    lines += ["", *head, ""]
+    given = [f"{name} = {value}" for name, value in draft.file.items()]
+    at = next((at for at, line in enumerate(head) if not line), len(head))
+    lines += ["", *head[:at], *given, *head[at:], ""]
     if draft.computed:
         lines += ["[columns]", *(f"{quoted(name)} = {value}" for name, value in draft.computed.items()), ""]
+    lines += draft.tables
     for block in draft.blocks:
         lines += block.lines()
+    lines += draft.checks
     for kind, named in draft.fields.items():
         for name, content in named.items():
             lines += [f"[fields.{kind}.{name}]", *(f"{key} = {_toml(value)}" for key, value in content.items()), ""]

@@ -76,7 +76,7 @@ AMO = Sheet(  # amoCRM, leads: stages of its own, "нет" for nothing, an INN
         "ИНН": "deal.fields.inn",
         "Рекламная кампания": "deal.fields.reklamnaya_kampaniya",
     },
-    made={"deal": 4, "customer": 3, "user": 2},
+    made={"deal": 4, "customer": 7, "participant": 4, "user": 2},
     own={"inn": "text"},
     kinds={
         "Первичный контакт": "open",
@@ -472,7 +472,66 @@ CALLS = Sheet(  # a log of calls from a telephone exchange in Russia
     made={"interaction": 2, "customer": 2, "user": 2},
     asks=("'№ п/п' numbers the rows",),
 )
-SHEETS = (AMO, BITRIX, ONE_C, LEXWARE, SWISS, FRENCH, SPANISH, PERSIAN, ARMENIAN, PIPEDRIVE, WOO, PRODUCTS, CALLS)
+ACCOUNTS = Sheet(  # Salesforce, accounts: words without spaces, ids of other rows and of users
+    name="Account.csv",
+    type="customers",
+    text="Id,Name,ParentId,BillingCity,NumberOfEmployees,OwnerId,CreatedDate\n"
+    "0015g00000AbCdEAAV,Universal Exports,0015g00000AbCdHAAV,London,120,0055g000001AAAA,2021-01-31T22:10:05.000Z\n"
+    "0015g00000AbCdFAAV,Small Exports,,Paris,,0055g000001AAAA,2021-03-28T01:30:00.000Z\n"
+    "0015g00000AbCdHAAV,Holding AG,,Bern,4000,0055g000001BBBB,2021-10-31T01:30:00.000Z\n",
+    targets={"ParentId": "relation.subsidiary of", "OwnerId": "customer.fields.owner_id"},
+    made={"customer": 3, "relation": 1, "user": 0},
+    own={"number_of_employees": "integer"},
+    asks=("no user is known by these numbers",),
+)
+OPPORTUNITIES = Sheet(  # Salesforce, opportunities
+    name="Opportunity.csv",
+    type="deals",
+    text="Id,AccountId,Name,StageName,Amount,CloseDate,IsClosed,IsWon,CreatedDate,CurrencyIsoCode\n"
+    "0065g00000X1,0015g00000AbCdEAAV,Big,Closed Won,100000.5,2022-02-28,true,true,2021-12-01T00:00:00.000Z,GBP\n"
+    "0065g00000X2,0015g00000AbCdFAAV,Small,Closed Lost,0,2022-02-28,true,false,2021-12-02T00:00:00.000Z,EUR\n"
+    "0065g00000X3,0015g00000AbCdHAAV,Middle,Agreed,5,2030-02-28,true,true,2021-12-03T00:00:00.000Z,EUR\n",
+    targets={"StageName": "deal.stage", "AccountId": "deal.fields.account_id", "IsWon": "deal.fields.is_won"},
+    made={"deal": 3},
+    kinds={"Closed Won": "won", "Closed Lost": "lost", "Agreed": "open"},
+    asks=(
+        "no customer is known by these numbers",
+        "says 'true' of deals in the stage 'Agreed', which is taken for not won",
+        "taken for not closed",
+    ),
+)
+CLOSED = Sheet(  # Pipedrive: two dates of closing, an organisation beside a person
+    name="pipedrive-closed.csv",
+    type="deals",
+    text="Deal - ID,Deal - Title,Deal - Organization,Deal - Contact person,Deal - Stage,Deal - Status,"
+    "Deal - Won time,Deal - Lost time\n"
+    "1,First,Aras,Sara,Qualified,Open,,\n2,Second,Arax,Armen,Proposal Made,Lost,,2023-02-02 08:00:00\n"
+    "3,Third,,Armen,Proposal Made,Won,2023-03-03 08:00:00,\n",
+    targets={
+        "Deal - Won time": "deal.closed_at",
+        "Deal - Lost time": "deal.closed_at",
+        "Deal - Organization": "deal.customer_id",
+        "Deal - Contact person": "participant.customer_id",
+    },
+    made={"deal": 3, "customer": 4, "participant": 2},
+    asks=("the company is the customer, the person takes part",),
+    statuses={"First": "open", "Second": "lost", "Third": "won"},
+)
+LEADS = Sheet(  # HubSpot and Zoho: lists in a cell, rows with an address alone, words for nothing, no messages wanted
+    name="leads.csv",
+    type="customers",
+    text="Record ID,First Name,Last Name,Email,Associated Company,Lead Source,Rating,Email Opt Out\n"
+    "51,Sara,Karimi,sara@example.org,Aras,Web Site,(not set),false\n"
+    "52,,,noname@example.org,,-None-,--None--,true\n53,Lena,Roth,lena@example.org,Aras;Arax,Fair,hot,false\n",
+    targets={"Associated Company": "relation.works for", "Email Opt Out": "customer.fields.email_opt_out"},
+    made={"customer": 4, "relation": 2, "contact_point": 3},
+    asks=("'Aras;Arax' lists several: the first one is taken", "get the address for one", "withdraws a consent"),
+    says=('null_if = ["-None-"]', 'null_if = ["(not set)", "--None--"]'),
+)
+SHEETS = (
+    *(AMO, BITRIX, ONE_C, LEXWARE, SWISS, FRENCH, SPANISH, PERSIAN, ARMENIAN, PIPEDRIVE, WOO, PRODUCTS, CALLS),
+    *(ACCOUNTS, OPPORTUNITIES, CLOSED, LEADS),
+)
 
 
 @pytest.mark.parametrize("given", SHEETS, ids=lambda given: given.name)
@@ -495,3 +554,20 @@ def test_a_sheet_of_a_well_known_program_is_imported_without_an_edit(tmp_path: P
         empty = [each.column for each in found.columns if not each.target]
         unused = [note.partition("does not use: ")[2] for note in report.files[0].notes if "does not use" in note]
         assert [", ".join(empty)] * bool(empty) == unused
+
+
+def test_two_dates_of_closing_and_an_address_for_a_name_say_what_a_row_says(tmp_path: Path) -> None:
+    write_settings(tmp_path / "ws", storage_url="memory:", currency="EUR")
+    with CRM.open(tmp_path / "ws") as crm:
+        for sheet in (CLOSED, LEADS):
+            path = sheet.write(tmp_path)
+            import_file(crm, path, parse_mapping(suggest(crm, sheet.type, path).toml))
+        assert {"First": None, "Second": "2023-02-02", "Third": "2023-03-03"} == {
+            deal.title: str(deal.closed_at)[:10] if deal.closed_at else None for deal in crm.deals.iterate()
+        }
+        names = {one.id: one.name for one in crm.customers.iterate()}
+        assert {"First": "Aras", "Second": "Arax", "Third": "Armen"} == {
+            deal.title: names[deal.customer_id] for deal in crm.deals.iterate() if deal.customer_id
+        }
+        assert {"noname@example.org", "Sara Karimi"} <= set(names.values())
+        assert {"Fair", "Web Site", None} == {one.source for one in crm.customers.iterate()}

@@ -30,9 +30,15 @@ class Guess:
 
 @attrs.define
 class Draft:
-    """The records, computed columns, what they need of the workspace, each column's guess, what is to be decided."""
+    """The records, computed columns, what they need of the workspace, each column's guess, what is to be decided.
+
+    `file` are further keys of `[file]`; `tables` stand before the records (rules, groups), `checks` behind them.
+    """
 
     blocks: list[Block] = attrs.field(factory=list)
+    file: dict[str, str] = attrs.field(factory=dict)
+    tables: list[str] = attrs.field(factory=list)
+    checks: list[str] = attrs.field(factory=list)
     computed: dict[str, str] = attrs.field(factory=dict)
     fields: dict[str, dict[str, dict[str, Any]]] = attrs.field(factory=dict)
     pipelines: dict[str, dict[str, Any]] = attrs.field(factory=dict)
@@ -57,6 +63,7 @@ class Sheet:
         self._places = {seen.name: at for at, seen in enumerate(columns)}
         self.left = list(columns)
         self.taken: set[str] = set()
+        self.grouped = False
         self.out = Draft()
         others = f"; others that would do: {', '.join(map(quoted, key.others))}" if key.others else ""
         self.main = Block(kind.name, [f"key = {listed(key.columns)}  # {key.confidence}: {key.why}{others}"])
@@ -65,6 +72,13 @@ class Sheet:
         self.currency = next(
             (s for s in columns if is_called(s.name, CURRENCY, kind.name) and _are_currencies(s)), None
         )
+
+    def part(self, kind: RecordType, columns: Sequence[Seen], key: KeyGuess) -> Sheet:
+        """Return a sheet of some of the columns left, whose rows make records of another type; the draft is shared."""
+        made = Sheet(self.crm, kind, columns, key, self.system, self.rows)
+        made._places, made.out, made.currency = self._places, self.out, self.currency
+        self.left = [seen for seen in self.left if seen not in columns]
+        return made
 
     @property
     def mine(self) -> str:
@@ -76,9 +90,20 @@ class Sheet:
         at, beside = self._places[one.name], self._places[other.name]
         return list(dict.fromkeys((row[at].strip(), row[beside].strip()) for row in self.rows))
 
+    def place_of(self, name: str) -> int:
+        """Return the place of a column by its name, counted from 0."""
+        return self._places[name]
+
     def place(self, seen: Seen) -> int:
         """Return the place of a column, counted from 1."""
         return self._places[seen.name] + 1
+
+    def compute(self, name: str, value: str) -> str:
+        """Add a computed column; return its name, which is that of no other."""
+        while name in self._places or name in self.out.computed:
+            name += " *"
+        self.out.computed[name] = value
+        return name
 
     def put(self, path: str, source: str, remark: str) -> None:
         """Add a field to the record of the row."""

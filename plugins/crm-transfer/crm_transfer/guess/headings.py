@@ -151,6 +151,22 @@ TIME: Final = (
     "time, start time, call time, Zeit, Uhrzeit, Beginn, heure, hora, время, время звонка, ساعت, زمان, ժամ, ժամանակ"
 )
 """The time of the day, beside a column of days."""
+PARENT: Final = (
+    "parent, parent account, parent company, parent organization, parent customer, holding, Muttergesellschaft, "
+    "Mutterfirma, übergeordnete Firma, société mère, compte parent, empresa matriz, cuenta principal, "
+    "материнская компания, головная организация, головной контрагент, شرکت مادر, մայր ընկերություն"
+)
+"""The company that another one belongs to."""
+WON_ON: Final = "won time, won date, won at, won on, date won, closed won date, gewonnen am"
+LOST_ON: Final = "lost time, lost date, lost at, lost on, date lost, closed lost date, verloren am"
+"""When a deal was won or lost, where these are two columns."""
+IS_WON: Final = "is won, won, is closed won, closed won, gewonnen, ist gewonnen"
+IS_CLOSED: Final = "is closed, closed, geschlossen, ist geschlossen"
+"""Whether a deal is won, or is over, beside its stage."""
+OPT_OUT: Final = (
+    "email opt out, has opted out of email, opt out, opted out, do not email, unsubscribed, "
+    "unsubscribed from all email, abgemeldet, keine E-Mails, désabonné, no enviar correo, отписан, отписался"
+)
 ADDRESS: Final = (
     "street, house, address, Straße, Strasse, Str, Haus, Hausnummer, Adresse, rue, adresse, calle, dirección, "
     "улица, дом, "

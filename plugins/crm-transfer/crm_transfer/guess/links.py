@@ -12,7 +12,17 @@ from crm_transfer.guess.columns import Seen
 from crm_transfer.guess.drafting import Sheet, given
 from crm_transfer.guess.toml import Block, inline, listed, source, texts
 from crm_transfer.guess.values import Matched, match_records
-from crm_transfer.guess.words import BUYER, COMPANY, CUSTOMER, OWNER, is_called, names_email, names_key
+from crm_transfer.guess.words import (
+    BUYER,
+    COMPANY,
+    CUSTOMER,
+    OWNER,
+    PARENT,
+    is_called,
+    names_email,
+    names_id_of,
+    names_key,
+)
 from crm_transfer.toml import quoted
 
 _POINTING: Final = {"owner_id": OWNER, "author_id": OWNER, "customer_id": CUSTOMER}
@@ -24,7 +34,8 @@ def references(sheet: Sheet) -> None:
         words = _POINTING.get(field.path)
         if words is None or field.path in sheet.taken or field.declaration.references not in ("user", "customer"):
             continue
-        called_so = (seen for seen in sheet.left if is_called(seen.name, words, sheet.kind.name))
+        mine = sheet.kind.name
+        called_so = (s for s in sheet.left if is_called(s.name, words, mine) or names_id_of(s.name, words, mine))
         found = [seen for seen in called_so if seen.values and seen.is_short]
         if found:
             _point(sheet, field, found)
@@ -43,20 +54,92 @@ def _point(sheet: Sheet, field: Field, columns: list[Seen]) -> None:
         if matched.by and matched.known:
             _point_by_name(sheet, field, seen, matched)
             return
+    mine = sheet.kind.name
     names = [seen for seen in columns if not _is_number(seen)]
     number = next((seen for seen in columns if _is_number(seen)), None)
     if names:
-        mine = sheet.kind.name
+        if mine == "deal" and target == "customer" and _company_and_person(sheet, field, names):
+            return
         ranked = (BUYER, COMPANY, CUSTOMER | OWNER)
         name = min(names, key=lambda s: (s.empty, [is_called(s.name, words, mine) for words in ranked].index(True)))
         by_number = (
             number is not None and number.empty <= name.empty and not is_called(name.name, COMPANY, sheet.kind.name)
         )
         _make(sheet, field, number if by_number and number is not None else name, name)
-    elif target == "user":
+    elif (target == "user" and not names_id_of(columns[0].name, OWNER)) or sheet.grouped:
+        if target == "customer":
+            sheet.ask(columns[0], "no column names the customers: they are called by these numbers")
         _make(sheet, field, columns[0], columns[0])
     else:
         sheet.ask(columns[0], f"no {target} is known by these numbers; import the {target}s first, then suggest again")
+
+
+def _company_and_person(sheet: Sheet, field: Field, columns: list[Seen]) -> bool:
+    """Let the company of a deal be its customer, and the person beside it take part in it; False without both."""
+    mine = sheet.kind.name
+    firm = next((seen for seen in columns if is_called(seen.name, COMPANY, mine)), None)
+    person = next((s for s in columns if s is not firm and not is_called(s.name, COMPANY | BUYER, mine)), None)
+    if firm is None or person is None or any("@" in value for value in person.distinct):
+        return False
+    company_key, person_key = first_of(sheet, firm), first_of(sheet, person)
+    for key, kind in ((company_key, "organisation"), (person_key, "person")):
+        block = Block("customer", [f"key = {quoted(key.name)}", "repeats = true", given(key)])
+        block.fields += [
+            ("name", quoted(key.name), "low: nothing of that name is there yet"),
+            ("kind", f'{{ const = "{kind}" }}', f"medium: the column is called {key.name}"),
+        ]
+        sheet.before.append(block)
+    why = "the company is the customer, the person takes part; without a company the person is the customer"
+    value = f"{{ first = {texts([company_key.name, person_key.name])} }}"
+    more = {"value": value, "ref": '"customer"', "null_if": texts([*firm.nulls, *person.nulls])}
+    sheet.put(field.path, source(firm.name, **more), f"medium: {why}")
+    both = ", ".join(given(seen).removeprefix("when = ") for seen in (company_key, person_key))
+    block = Block("participant", [f'key = [{sheet.mine}, {{ const = "contact" }}]', f"when = [{both}]"])
+    block.fields += [
+        ("deal_id", f'{{ column = {listed(sheet.key.columns)}, ref = "deal" }}', ""),
+        ("customer_id", f'{{ column = {quoted(person_key.name)}, ref = "customer" }}', ""),
+        ("role", '{ const = "contact" }', "medium: the person beside the company"),
+    ]
+    sheet.after.append(block)
+    sheet.ask(person, why)
+    sheet.done(firm, f"{mine}.{field.path}", "medium", why)
+    sheet.done(person, "participant.customer_id", "medium", why)
+    return True
+
+
+def first_of(sheet: Sheet, seen: Seen) -> Seen:
+    """Return a column of names, or where cells list several, a computed column of the first ones; ask about it."""
+    several = [value for value in seen.distinct if ";" in value.strip("; ")]
+    if not several:
+        return seen
+    name = sheet.compute(f"{seen.name} #1", f'{{ split = {quoted(seen.name)}, at = ";", part = 1 }}')
+    sheet.ask(seen, f"{several[0][:80]!r} lists several: the first one is taken, the others are left out")
+    firsts = tuple(value.split(";")[0].strip() for value in seen.values)
+    return attrs.evolve(seen, name=name, values=firsts)
+
+
+def parent(sheet: Sheet) -> None:
+    """Relate a customer to the one it belongs to, where a column has the keys of other rows of the file."""
+    mine = sheet.kind.name
+    named = (s for s in sheet.left if is_called(s.name, PARENT, mine) or names_id_of(s.name, PARENT, mine))
+    seen = next((s for s in named if s.values), None)
+    if seen is None or mine != "customer" or len(sheet.key.columns) > 1:
+        return
+    place = sheet.place(seen) - 1
+    keys = {row[sheet.place_of(sheet.key.columns[0])].strip() for row in sheet.rows}
+    missing = [row[place].strip() for row in sheet.rows if row[place].strip() not in {*keys, "", *seen.nulls}]
+    if missing:
+        what = f"{len(missing):,} of its cells are no key of this file, such as {missing[0][:80]!r}"
+        sheet.ask(seen, f"does it name the company that another one belongs to? {what}: kept as a text")
+        return
+    block = Block("relation", [f'key = [{sheet.mine}, {{ const = "subsidiary of" }}]', given(seen)])
+    block.fields += [
+        ("customer_id", f'{{ column = {listed(sheet.key.columns)}, ref = "customer" }}', ""),
+        ("other_id", f'{{ column = {quoted(seen.name)}, ref = "customer", later = true }}', "high: keys of this file"),
+        ("kind", '{ const = "subsidiary of" }', f"medium: the column is called {seen.name}"),
+    ]
+    sheet.after.append(block)
+    sheet.done(seen, "relation.subsidiary of", "high", "its cells are keys of other rows")
 
 
 def _is_number(seen: Seen) -> bool:
@@ -118,9 +201,10 @@ def company(sheet: Sheet) -> None:
             sheet.put("kind", '{ const = "organisation" }', "medium: the name is a company's")
         sheet.done(seen, "customer.name", "medium", "a company, and no person is named")
         return
-    key = f'[{{ const = "company" }}, {quoted(seen.name)}]'
-    block = Block("customer", [f"key = {key}", "repeats = true", given(seen)])
-    block.fields += [("name", quoted(seen.name), ""), ("kind", '{ const = "organisation" }', "")]
+    firm = first_of(sheet, seen)
+    key = f'[{{ const = "company" }}, {quoted(firm.name)}]'
+    block = Block("customer", [f"key = {key}", "repeats = true", given(firm)])
+    block.fields += [("name", quoted(firm.name), ""), ("kind", '{ const = "organisation" }', "")]
     relation = Block("relation", [f'key = [{sheet.mine}, {{ const = "works for" }}]', given(seen)])
     relation.fields += [
         ("customer_id", f'{{ column = {listed(sheet.key.columns)}, ref = "customer" }}', ""),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
@@ -11,23 +10,34 @@ from crm_core.records import RecordType
 from crm_core.records.registry import Field
 from crm_core.values import exponent
 from crm_transfer.cells import is_timed
-from crm_transfer.currencies import TOMAN, Unit, currencies_of, is_toman, unit_named
 from crm_transfer.guess.columns import Seen
 from crm_transfer.guess.drafting import Draft, Sheet
 from crm_transfer.guess.keys import KeyGuess
-from crm_transfer.guess.links import company, contact_points, references
+from crm_transfer.guess.links import company, contact_points, parent, references
+from crm_transfer.guess.money import currency_beside, currency_of, quantity_by_price, separators
 from crm_transfer.guess.numbers import PERCENTS
 from crm_transfer.guess.spelling import ascii_name
-from crm_transfer.guess.stages import stages
+from crm_transfer.guess.stages import closing, stages
 from crm_transfer.guess.toml import inline, source, texts
 from crm_transfer.guess.values import ValueMap, choices_map, yes_or_no_map
-from crm_transfer.guess.words import COMPANY, FIRST, LAST, MIDDLE, NAME, OWNER, TIME, called, is_called, plain
+from crm_transfer.guess.words import (
+    COMPANY,
+    FIRST,
+    LAST,
+    MIDDLE,
+    NAME,
+    OPT_OUT,
+    OWNER,
+    TIME,
+    TRUE,
+    called,
+    is_called,
+    plain,
+    spaced,
+)
 from crm_transfer.toml import quoted
 
 _LONG: Final = 400
-_APART: Final = re.compile(r"[(\[{,;/]")
-_WORD: Final = re.compile(r"[^\s,;:/()\[\]{}_]+")
-_TOMANS: Final = "amounts are in tomans, and each is taken for 10 rials (IRR)"
 _NOUN_ALONE: Final = 60
 """A column that is called as the records are, and has numbers in it, is their number sooner than their name."""
 _MEASURED: Final = {"day": "dates", "moment": "dates", "money": "amounts", "integer": "numbers", "decimal": "numbers"}
@@ -43,16 +53,22 @@ def draft_records(
     """
     sheet = Sheet(crm, kind, columns, key, system, rows)
     _full_name(sheet)
-    _by_same_name(sheet)
+    by_same_name(sheet)
     references(sheet)
-    _by_similar_name(sheet)
+    if kind.name == "sale":
+        quantity_by_price(sheet)
+    if kind.name == "deal":
+        closing(sheet)
+    by_similar_name(sheet)
+    parent(sheet)
     company(sheet)
     contact_points(sheet)
     _fallback_name(sheet)
-    _required(sheet)
-    _currency_used(sheet)
+    required(sheet)
+    currency_used(sheet)
+    _opted_out(sheet)
     for seen in list(sheet.left):
-        _own_field(sheet, seen)
+        own_field(sheet, seen)
     out = sheet.out
     out.blocks = [*sheet.before, sheet.main, *sheet.after]
     order = {seen.name: at for at, seen in enumerate(columns)}
@@ -75,7 +91,8 @@ def _open_fields(sheet: Sheet) -> list[Field]:
     ]
 
 
-def _by_same_name(sheet: Sheet) -> None:
+def by_same_name(sheet: Sheet) -> None:
+    """Read fields from the columns that have their names."""
     for seen in list(sheet.left):
         name = plain(seen.name)
         for field in _open_fields(sheet):
@@ -84,7 +101,7 @@ def _by_same_name(sheet: Sheet) -> None:
                 break
 
 
-def _by_similar_name(sheet: Sheet) -> None:
+def by_similar_name(sheet: Sheet) -> None:
     """Read fields from the columns that are called like them, the most usual names first."""
     found = [
         (rank, at, field, seen)
@@ -167,18 +184,6 @@ def _time_beside(sheet: Sheet, seen: Seen) -> Seen | None:
     return found if whole else None
 
 
-def _separators(seen: Seen) -> dict[str, Any]:
-    """Return how a column writes its numbers; one whose minus does not stand in front is turned by an expression."""
-    more = {name: quoted(mark) for name in ("decimal", "thousands") if (mark := getattr(seen, name))}
-    if seen.minus:
-        column, like = quoted(seen.name), "*-" if seen.minus == "-" else "(*)"
-        bare = f"{{ replace = {column}, with = {inline(dict.fromkeys(seen.minus + ')', ''))} }}"
-        turned = f'{{ concat = [{{ const = "-" }}, {bare}] }}'
-        when = f"{{ column = {column}, like = {quoted(like)} }}"
-        more["value"] = f"{{ choose = [{{ when = {when}, then = {turned} }}], else = {column} }}"
-    return more
-
-
 def _number(sheet: Sheet, field: Field, seen: Seen) -> dict[str, Any] | None:
     kind = field.declaration.kind
     if seen.kind not in ("integer", "decimal") or (kind == "integer" and seen.kind == "decimal"):
@@ -189,31 +194,15 @@ def _number(sheet: Sheet, field: Field, seen: Seen) -> dict[str, Any] | None:
         return more | _without_minus(sheet, seen) if more is not None and is_refunded else more
     if seen.beside or (kind == "decimal" and seen.digits > field.declaration.scale):
         return None
-    return _separators(seen)
+    return separators(seen)
 
 
 def _money(sheet: Sheet, seen: Seen) -> dict[str, Any] | None:
     """Read amounts in the currency that stands beside them, in that of a column, or in the workspace's."""
-    more = _separators(seen)
-    code = _currency_beside(sheet, seen)
-    if code == "":
+    found = currency_of(sheet, seen)
+    if found is None or seen.digits > exponent(found[1]):
         return None
-    if code is not None:
-        more["currency"] = quoted(code)
-    elif sheet.currency is not None and sheet.currency.empty == 0:
-        more["currency"] = f"{{ column = {quoted(sheet.currency.name)} }}"
-        units = filter(None, map(unit_named, sheet.currency.distinct))
-        code = min((unit.currency for unit in units), key=exponent)
-    elif (unit := _unit_of_heading(sheet, seen)) is not None:
-        code = unit.currency
-        more["currency"] = quoted("toman" if unit == TOMAN else code)
-    else:
-        code = sheet.crm.settings.currency
-        more["currency"] = quoted(code)
-        sheet.ask(seen, f"amounts are taken for {code}")
-    if seen.digits > exponent(code):
-        return None
-    return more
+    return separators(seen) | {"currency": found[0]}
 
 
 def _without_minus(sheet: Sheet, seen: Seen) -> dict[str, Any]:
@@ -227,47 +216,6 @@ def _without_minus(sheet: Sheet, seen: Seen) -> dict[str, Any]:
         sheet.put("kind", f"{{ value = {kind} }}", "medium: what is below zero is a refund")
         sheet.ask(seen, "amounts below zero are taken for refunds")
     return {"value": f"{{ replace = {quoted(seen.name)}, with = {inline(dict.fromkeys(marks, ''))} }}"}
-
-
-def _currency_beside(sheet: Sheet, seen: Seen) -> str | None:
-    """Return the currency that stands beside the amounts, empty when it is none of ours, None when none does."""
-    if not seen.beside:
-        return None
-    toman = next(filter(is_toman, seen.beside), "")
-    if toman:
-        sheet.ask(seen, f"{toman}: {_TOMANS}")
-    meant = currencies_of(seen.beside[0]) or ()
-    return _chosen(sheet, seen, seen.beside[0], meant) if meant else ""
-
-
-def _chosen(sheet: Sheet, seen: Seen, sign: str, meant: Sequence[str]) -> str:
-    """Return which of the currencies that a sign may mean is taken, and ask where there are several."""
-    mine = sheet.crm.settings.currency
-    if mine in meant:
-        return mine
-    if len(meant) > 1:
-        sheet.ask(seen, f"{sign} is taken for {meant[0]}; it may be {' or '.join(meant[1:])}")
-    return meant[0]
-
-
-def _unit_of_heading(sheet: Sheet, seen: Seen) -> Unit | None:
-    """Return what amounts are counted in by their heading: `Сумма, руб.`, `Umsatz (CHF)`, `مبلغ (تومان)`.
-
-    A word of Latin letters counts in capitals alone, and in a heading of capitals only in brackets or behind a comma:
-    "all" and "top" are codes, too.
-    """
-    for found in _WORD.finditer(seen.name):
-        word = found[0].strip(".")
-        is_apart = not seen.name.isupper() or _APART.search(seen.name, 0, found.start())
-        is_plain = word.isascii() and word.isalpha() and not (word.isupper() and is_apart)
-        meant = currencies_of(word)
-        if not found.start() or not meant or (is_plain and not is_toman(word)):
-            continue
-        if is_toman(word):
-            sheet.ask(seen, f"{word}: {_TOMANS}")
-            return TOMAN
-        return Unit(_chosen(sheet, seen, word, meant))
-    return None
 
 
 def _boolean(sheet: Sheet, field: Field, seen: Seen) -> dict[str, Any] | None:
@@ -291,6 +239,11 @@ def _full_name(sheet: Sheet) -> None:
     middle = next((s for s in rest if is_called(s.name, MIDDLE)), None)
     parts = [first, *([middle] if middle is not None else []), last]
     joined = f'{{ concat = {texts(seen.name for seen in parts)}, separator = " " }}'
+    address = next((seen for seen in rest if seen.kind == "email"), None)
+    places = [sheet.place_of(seen.name) for seen in parts]
+    if address is not None and not all(any(row[at].strip() for at in places) for row in sheet.rows):
+        joined = f"{{ first = [{joined}, {quoted(address.name)}] }}"
+        sheet.ask(address, "rows without a name get the address for one")
     sheet.put("name", f"{{ value = {joined} }}", "high: first and last name")
     for seen in parts:
         sheet.done(seen, f"{sheet.kind.name}.name", "high", "first and last name")
@@ -311,7 +264,8 @@ def _fallback_name(sheet: Sheet) -> None:
             return
 
 
-def _required(sheet: Sheet) -> None:
+def required(sheet: Sheet) -> None:
+    """Find something for the fields without which there is no record, and ask."""
     for field in sheet.kind.fields.values():
         if not field.declaration.required or field.path in sheet.taken:
             continue
@@ -326,16 +280,30 @@ def _required(sheet: Sheet) -> None:
         sheet.out.questions.append(f"{field.path} is required, and no column fits")
 
 
+def _opted_out(sheet: Sheet) -> None:
+    """Ask about people who want no messages: when they said so stands nowhere, and a consent needs it."""
+    for seen in sheet.left:
+        said = [value for value in seen.values if plain(value) in TRUE or value == "1"]
+        if is_called(seen.name, OPT_OUT, sheet.kind.name) and said:
+            sheet.ask(
+                seen,
+                f"{len(said):,} of {len(sheet.rows):,} rows say {said[0]!r}, which withdraws a consent; a consent "
+                "has a date, which no column says: kept as a field of its own; map a [[record]] of type consent "
+                "with the date to have it count",
+            )
+
+
 # What is left
 
 
-def _currency_used(sheet: Sheet) -> None:
+def currency_used(sheet: Sheet) -> None:
+    """Take the column of currencies off those that are left, where amounts are read with it."""
     seen = sheet.currency
     if seen is not None and seen in sheet.left and any("currency = { column" in f[1] for f in sheet.main.fields):
         sheet.done(seen, "currency", "high", "the currency of the amounts")
 
 
-def _own_field(sheet: Sheet, seen: Seen) -> None:
+def own_field(sheet: Sheet, seen: Seen) -> None:
     """Give a column that nothing fits a field of its own."""
     if seen.name in sheet.key.columns and len(sheet.key.columns) == 1:
         sheet.done(seen, "key", sheet.key.confidence, sheet.key.why)
@@ -376,14 +344,14 @@ def _own_source(sheet: Sheet, seen: Seen) -> dict[str, str]:
     more: dict[str, str] = {}
     if seen.kind == "date" and seen.format:
         more["format"] = quoted(seen.format)
-    more |= _separators(seen)
+    more |= separators(seen)
     values = yes_or_no_map(seen) if seen.kind == "boolean" else None
     if values is not None and values.values:
         more["map"] = inline(values.values)
     if seen.nulls:
         more["null_if"] = texts(seen.nulls)
     if seen.beside:
-        code = _currency_beside(sheet, seen)
+        code = currency_beside(sheet, seen)
         if code and seen.digits <= exponent(code):
             more["currency"] = quoted(code)
         else:
@@ -404,7 +372,7 @@ def _declared(sheet: Sheet, seen: Seen, more: dict[str, str]) -> tuple[str, dict
         content["scale"] = max(seen.digits, 1)
     if type_ == "text" and seen.longest > _LONG:
         content["max_length"] = 0
-    base = ascii_name(seen.name) or f"column_{sheet.place(seen)}"
+    base = ascii_name(spaced(seen.name)) or f"column_{sheet.place(seen)}"
     name, number = base, 1
     while f"fields.{name}" in {*sheet.kind.fields, *sheet.taken}:
         number += 1

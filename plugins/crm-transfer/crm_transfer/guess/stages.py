@@ -10,9 +10,21 @@ from crm_core.values import text_key
 from crm_transfer.guess.columns import Seen
 from crm_transfer.guess.drafting import Sheet
 from crm_transfer.guess.spelling import ascii_name
-from crm_transfer.guess.toml import inline, source
+from crm_transfer.guess.toml import inline, source, texts
 from crm_transfer.guess.values import ValueMap
-from crm_transfer.guess.words import StageGuess, called, stage_called, tokens
+from crm_transfer.guess.words import (
+    IS_CLOSED,
+    IS_WON,
+    LOST_ON,
+    TRUE,
+    WON_ON,
+    StageGuess,
+    called,
+    is_called,
+    plain,
+    stage_called,
+    tokens,
+)
 from crm_transfer.nearest import SURE, nearest
 from crm_transfer.toml import quoted
 
@@ -36,8 +48,21 @@ def stages(sheet: Sheet, seen: Seen) -> dict[str, Any] | None:
     doubtful = [value for value in seen.distinct if not stage_called(value).sure]
     unclear = f"; no word says of these whether they are open, won or lost: {', '.join(map(repr, doubtful))}"
     listed = " and ".join(f"[pipelines.{name}]" for name in named)
+    _checked(sheet, seen)
     sheet.ask(seen, f"the order and kinds of the stages of {listed}{unclear if doubtful else ''}")
     return {key: value for key, value in over.items() if key == "value"}
+
+
+def _checked(sheet: Sheet, seen: Seen) -> None:
+    """Ask about stages of which a column beside them says something else than their words."""
+    for words, kinds, what in ((IS_WON, ("won",), "won"), (IS_CLOSED, ("won", "lost"), "closed")):
+        named = (other for other in sheet.left if other.kind == "boolean" and is_called(other.name, words, "deal"))
+        other = next(named, None)
+        for stage, said in sheet.pairs(seen, other) if other is not None else ():
+            is_so = stage_called(stage).kind in kinds
+            if other is not None and said and (plain(said) in TRUE) is not is_so:
+                taken = what if is_so else f"not {what}"
+                sheet.ask(other, f"it says {said!r} of deals in the stage {stage!r}, which is taken for {taken}")
 
 
 def _pipelines(sheet: Sheet, seen: Seen, over: Mapping[str, Any]) -> list[str]:
@@ -88,6 +113,28 @@ def _over(sheet: Sheet, seen: Seen) -> dict[str, Any]:
         sheet.ask(other, f"{why}: these stand in the stages {', '.join(map(quoted, said))}")
         return {"value": f"{{ choose = [{chosen}], else = {quoted(seen.name)} }}", "closed": tuple(said)}
     return {}
+
+
+def closing(sheet: Sheet) -> None:
+    """Read when a deal was closed from two columns, one of deals won and one of deals lost."""
+    dates = [seen for seen in sheet.left if seen.kind == "date"]
+    won = next((seen for seen in dates if is_called(seen.name, WON_ON, "deal")), None)
+    lost = next((seen for seen in dates if is_called(seen.name, LOST_ON, "deal")), None)
+    others = [seen for seen in dates if seen not in (won, lost) and called(seen.name, "closed_at", "deal") is not None]
+    if "closed_at" in sheet.taken or others or lost is None:
+        return
+    given = [won, lost] if won is not None else [lost]
+    if len({seen.format for seen in given}) > 1:
+        sheet.ask(lost, "it says when deals were closed, too, and its dates are written in another way")
+        return
+    why = "whichever is filled"
+    value = f"{{ first = {texts(seen.name for seen in given)} }}"
+    form = quoted(lost.format) if lost.format else ""
+    sheet.put("closed_at", source(lost.name, value=value, format=form), f"high: {why}")
+    if won is not None and (both := sum(all(pair) for pair in sheet.pairs(won, lost))):
+        sheet.ask(lost, f"{both:,} rows have {quoted(won.name)} as well, which counts")
+    for seen in given:
+        sheet.done(seen, "deal.closed_at", "high", why)
 
 
 def stage_map(pipelines: Mapping[str, Pipeline], seen: Seen) -> tuple[Pipeline, ValueMap] | None:

@@ -107,6 +107,7 @@ GOOD_WORDS: Final = "interest*, qualif*, interess*, intéress*, заинтере
 """Words that, with a negation, say that a deal is lost: "not interested"."""
 
 NOTHING: Final = (
+    "-none-|--none--|(none)|(not set)|not set|"
     "-|--|---|–|—|−|?|??|???|.|..|...|*|/|n/a|na|n.a.|n. a.|#n/a|#nv|none|null|nil|nan|unknown|(blank)|(empty)|empty|"
     "not available|not specified|tbd|tba|no data|k.a.|k. a.|k/a|keine angabe|keine|kein|unbekannt|entfällt|leer|ohne|"
     "nein|no|non|aucun|aucune|néant|inconnu|inconnue|non renseigné|non communiqué|nc|n.c.|n/c|s.o.|s. o.|sans objet|"
@@ -118,7 +119,8 @@ NOTHING: Final = (
 )
 """What people write into a cell of numbers, dates or addresses where nothing is known."""
 NOTHING_IN_TEXTS: Final = (
-    "-|--|---|–|—|−|?|??|???|s.o.|n/a|n.a.|n. a.|#n/a|#nv|null|(blank)|(empty)|not available|not specified|k.a.|"
+    "-|--|---|–|—|−|?|??|???|-none-|--none--|(none)|(not set)|not set|"
+    "s.o.|n/a|n.a.|n. a.|#n/a|#nv|null|(blank)|(empty)|not available|not specified|k.a.|"
     "k. a.|k/a|"
     "keine angabe|non renseigné|non communiqué|n.c.|n/c|sin datos|no disponible|no consta|s/d|нет данных|н/д|н.д.|"
     "не указано|не указан|не указана|не задано|не заполнено|ثبت نشده|نامشخص|տվյալ չկա|նշված չէ|չի նշված"
@@ -141,3 +143,20 @@ JOINING: Final = (
     "of the a an de du des del la le les l d el los las et y und der die das des für am at to и в на по از و به"
 )
 """What only joins the words of a name."""
+
+FEES: Final = (
+    "post, postage, dot, dotcom postage, m, manual, b, s, samples, c2, carriage, bank charges, charges, fee, fees, "
+    "amazonfee, amazon fee, commission, shipping, delivery, freight, handling, insurance, packing, tip, adjust, "
+    "adjustment, adjust2, rounding, service charge, "
+    "Porto, Versand, Versandkosten, Gebühr, Gebühren, Fracht, Verpackung, Rundung, frais, frais de port, port, "
+    "livraison, envío, gastos de envío, portes, comisión, доставка, почта, комиссия, упаковка, услуги доставки, "
+    "ارسال, هزینه ارسال, کارمزد, بسته بندی, առաքում, փոստ, միջնորդավճար"
+)
+"""What stands among the codes of products and is none: postage, fees, corrections made by hand."""
+DISCOUNTS: Final = (
+    "d, disc, discount, rebate, promo, coupon, Rabatt, Skonto, Nachlass, remise, rabais, descuento, скидка, تخفیف, զեղչ"
+)
+VOUCHERS: Final = (
+    "gift, gift voucher, gift card, voucher, Gutschein, Geschenkkarte, bon d'achat, carte cadeau, tarjeta regalo, "
+    "сертификат, подарочный сертификат, کارت هدیه, նվեր քարտ"
+)

@@ -14,7 +14,7 @@ Phrases = dict[str, str]
 
 _ENGLISH: Final[Phrases] = {
     "name": "name, full name, display name",
-    "product.name": "description, title",
+    "product.name": "description, title, lineitem name, item description, product description",
     "kind": "kind, type, entity type",
     "role": "role, relationship",
     "source": "source, origin, lead source, original source, channel, utm source, referrer, acquisition channel",
@@ -31,15 +31,16 @@ _ENGLISH: Final[Phrases] = {
     "city": "city, town, billing city, mailing city",
     "industry": "industry, sector, branch, business segment, line of business",
     "title": "title, subject, topic, name, description",
-    "stage": "stage, sales stage, status, phase, pipeline stage, state, step",
+    "stage": "stage, stage name, sales stage, status, phase, pipeline stage, state, step",
     "pipeline": "pipeline, funnel, sales pipeline, board",
     "amount": "amount, value, close value, total, total amount, total price, price, revenue, sum, net amount, "
     "net total, "
-    "gross amount, gross total, grand total, subtotal, budget, expected revenue, turnover",
+    "gross amount, gross total, grand total, line total, line amount, subtotal, budget, expected revenue, turnover",
     "list_amount": "list amount, list price, price before discount",
     "planned_amount": "planned amount, forecast amount, target amount",
     "margin": "margin, profit, gross profit",
-    "price": "price, sales price, unit price, list price, selling price, regular price, retail price",
+    "price": "price, sales price, unit price, price each, list price, selling price, regular price, retail price, "
+    "lineitem price",
     "opened_at": "opened, opened at, open date, engage date, created, created at, created on, create date, "
     "creation date, created date, date created, created time, add time, start date, date",
     "closed_at": "closed, closed at, close date, closed date, date closed, won date, won time, closing date, "
@@ -59,7 +60,10 @@ _ENGLISH: Final[Phrases] = {
     "direction": "direction",
     "duration": "duration, call duration",
     "email": "email, mail, email address",
-    "code": "code, sku, product code, item number, item no, part number, article number, barcode, ean",
+    "quantity": "quantity, qty, quantity ordered, quantity sold, order quantity, units, units sold, pieces, pcs, "
+    "lineitem quantity",
+    "code": "code, sku, product code, stock code, item number, item no, part number, article number, barcode, ean, "
+    "lineitem sku",
     "value": "value",
     "series": "series, collection, product line, range",
     "category": "category, categories, group, product group, product category, product type, item group",
@@ -108,6 +112,7 @@ _GERMAN: Final[Phrases] = {
     "direction": "Richtung",
     "duration": "Dauer, Gesprächsdauer",
     "email": "E-Mail, Mail, E-Mail-Adresse",
+    "quantity": "Menge, Anzahl, Stück, Stückzahl, Bestellmenge, Liefermenge",
     "code": "Artikelnummer, Artikelnr, Artikel-Nr, Art-Nr, Nummer, Code, Bestellnummer, Materialnummer",
     "value": "Wert",
     "series": "Serie, Baureihe, Kollektion, Produktlinie",
@@ -153,6 +158,7 @@ _FRENCH: Final[Phrases] = {
     "direction": "sens, direction",
     "duration": "durée",
     "email": "e-mail, courriel, adresse e-mail, mail, adresse électronique",
+    "quantity": "quantité, qté, nombre, quantité commandée, quantité vendue",
     "code": "code, référence, réf, code article, référence produit",
     "value": "valeur",
     "series": "série, gamme, collection",
@@ -197,6 +203,7 @@ _SPANISH: Final[Phrases] = {
     "direction": "dirección de la llamada, sentido",
     "duration": "duración",
     "email": "correo, correo electrónico, e-mail, dirección de correo",
+    "quantity": "cantidad, cant, unidades, cantidad pedida, cantidad vendida",
     "code": "código, referencia, ref, código de artículo, clave",
     "value": "valor",
     "series": "serie, línea, colección",
@@ -245,6 +252,7 @@ _RUSSIAN: Final[Phrases] = {
     "direction": "направление",
     "duration": "длительность, продолжительность",
     "email": "почта, электронная почта, эл. почта, адрес электронной почты, имейл, e-mail",
+    "quantity": "количество, кол-во, кол во, шт, штук",
     "code": "код, артикул, номенклатурный номер, штрихкод",
     "value": "значение",
     "series": "серия, линейка, коллекция",
@@ -287,6 +295,7 @@ _PERSIAN: Final[Phrases] = {
     "direction": "جهت, ورودی/خروجی",
     "duration": "مدت, مدت زمان",
     "email": "ایمیل, رایانامه, پست الکترونیک, آدرس ایمیل",
+    "quantity": "تعداد, مقدار, تعداد فروش",
     "code": "کد, کد کالا, شناسه کالا, بارکد",
     "value": "مقدار",
     "series": "سری, مجموعه",
@@ -329,6 +338,7 @@ _ARMENIAN: Final[Phrases] = {
     "direction": "ուղղություն",
     "duration": "տևողություն",
     "email": "էլփոստ, էլ. փոստ, էլհասցե, էլ. հասցե, էլեկտրոնային փոստ",
+    "quantity": "քանակ, քանակը, քանակություն, հատ",
     "code": "կոդ, արտիկուլ, ապրանքի կոդ, շտրիխ կոդ",
     "value": "արժեք",
     "series": "շարք, սերիա, հավաքածու",

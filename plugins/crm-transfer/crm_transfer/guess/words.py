@@ -34,10 +34,19 @@ def tokens(name: str) -> list[str]:
     >>> tokens("dealName"), tokens("№ заказа, руб."), tokens("پیش\u200cبینی")
     (['deal', 'name'], ['no', 'заказа', 'руб'], ['پیش', 'بینی'])
     """
-    parted = _CAMEL.sub(" ", name[:_LONGEST]).replace("\u200c", " ")
+    parted = spaced(name[:_LONGEST]).replace("\u200c", " ")
     for number in ("№", "n°", "N°"):
         parted = parted.replace(number, " no ")
     return [word for word in re.split(r"[\W_]+", _bare(text_key(parted))) if word]
+
+
+def spaced(name: str) -> str:
+    """Return a name with its words apart where capitals begin them.
+
+    >>> spaced("ParentId"), spaced("Annual Revenue")
+    ('Parent Id', 'Annual Revenue')
+    """
+    return _CAMEL.sub(" ", name)
 
 
 def fold(name: str) -> str:
@@ -139,6 +148,16 @@ def is_called(name: str, words: frozenset[str], type_name: str = "") -> bool:
     return any(one in words for one in spellings(name, type_name))
 
 
+def names_id_of(name: str, words: frozenset[str], type_name: str = "") -> bool:
+    """Say whether a column is called the id of what one of some words names: "OwnerId", "Lead Owner.id".
+
+    >>> names_id_of("Parent Account ID", PARENT), names_id_of("Parent Account", PARENT)
+    (True, False)
+    """
+    parts = tokens(name)
+    return len(parts) > 1 and parts[-1] in KEYS and is_called(" ".join(parts[:-1]), words, type_name)
+
+
 def is_any_field(name: str) -> bool:
     """Say whether a text is what a column of some kind would be called."""
     return any(one in _everything() for one in spellings(name)) or names_phone(name)
@@ -188,6 +207,16 @@ def names_key(name: str) -> bool:
     if words[0] in KEYS and not (words[0].isascii() and _all_nouns().isdisjoint(words[1:])):
         return True  # "number of employees" is none, "код клиента" is
     return words[-1] in KEYS
+
+
+def names_number_of(name: str, type_name: str) -> bool:
+    """Say whether a column is called the number of records of a type, or as these are: "InvoiceNo", "Order".
+
+    >>> names_number_of("شماره فاکتور", "sale"), names_number_of("Order date", "sale"), names_number_of("No", "sale")
+    (True, False, False)
+    """
+    without_noun = set(spellings(name, type_name)) - set(spellings(name))
+    return any(not rest or rest in KEYS for rest in without_noun)
 
 
 _ENDS: Final = ("id", "no", "nr", "number", "nummer", "code", "key")
@@ -275,6 +304,12 @@ def _marks(listed: str) -> frozenset[str]:
 UNITS: Final = _set(terms.UNITS)
 BUYER: Final = _set(headings.BUYER)
 TIME: Final = _set(headings.TIME)
+PARENT: Final = _set(headings.PARENT)
+WON_ON: Final = _set(headings.WON_ON)
+LOST_ON: Final = _set(headings.LOST_ON)
+IS_WON: Final = _set(headings.IS_WON)
+IS_CLOSED: Final = _set(headings.IS_CLOSED)
+OPT_OUT: Final = _set(headings.OPT_OUT)
 ADDRESS: Final = _set(headings.ADDRESS)
 QUALIFIERS: Final = _set(headings.QUALIFIERS)
 _NOUNS: Final = {name: _set(phrases) for name, phrases in headings.NOUNS.items()}
@@ -296,6 +331,9 @@ CHOICES: Final = {name: _set(phrases) for name, phrases in terms.CHOICES.items()
 TRUE: Final = _set(terms.TRUE)
 FALSE: Final = _set(terms.FALSE)
 TOTALS: Final = _set(terms.TOTALS)
+FEES: Final = _set(terms.FEES)
+DISCOUNTS: Final = _set(terms.DISCOUNTS)
+VOUCHERS: Final = _set(terms.VOUCHERS)
 NOTHING: Final = _marks(terms.NOTHING)
 NOTHING_IN_TEXTS: Final = _marks(terms.NOTHING_IN_TEXTS)
 NO_DATES: Final = _marks(terms.NO_DATES)
