@@ -102,6 +102,23 @@ def test_an_account_whose_secret_is_taken_away_asks_to_come_again(
     assert (503, "10") == (answer.status, answer.headers["retry-after"])
 
 
+def test_a_challenge_is_answered_as_the_channel_says(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The channel of crm-channel-messengers: whoever sets up its webhook is asked for a text."""
+    monkeypatch.setenv("VERIFY", "canary-77")
+    secrets = "".join(f'{name} = {{env = "VERIFY"}}\n' for name in ("token", "app_secret", "verify_token"))
+    settings = f'[channels.wa]\ntype = "whatsapp"\nphone_number_id = "77"\n{secrets}'
+    (place / "crm.toml").write_text(f'[storage]\nurl = "sqlite:///crm.db"\n{settings}', "utf-8")
+    asked = "/hooks/wa?hub.mode=subscribe&hub.challenge=1158%3Cb%3E&hub.verify_token="
+    with CRM.open(place) as crm, serving(crm) as client:
+        answer = client("GET", f"{asked}canary-77")
+        assert (200, "1158<b>") == (answer.status, answer.text)
+        assert ("text/plain; charset=utf-8", "nosniff") == (
+            answer.headers["content-type"],
+            answer.headers["x-content-type-options"],
+        )
+        assert 403 == client("GET", f"{asked}wrong").status
+
+
 def test_while_the_database_is_away_services_are_asked_to_come_again(
     client: Client, crm: CRM, monkeypatch: pytest.MonkeyPatch
 ) -> None:
