@@ -7,7 +7,7 @@ from typing import Any
 
 import attrs
 
-from crm_core.extend import Received
+from crm_core.extend import IncomingMessage, Received
 
 
 @attrs.frozen(kw_only=True)
@@ -17,10 +17,13 @@ class Brought(Received):
     Args:
         store: called with the CRM and the account's name after the messages were stored, in their transaction. It may
             be called again with the same content, and must then change nothing.
+        otherwise: the message that is stored instead, with the reason, when a rule of the workspace refuses what
+            `store` writes; without it the service is asked to come again.
         origin: the web page that may read the answer, as its header `Origin` says it; empty for none.
         location: where a browser goes on to; empty: it stays.
     """
 
     store: Callable[[Any, str], None] | None = None
+    otherwise: IncomingMessage | None = None
     origin: str = ""
     location: str = ""

@@ -9,8 +9,10 @@ from concurrent.futures import Future
 from threading import Thread
 from typing import TYPE_CHECKING, Final
 
+import attrs
+
 from crm_channel_web.brought import Brought
-from crm_core.errors import CrmError, DuplicateKey, RequestRefused, StorageError
+from crm_core.errors import ConflictError, CrmError, DuplicateKey, RequestRefused, StorageError
 from crm_core.extend import Received, WebhookRequest
 from crm_inbox import receive
 
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from crm_core.testing import OpenChannel
 
 log = logging.getLogger(__name__)
+_ATTEMPTS: Final = 3
 _TOGETHER: Final = 50
 """Requests of one transaction at most: about as long as a database may be locked for."""
 
@@ -83,18 +86,36 @@ class AccountIntake:
                 for one in proved:
                     self._store_all([one])
                 return
-            for _, future in proved:
-                self._fail(future, error)
+            for received, future in proved:
+                self._store_otherwise(received, future, error)
         else:
             for received, future in proved:
                 future.set_result(received)
 
+    def _store_otherwise(self, received: Received, future: Future[Received], error: Exception) -> None:
+        """Store the message that stands for what a rule refuses, so that it waits for a person."""
+        instead = received.otherwise if isinstance(received, Brought) else None
+        if instead is None or not isinstance(error, CrmError) or isinstance(error, StorageError | ConflictError):
+            self._fail(future, error)
+            return
+        told = attrs.evolve(instead, text=f"{self._channel.redacted(error.message)}\n\n{instead.text}")
+        try:
+            self._store([Received(messages=[*received.messages, told])])
+        except Exception as another:
+            self._fail(future, another)
+        else:
+            future.set_result(received)
+
     def _store(self, brought: Sequence[Received]) -> None:
         """Store all in one transaction; it is done again when another process stored the same meanwhile."""
-        try:
-            self._crm.retried(lambda: self._stored(brought))
-        except DuplicateKey:
-            self._crm.retried(lambda: self._stored(brought))
+        for attempt in range(1, _ATTEMPTS + 1):
+            try:
+                self._crm.retried(lambda: self._stored(brought))
+            except (DuplicateKey, ConflictError):
+                if attempt == _ATTEMPTS:
+                    raise
+            else:
+                return
 
     def _stored(self, brought: Sequence[Received]) -> None:
         messages = [message for each in brought for message in each.messages]

@@ -65,11 +65,13 @@ class Shop(Channel):
             return Received()
         try:
             order, note = self.order(content), self.note(content)
-            messages = [_message(order, note)] if note.strip() and (order.email or order.phone) else []
+            known = bool(order.email or order.phone)
+            messages = [_message(order, note)] if note.strip() and known else []
+            otherwise = _refused(order, request.body.decode()) if known else None
         except (KeyError, TypeError, AttributeError, ValueError, InvalidOperation, CrmError) as error:
             told = f"the order is not as the shop describes orders: {type(error).__name__} {error}"
             raise RequestRefused(" ".join(told.split())[:400]) from None
-        return Brought(messages=messages, store=partial(keep_order, order=order))
+        return Brought(messages=messages, store=partial(keep_order, order=order), otherwise=otherwise)
 
     def check(self) -> str:
         """See that the secret is there."""
@@ -203,6 +205,15 @@ def _message(order: Order, note: str) -> IncomingMessage:
         subject=f"Order {order.number}",
         text=note,
         thread=f"order:{order.number}",
+    )
+
+
+def _refused(order: Order, content: str) -> IncomingMessage:
+    """Return what stands for an order that a rule of the workspace refuses: all that the shop said of it."""
+    return attrs.evolve(
+        _message(order, content),
+        external_id=f"order:{order.number}:{order.modified_at.isoformat()}:refused",
+        subject=f"Order {order.number} could not be stored",
     )
 
 

@@ -6,15 +6,22 @@ import base64
 import hmac
 import itertools
 import json
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from crm_channel_web import ShopOrder
-from crm_core import CRM, Customer, Money
+from crm_core import CRM, Customer, Money, hookimpl
+from crm_core.events import SalesChanging, Veto
 from crm_products import Product, SaleLine
+from tests.databases import DATABASES
+from tests.opening import url_for
 
-from .conftest import SECRETS, Client, signed_order
+from .conftest import SECRETS, Client, serving, signed_order
 
 pytestmark = pytest.mark.database("sqlite")
 LAMP = {"id": 1, "name": "Lamp", "product_id": 11, "quantity": 2, "total": "80.00", "total_tax": "15.20", "sku": "L-1"}
@@ -172,6 +179,40 @@ def test_what_is_no_order_is_refused_or_answered_and_never_half_stored(client: C
     assert 403 == client.post("/hooks/boutique", body, headers).status
     assert 200 == client.post("/hooks/shop", b"webhook_id=5", {}).status  # of a new webhook
     assert ([], 0) == (sold(crm), crm.customers.count())
+
+
+def test_an_order_that_a_rule_refuses_waits_in_the_inbox_with_the_reason(place: Path) -> None:
+    class Rules:
+        @hookimpl
+        def before_sales_change(self, event: SalesChanging) -> Iterable[Veto]:
+            return [Veto(index, "amount", "too dear") for index, _ in enumerate(event.changes)]
+
+    with CRM.open(place, plugins=[Rules()]) as crm, serving(crm) as client:
+        assert [200, 200] == [woo(client), woo(client)]
+        (waits,) = crm.interactions.find()
+        assert "Order 727 could not be stored" == waits.subject
+        assert "too dear" in (waits.body or "")
+        assert '"total": "99.20"' in (waits.body or "")
+        assert ([], 0) == (sold(crm), crm.records(ShopOrder).count())
+
+
+@pytest.mark.parametrize("database", DATABASES)
+def test_an_order_that_two_servers_take_in_at_once_is_one_sale(database: str, place: Path) -> None:
+    with url_for(database, place) as url, ExitStack() as opened:
+        settings = place / "crm.toml"
+        settings.write_text(settings.read_text("utf-8").replace("sqlite:///crm.db", url), "utf-8")
+        with CRM.open(url):  # whoever is the first makes the tables
+            pass
+        crms = [opened.enter_context(CRM.open(place)) for _ in range(2)]
+        clients = [opened.enter_context(serving(crm)) for crm in crms]
+        refund = [{"id": 1, "total": "-9.20"}]
+        with ThreadPoolExecutor(4) as pool:
+            for minute in range(4):
+                more = {"total": f"9{minute}.20", "refunds": refund[: minute % 2]}
+                sent = [pool.submit(woo, client, minute, **more) for client in clients * 2]
+                assert [200] * 4 == [each.result(60) for each in sent]
+        assert [("sale", "93.20 EUR"), ("refund", "9.20 EUR")] == sold(crms[0])
+        assert (1, 1) == (crms[0].customers.count(), crms[0].records(SaleLine).count())
 
 
 def test_tomans_are_rials(client: Client, crm: CRM) -> None:
