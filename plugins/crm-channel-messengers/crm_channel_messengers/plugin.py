@@ -14,6 +14,7 @@ class MessengersPlugin:
     @hookimpl
     def register_channels(self) -> Iterable[ChannelType]:
         """Hand over the channels."""
+        from crm_channel_messengers.kavenegar import Kavenegar, KavenegarSettings
         from crm_channel_messengers.telegram import Telegram, TelegramSettings
         from crm_channel_messengers.twilio import Twilio, TwilioSettings
         from crm_channel_messengers.whatsapp import WhatsApp, WhatsAppSettings
@@ -45,6 +46,15 @@ class MessengersPlugin:
                 open=Twilio,
                 capabilities=frozenset({"send", "webhook", "receipts", "threads"}),
                 help="A number for SMS.",
+            ),
+            ChannelType(
+                name="kavenegar",
+                label="SMS by Kavenegar",
+                address_kind="phone",
+                settings=KavenegarSettings,
+                open=Kavenegar,
+                capabilities=frozenset({"send"}),
+                help="A line for SMS, outbound.",
             ),
         ]
 

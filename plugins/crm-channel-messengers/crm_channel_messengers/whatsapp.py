@@ -163,7 +163,9 @@ def _message(found: Mapping[str, Any], names: Mapping[str, str]) -> IncomingMess
 
 
 def _status(found: Mapping[str, Any]) -> StatusReceipt | None:
-    status, name = _STATUSES.get(str(found.get("status"))), found.get("id")
+    status = _STATUSES.get(str(found.get("status")))
+    # Ours comes back with it, also of a message whose sending was cut off before the receipt was kept.
+    name = found.get("biz_opaque_callback_data") or found.get("id")
     if status is None or not isinstance(name, str) or not name.strip():
         return None
     errors = [str(each.get("title") or each.get("code")) for each in _dicts(found.get("errors"))]

@@ -111,6 +111,28 @@ class FakeWhatsApp(Fake):
         return 200, {"messaging_product": "whatsapp", "contacts": contacts, "messages": messages}, {}
 
 
+class FakeKavenegar(Fake):
+    """The REST interface of version 1: a `localid` that came before sends nothing again, a wrong key is 403."""
+
+    def __init__(self, key: str) -> None:
+        super().__init__()
+        self._key = key
+        self._entries: dict[str, Mapping[str, Any]] = {}
+
+    def answer(self, path: str, headers: Mapping[str, str], body: bytes) -> Answer:
+        _, version, key, method = path.split("/", 3)
+        if (version, key) != ("v1", self._key):
+            return 403, {"return": {"status": 403, "message": "کد شناسائی معتبر نمی باشد"}, "entries": None}, {}
+        done = {"status": 200, "message": "تایید شد"}
+        if method == "account/info.json":
+            return 200, {"return": done, "entries": {"remaincredit": 1500}}, {}
+        asked = {name: values[0] for name, values in parse_qs(body.decode()).items()}
+        if asked["localid"] not in self._entries:
+            self.texts.append(asked["message"])
+            self._entries[asked["localid"]] = {"messageid": 8_792_343 + len(self.texts), "receptor": asked["receptor"]}
+        return 200, {"return": done, "entries": [self._entries[asked["localid"]]]}, {}
+
+
 class FakeTwilio(Fake):
     """The REST interface of 2010-04-01: messages by POST of a form, wrong credentials are 20003."""
 

@@ -19,7 +19,7 @@ from crm_core.errors import CredentialsWrong, MessageRejected, RequestRefused, T
 from crm_core.extend import Address, IncomingMessage, OutgoingMessage, Receipt, Received, WebhookRequest
 from crm_core.testing import ChannelContract, ChannelFault, OpenChannel, PluginContract
 
-from .fakes import Answer, Fake, FakeTelegram, FakeTwilio, FakeWhatsApp
+from .fakes import Answer, Fake, FakeKavenegar, FakeTelegram, FakeTwilio, FakeWhatsApp
 
 URL = "https://crm.example.org/hooks/sms"
 NOW = datetime(2026, 11, 22, 9, tzinfo=UTC)
@@ -184,6 +184,7 @@ class TestWhatsApp(OfAFake):
 
     def bring_receipt(self, place: Path, channel: OpenChannel, message_id: str, receipt: Receipt) -> Received:
         status = {"id": receipt.provider_id, "status": "delivered", "timestamp": "1764000000"}
+        status["biz_opaque_callback_data"] = message_id
         return channel.parse(self.signed({"statuses": [status]}, NOW))
 
     def test_the_webhook_is_verified_by_its_token(self, account: Account) -> None:
@@ -237,6 +238,28 @@ class TestTwilio(OfAFake):
         assert not account().parse(self.signed({"MessageSid": "SM1", "MessageStatus": "queued"}, NOW)).receipts
         failed = self.signed({"MessageSid": "SM1", "MessageStatus": "undelivered", "ErrorCode": "30003"}, NOW)
         assert ["error 30003"] == [each.reason for each in account().parse(failed).receipts]
+
+
+class TestKavenegar(OfAFake):
+    channel = "kavenegar"
+    make = FakeKavenegar
+    faulty = (
+        (TryLater, "send", (409, {"return": {"status": 409, "message": "busy"}, "entries": None}, {})),
+        (MessageRejected, "send", (411, {"return": {"status": 411, "message": "no such number"}, "entries": None}, {})),
+        (CredentialsWrong, "send", (418, {"return": {"status": 418, "message": "no credit"}, "entries": None}, {})),
+        (CredentialsWrong, "check", (403, {"return": {"status": 403, "message": "wrong key"}, "entries": None}, {})),
+    )
+
+    def options(self, place: Path, secret: Mapping[str, str]) -> Mapping[str, Any]:
+        return {"key": secret, "line": "10004346", "api": self.fake.url}
+
+    def sender(self, number: int) -> Address:
+        return Address(kind="phone", value=f"۰۹۱۲{number:07}")
+
+    def test_a_repetition_does_not_leave_twice(self, tmp_path: Path, account: Account) -> None:
+        receipts = [account().send(self.outgoing(1)) for _ in range(2)]
+        assert 1 == len(self.arrived(tmp_path))
+        assert receipts[0] == receipts[1]
 
 
 def test_a_service_that_cannot_be_reached_is_tried_later() -> None:
