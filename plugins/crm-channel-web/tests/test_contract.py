@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
-from crm_core.errors import CredentialsWrong
 from crm_core.extend import IncomingMessage, WebhookRequest
 from crm_core.testing import ChannelContract, ChannelFault, PluginContract
 
@@ -43,21 +42,6 @@ class TestStandardWebhooks(OnlyCalled):
         body = json.dumps({"type": "message", "data": data}).encode()
         headers = signed_event(body, message.external_id, at.timestamp(), b"canary-5f2d9c1b7e-and-more")
         return WebhookRequest(headers=headers, body=body, received_at=at)
-
-
-class TestASecretThatIsNoKey(OnlyCalled):
-    channel = "webhook"
-    secret = "not base64: canary-5f2d9c1b7e"
-    request = TestStandardWebhooks.request
-
-    def options(self, place: Path, secret: Mapping[str, str]) -> Mapping[str, Any]:
-        return {"secret": secret}
-
-    def faults(self, place: Path) -> Sequence[ChannelFault]:
-        return [ChannelFault(error=CredentialsWrong, make=lambda: None, call="check")]
-
-    def test_a_request_brings_its_message(self, tmp_path: Path, account: Any) -> None:
-        """Overridden: without a key no request is proved; that all are refused is the test beside this one."""
 
 
 class TestAForm(OnlyCalled):

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from crm_core import CRM
-from crm_core.errors import StorageLocked
+from crm_core.errors import CredentialsWrong, StorageLocked
 from crm_inbox import InboxMessage
 
 from .conftest import Client, event, serving, signed_event
@@ -100,6 +100,16 @@ def test_an_account_whose_secret_is_taken_away_asks_to_come_again(
     body = event(1)
     answer = client.post("/hooks/events", body, signed_event(body, "msg_1", time.time()))
     assert (503, "10") == (answer.status, answer.headers["retry-after"])
+
+
+def test_the_check_finds_a_secret_that_is_no_key_or_can_be_guessed(crm: CRM, monkeypatch: pytest.MonkeyPatch) -> None:
+    with crm.channels.open("events") as channel:
+        assert "the secret is there" in channel.check()
+        for wrong in ("not base64!", "whsec_c2hvcnQ="):
+            monkeypatch.setenv("EVENTS", wrong)
+            with pytest.raises(CredentialsWrong) as caught:
+                channel.check()
+            assert wrong not in str(caught.value)
 
 
 def test_a_challenge_is_answered_as_the_channel_says(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
