@@ -147,12 +147,17 @@ class StatusReceipt:
 
 @attrs.frozen(kw_only=True)
 class Received:
-    """What came in. `cursor` is where the next poll goes on; `more` says that there is more at once."""
+    """What came in. `cursor` is where the next poll goes on; `more` says that there is more at once.
+
+    `reply` is what the answer to a webhook's request says, where the service asks for something: the challenge, say, by
+    which it proves the address.
+    """
 
     messages: Sequence[IncomingMessage] = ()
     receipts: Sequence[StatusReceipt] = ()
     cursor: str = ""
     more: bool = False
+    reply: str = ""
 
 
 @attrs.frozen(kw_only=True)

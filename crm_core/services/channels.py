@@ -104,6 +104,7 @@ class OpenChannel:
     def __init__(self, account: ChannelAccount, kind: ChannelType) -> None:
         self.name = account.name
         self.type = kind
+        self.settings = account.settings
         self._secrets = _secrets_of(account.settings)
         self._channel: Channel = self._guarded("opening", lambda: kind.open(account), Channel)  # type: ignore[type-abstract]
 

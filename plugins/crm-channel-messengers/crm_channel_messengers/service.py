@@ -1,0 +1,97 @@
+"""How the services are called: by HTTPS, without following redirects, each fault as an error of channels."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping
+from contextlib import suppress
+from datetime import UTC, datetime
+from typing import Any, Final, Literal
+
+import attrs
+import httpx
+
+from crm_core.errors import RequestRefused, TryLater
+
+Status = Literal["sent", "delivered", "read", "failed"]
+_SECONDS: Final = 20.0
+_LARGEST: Final = 10_000_000
+"""Bytes of an answer at most."""
+
+# They log every address, and that of a Telegram bot has its token.
+for _name in ("httpx", "httpcore"):
+    logging.getLogger(_name).setLevel(logging.WARNING)
+
+
+@attrs.frozen
+class Reply:
+    """What a service answered: the status, the JSON object of its body, seconds after which it may be asked again."""
+
+    status: int
+    content: Mapping[str, Any]
+    delay: float | None
+
+    @property
+    def told(self) -> str:
+        """The status and what was said with it, in a line."""
+        return f"{self.status}: {' '.join(json.dumps(self.content, ensure_ascii=False).split())[:300]}"
+
+
+class Service:
+    """A connection to a service."""
+
+    def __init__(self, base: str) -> None:
+        self._base = base.rstrip("/")
+        self._client = httpx.Client(timeout=_SECONDS, follow_redirects=False, trust_env=True)
+
+    def call(self, method: str, path: str, **given: Any) -> Reply:
+        """Ask; faults of the service itself are raised, what it refuses is returned.
+
+        Raises:
+            TryLater: it is away, sends us elsewhere, or answers what is no JSON.
+        """
+        try:
+            found = self._client.request(method, f"{self._base}{path}", **given)
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            raise TryLater(f"the service does not answer: {type(error).__name__}") from None
+        try:
+            content = found.json() if len(found.content) <= _LARGEST else None
+        except (ValueError, RecursionError):
+            content = None
+        delay = None
+        with suppress(ValueError):
+            delay = float(found.headers.get("retry-after", ""))
+        if not isinstance(content, dict):
+            raise TryLater(f"the service answered {found.status_code} and no JSON", delay=delay)
+        reply = Reply(found.status_code, content, delay)
+        if reply.status >= 500 or 300 <= reply.status < 400:
+            raise TryLater(f"the service answered {reply.told}", delay=delay)
+        return reply
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._client.close()
+
+
+def object_of(body: bytes) -> dict[str, Any]:
+    """Read the JSON object of a request's body.
+
+    Raises:
+        RequestRefused: it is none.
+    """
+    try:
+        found = json.loads(body)
+    except (ValueError, RecursionError):
+        raise RequestRefused("the body is no JSON") from None
+    if not isinstance(found, dict):
+        raise RequestRefused("the body is no JSON object")
+    return found
+
+
+def at_second(found: Any) -> datetime | None:
+    """Return the time of a number of seconds since 1970; None if it is none."""
+    try:
+        return datetime.fromtimestamp(int(found), UTC)
+    except (TypeError, ValueError, OverflowError, OSError):
+        return None

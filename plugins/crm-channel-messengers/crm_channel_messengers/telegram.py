@@ -1,0 +1,149 @@
+"""Telegram by its Bot API: updates by getUpdates or by webhook, messages by sendMessage."""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Mapping
+from typing import Any, Final
+
+import attrs
+
+from crm_channel_messengers.service import Reply, Service, at_second, object_of
+from crm_core.errors import CredentialsWrong, MessageRejected, RequestRefused, TryLater
+from crm_core.extend import (
+    Address,
+    Channel,
+    ChannelAccount,
+    IncomingMessage,
+    OutgoingMessage,
+    Receipt,
+    Received,
+    WebhookRequest,
+)
+from crm_core.settings import Secret
+
+_PAGE: Final = 100
+_FILES: Final = ("photo", "document", "voice", "audio", "video", "video_note", "sticker", "location", "contact")
+_LONGEST: Final = 4_096
+
+
+@attrs.frozen(kw_only=True)
+class TelegramSettings:
+    """The keys of `[channels.<name>]`: the bot's token, and the `secret_token` that was given to setWebhook, if any."""
+
+    token: Secret
+    webhook_secret: Secret | None = None
+    api: str = "https://api.telegram.org"
+
+
+class Telegram(Channel):
+    """One bot. A chat is a thread; a message is `<chat>:<message_id>`."""
+
+    def __init__(self, account: ChannelAccount) -> None:
+        self._settings: TelegramSettings = account.settings
+        self._service = Service(self._settings.api)
+
+    def poll(self, cursor: str) -> Received:
+        """Return updates behind the cursor; Telegram forgets those before it, and all after a day.
+
+        A bot with a webhook cannot be polled: then nothing comes this way.
+        """
+        reply = self._call("getUpdates", {"offset": int(cursor or 0), "limit": _PAGE, "timeout": 0})
+        if reply.status == 409:
+            if "webhook" in str(reply.content.get("description", "")):
+                return Received(cursor=cursor)
+            raise TryLater("somebody else polls the same bot", delay=60, hint="a bot is polled by one workspace")
+        self._require_done(reply)
+        updates = [each for each in _list(reply.content.get("result")) if isinstance(each.get("update_id"), int)]
+        messages = [found for each in updates if (found := _message(each)) is not None]
+        reached = str(max(each["update_id"] for each in updates) + 1) if updates else cursor
+        return Received(messages=messages, cursor=reached, more=len(updates) == _PAGE)
+
+    def parse(self, request: WebhookRequest) -> Received:
+        """Take an update that comes with the secret token; Telegram signs neither the body nor a time."""
+        if self._settings.webhook_secret is None:
+            raise RequestRefused("the account has no webhook_secret")
+        given = request.headers.get("x-telegram-bot-api-secret-token", "")
+        wanted = self._settings.webhook_secret.reveal()
+        if not hmac.compare_digest(wanted.encode(), given.encode("utf-8", "replace")):
+            raise RequestRefused("the secret token is not that of the account")
+        update = object_of(request.body)
+        if not isinstance(update.get("update_id"), int):
+            raise RequestRefused("the body is no update")
+        message = _message(update)
+        return Received(messages=[message] if message is not None else [])
+
+    def send(self, message: OutgoingMessage) -> Receipt:
+        """Send a text; the Bot API knows no id of ours, so that a repetition comes twice."""
+        text = f"{message.subject}\n\n{message.text}" if message.subject else message.text
+        if len(text) > _LONGEST:
+            raise MessageRejected(f"the text has {len(text):,} characters, Telegram takes {_LONGEST:,}")
+        content: dict[str, Any] = {"chat_id": message.thread or message.recipient.value, "text": text}
+        chat, _, number = next(iter(message.replies_to), "").rpartition(":")
+        if chat == content["chat_id"] and number.isdigit():
+            content["reply_parameters"] = {"message_id": int(number), "allow_sending_without_reply": True}
+        reply = self._call("sendMessage", content)
+        self._require_done(reply, sending=True)
+        sent = _dict(reply.content.get("result"))
+        chat = str(_dict(sent.get("chat")).get("id", content["chat_id"]))
+        return Receipt(provider_id=f"{chat}:{sent.get('message_id', '')}", thread=chat)
+
+    def check(self) -> str:
+        """Ask the bot's name."""
+        reply = self._call("getMe", {})
+        self._require_done(reply)
+        return f"the bot @{_dict(reply.content.get('result')).get('username', '?')}"
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._service.close()
+
+    def _call(self, method: str, content: Mapping[str, Any]) -> Reply:
+        return self._service.call("POST", f"/bot{self._settings.token.reveal()}/{method}", json=content)
+
+    def _require_done(self, reply: Reply, *, sending: bool = False) -> None:
+        if reply.content.get("ok") is True:
+            return
+        told = str(reply.content.get("description", reply.status))[:300]
+        if reply.status == 429:
+            delay = _dict(reply.content.get("parameters")).get("retry_after")
+            raise TryLater(
+                f"Telegram asks for patience: {told}", delay=delay if isinstance(delay, int) else reply.delay
+            )
+        if reply.status in (401, 404):
+            raise CredentialsWrong(f"Telegram does not know the bot: {told}", hint="the token is that of @BotFather")
+        if sending and reply.status in (400, 403):
+            raise MessageRejected(f"Telegram refuses the message: {told}")
+        raise TryLater(f"Telegram answered {reply.told}")
+
+
+def _message(update: Mapping[str, Any]) -> IncomingMessage | None:
+    """Return what a person wrote to the bot; None for any other update."""
+    found = _dict(update.get("message"))
+    sender, chat, number = _dict(found.get("from")), _dict(found.get("chat")), found.get("message_id")
+    if not (isinstance(sender.get("id"), int) and isinstance(chat.get("id"), int) and isinstance(number, int)):
+        return None
+    kinds = ", ".join(name for name in _FILES if name in found)
+    text = str(found.get("text") or found.get("caption") or "")
+    answered = _dict(found.get("reply_to_message")).get("message_id")
+    return IncomingMessage(
+        external_id=f"{chat['id']}:{number}",
+        sender=Address(
+            kind="telegram",
+            value=str(sender["id"]),
+            name=" ".join(f"{sender.get('first_name') or ''} {sender.get('last_name') or ''}".split()),
+        ),
+        at=at_second(found.get("date")),
+        text="\n".join(part for part in (text, f"[{kinds}]" if kinds else "") if part),
+        thread=str(chat["id"]),
+        replies_to=(f"{chat['id']}:{answered}",) if answered else (),
+        automatic="reply" if sender.get("is_bot") is True else "",
+    )
+
+
+def _dict(found: Any) -> Mapping[str, Any]:
+    return found if isinstance(found, dict) else {}
+
+
+def _list(found: Any) -> list[Mapping[str, Any]]:
+    return [each for each in found if isinstance(each, dict)] if isinstance(found, list) else []

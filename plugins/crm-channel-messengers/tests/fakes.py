@@ -1,0 +1,149 @@
+"""Fakes of the services, built from their published documentation: real HTTP servers with their replies and errors."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Callable, Mapping
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+Answer = tuple[int, Mapping[str, Any], Mapping[str, str]]
+
+
+class Fake:
+    """A server of one service; `fault`, if set, is what it answers instead."""
+
+    def __init__(self) -> None:
+        self.fault: Callable[[], Answer] | None = None
+        self.texts: list[str] = []
+        fake = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def handle_one(self) -> None:
+                body = self.rfile.read(int(self.headers.get("content-length") or 0))
+                headers = {name.lower(): value for name, value in self.headers.items()}
+                status, content, more = (fake.fault or (lambda: fake.answer(self.path, headers, body)))()
+                raw = json.dumps(content).encode()
+                self.send_response(status)
+                for name, value in {"content-length": str(len(raw)), **more}.items():
+                    self.send_header(name, value)
+                self.end_headers()
+                self.wfile.write(raw)
+
+            do_GET = do_POST = handle_one  # noqa: N815  # the names that http.server calls
+
+            def log_message(self, *_: object) -> None:
+                """Say nothing."""
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server.daemon_threads = True
+        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
+        self._thread = Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02})
+        self._thread.start()
+
+    def answer(self, path: str, headers: Mapping[str, str], body: bytes) -> Answer:
+        raise NotImplementedError
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._thread.join()
+        self._server.server_close()
+
+
+class FakeTelegram(Fake):
+    """The Bot API: confirmed updates are forgotten, a page has 100 at most, a wrong token is 401."""
+
+    def __init__(self, token: str) -> None:
+        super().__init__()
+        self._token = token
+        self.updates: list[dict[str, Any]] = []
+        self._known: dict[str, int] = {}
+
+    def arrive(self, **message: Any) -> dict[str, Any]:
+        """Have a message come; the same text of the same sender is the same message."""
+        number = self._known.setdefault(json.dumps(message), len(self._known) + 1)
+        return self.update(message={"message_id": number, **message})
+
+    def update(self, **content: Any) -> dict[str, Any]:
+        last = self.updates[-1]["update_id"] if self.updates else 1000
+        self.updates.append({"update_id": last + 1, **content})
+        return self.updates[-1]
+
+    def answer(self, path: str, headers: Mapping[str, str], body: bytes) -> Answer:
+        _, bot, method = path.split("/")
+        if bot != f"bot{self._token}":
+            return 401, {"ok": False, "error_code": 401, "description": "Unauthorized"}, {}
+        asked = json.loads(body)
+        if method == "getUpdates":
+            self.updates = [each for each in self.updates if each["update_id"] >= asked["offset"]]
+            return 200, {"ok": True, "result": self.updates[: asked["limit"]]}, {}
+        if method == "sendMessage":
+            self.texts.append(asked["text"])
+            chat = {"id": int(asked["chat_id"]), "type": "private"}
+            return 200, {"ok": True, "result": {"message_id": len(self.texts), "chat": chat, "date": 1}}, {}
+        return 200, {"ok": True, "result": {"id": 1, "is_bot": True, "username": "shop_bot"}}, {}
+
+
+class FakeWhatsApp(Fake):
+    """The Cloud API: messages by POST, an expired token is code 190."""
+
+    def __init__(self, token: str) -> None:
+        super().__init__()
+        self._token = token
+        self.ids: list[str] = []
+
+    def answer(self, path: str, headers: Mapping[str, str], body: bytes) -> Answer:
+        if headers.get("authorization") != f"Bearer {self._token}":
+            error = {"message": "Error validating access token", "type": "OAuthException", "code": 190}
+            return 401, {"error": error}, {}
+        if not urlsplit(path).path.endswith("/messages"):
+            return 200, {"display_phone_number": "+1 555", "verified_name": "Shop", "id": "77"}, {}
+        asked = json.loads(body)
+        self.ids.append(asked["biz_opaque_callback_data"])
+        self.texts.append(asked["text"]["body"])
+        contacts = [{"input": asked["to"], "wa_id": asked["to"]}]
+        messages = [{"id": f"wamid.{len(self.ids)}"}]
+        return 200, {"messaging_product": "whatsapp", "contacts": contacts, "messages": messages}, {}
+
+
+class FakeKavenegar(Fake):
+    """The REST interface of version 1: a `localid` that came before sends nothing again, a wrong key is 403."""
+
+    def __init__(self, key: str) -> None:
+        super().__init__()
+        self._key = key
+        self._entries: dict[str, Mapping[str, Any]] = {}
+
+    def answer(self, path: str, headers: Mapping[str, str], body: bytes) -> Answer:
+        _, version, key, method = path.split("/", 3)
+        if (version, key) != ("v1", self._key):
+            return 403, {"return": {"status": 403, "message": "کد شناسائی معتبر نمی باشد"}, "entries": None}, {}
+        done = {"status": 200, "message": "تایید شد"}
+        if method == "account/info.json":
+            return 200, {"return": done, "entries": {"remaincredit": 1500}}, {}
+        asked = {name: values[0] for name, values in parse_qs(body.decode()).items()}
+        if asked["localid"] not in self._entries:
+            self.texts.append(asked["message"])
+            self._entries[asked["localid"]] = {"messageid": 8_792_343 + len(self.texts), "receptor": asked["receptor"]}
+        return 200, {"return": done, "entries": [self._entries[asked["localid"]]]}, {}
+
+
+class FakeTwilio(Fake):
+    """The REST interface of 2010-04-01: messages by POST of a form, wrong credentials are 20003."""
+
+    def __init__(self, token: str) -> None:
+        super().__init__()
+        self._authorization = "Basic " + base64.b64encode(f"AC1:{token}".encode()).decode()
+
+    def answer(self, path: str, headers: Mapping[str, str], body: bytes) -> Answer:
+        if headers.get("authorization") != self._authorization:
+            return 401, {"code": 20003, "message": "Authenticate", "status": 401}, {}
+        if not path.endswith("/Messages.json"):
+            return 200, {"sid": "AC1", "friendly_name": "Shop", "status": "active"}, {}
+        self.texts.append(parse_qs(body.decode())["Body"][0])
+        return 201, {"sid": f"SM{len(self.texts)}", "status": "queued"}, {}

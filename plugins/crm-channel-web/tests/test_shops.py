@@ -1,0 +1,237 @@
+"""Orders of shops: one sale an order, its lines, its refunds, in whatever order the shop tells of them."""
+
+from __future__ import annotations
+
+import base64
+import hmac
+import itertools
+import json
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from crm_channel_web import ShopOrder
+from crm_core import CRM, Customer, Money, hookimpl
+from crm_core.events import SalesChanging, Veto
+from crm_products import Product, SaleLine
+from tests.databases import DATABASES
+from tests.opening import url_for
+
+from .conftest import SECRETS, Client, serving, signed_order
+
+pytestmark = pytest.mark.database("sqlite")
+LAMP = {"id": 1, "name": "Lamp", "product_id": 11, "quantity": 2, "total": "80.00", "total_tax": "15.20", "sku": "L-1"}
+
+
+def woo_order(minute: int = 0, **changes: Any) -> dict[str, Any]:
+    """An order as the REST interface of WooCommerce describes it, changed in a minute of its day."""
+    return {
+        "id": 727,
+        "status": "processing",
+        "currency": "EUR",
+        "total": "99.20",
+        "date_created_gmt": "2026-11-20T08:00:00",
+        "date_modified_gmt": f"2026-11-20T08:{minute:02}:00",
+        "customer_note": "",
+        "billing": {"first_name": "سارا", "last_name": "احمدی", "email": "sara@example.org", "country": "IR"},
+        "line_items": [LAMP],
+        "refunds": [],
+        **changes,
+    }
+
+
+def shopify_order(minute: int = 0, **changes: Any) -> dict[str, Any]:
+    """An order as the REST interface of Shopify describes it."""
+    return {
+        "id": 820982911946154508,
+        "email": "jon@example.com",
+        "created_at": "2026-11-20T09:00:00+01:00",
+        "updated_at": f"2026-11-20T09:{minute:02}:00+01:00",
+        "cancelled_at": None,
+        "currency": "EUR",
+        "financial_status": "paid",
+        "total_price": "60.00",
+        "note": None,
+        "customer": {"first_name": "Jon", "last_name": "Doe", "phone": None},
+        "billing_address": {"country_code": "DE", "city": "Köln"},
+        "line_items": [{"id": 5, "variant_id": 7, "name": "Vase", "sku": "V-1", "price": "30.00", "quantity": 2}],
+        "refunds": [],
+        **changes,
+    }
+
+
+def woo(client: Client, minute: int = 0, **changes: Any) -> int:
+    body, headers = signed_order(woo_order(minute, **changes))
+    return client.post("/hooks/shop", body, headers).status
+
+
+def shopify(client: Client, minute: int = 0, topic: str = "orders/updated", **changes: Any) -> int:
+    body = json.dumps(shopify_order(minute, **changes)).encode()
+    signature = base64.b64encode(hmac.digest(SECRETS["SHOP"].encode(), body, "sha256")).decode()
+    headers = {"x-shopify-hmac-sha256": signature, "x-shopify-topic": topic, "x-shopify-webhook-id": "b54557e4"}
+    return client.post("/hooks/boutique", body, headers).status
+
+
+def sold(crm: CRM) -> list[tuple[str, str]]:
+    """Kind and amount of what counts, in the order of writing."""
+    return [(each.kind, str(each.amount)) for each in crm.sales.find("voided_at is null", sort="id", limit=None)]
+
+
+def test_an_order_is_a_sale_of_a_new_customer_with_its_lines(client: Client, crm: CRM) -> None:
+    assert 200 == woo(client, customer_note="Please ring twice")
+    assert [("sale", "99.20 EUR")] == sold(crm)
+    (customer,) = crm.customers.find()
+    (sale,) = crm.sales.find()
+    assert ("سارا احمدی", "woocommerce", customer.id) == (customer.name, sale.source, sale.customer_id)
+    (line,) = crm.records(SaleLine).find()
+    assert ("2.000", Money("95.20", "EUR")) == (str(line.quantity), line.amount)
+    assert ("Lamp", "L-1") == (
+        crm.records(Product).get(line.product_id).name,
+        crm.records(Product).get(line.product_id).code,
+    )
+    (note,) = crm.interactions.find()
+    assert ("Please ring twice", customer.id, True) == (note.body, note.customer_id, note.needs_answer)
+
+
+def test_an_order_belongs_to_who_has_the_address_and_to_nobody_if_several_have_it(client: Client, crm: CRM) -> None:
+    known = crm.customers.add(Customer(name="Sara"), email="SARA@example.org")
+    assert 200 == woo(client)
+    assert [known.id] == [sale.customer_id for sale in crm.sales.find()]
+    crm.customers.add(Customer(name="Other Sara"), email="sara@example.org")
+    assert 200 == woo(client, id=728)
+    assert {known.id, None} == {sale.customer_id for sale in crm.sales.find()}
+
+
+def test_an_order_told_again_or_late_changes_nothing(client: Client, crm: CRM) -> None:
+    assert [200] * 4 == [
+        woo(client, minute, total=total) for minute, total in ((5, "50"), (5, "50"), (3, "99"), (5, "50"))
+    ]
+    assert [("sale", "50.00 EUR")] == sold(crm)
+    assert 1 == crm.records(SaleLine).count() == crm.records(ShopOrder).count()
+    before = len(crm.ledger.operations(limit=None))
+    assert 200 == woo(client, 5, total="50")
+    assert before == len(crm.ledger.operations(limit=None))
+
+
+def test_an_edited_order_corrects_its_sale_and_its_lines(client: Client, crm: CRM) -> None:
+    vase = {**LAMP, "name": "Vase", "product_id": 12, "sku": "", "quantity": 1, "total": "10.005", "total_tax": "0"}
+    assert [200, 200] == [woo(client), woo(client, 1, total="109.21", line_items=[LAMP, vase])]
+    assert [("sale", "109.21 EUR")] == sold(crm)
+    assert ["10.00 EUR", "95.20 EUR"] == sorted(str(line.amount) for line in crm.records(SaleLine).find())
+    assert 200 == woo(client, 2, total="10.01", line_items=[vase])
+    assert 1 == crm.records(SaleLine).count()
+    assert 2 == crm.records(Product).count()
+
+
+def test_refunds_are_stored_once_and_never_more_than_the_sale(client: Client, crm: CRM) -> None:
+    first, second = {"id": 1, "total": "-20.00"}, {"id": 2, "total": "-90.00"}
+    woo(client)
+    assert [200, 200] == [woo(client, minute, refunds=[first]) for minute in (1, 2)]
+    assert [("sale", "99.20 EUR"), ("refund", "20.00 EUR")] == sold(crm)
+    assert 200 == woo(client, 3, status="refunded", refunds=[first, second])
+    assert [("sale", "99.20 EUR"), ("refund", "20.00 EUR"), ("refund", "79.20 EUR")] == sold(crm)
+
+
+def test_a_cancelled_order_gives_back_what_is_left_until_it_counts_again(client: Client, crm: CRM) -> None:
+    woo(client)
+    woo(client, 1, refunds=[{"id": 1, "total": "-9.20"}])
+    cancelled = [woo(client, minute, status="cancelled", refunds=[{"id": 1, "total": "-9.20"}]) for minute in (2, 2, 3)]
+    assert [200] * 3 == cancelled
+    assert [("sale", "99.20 EUR"), ("refund", "9.20 EUR"), ("refund", "90.00 EUR")] == sold(crm)
+    woo(client, 4, refunds=[{"id": 1, "total": "-9.20"}])
+    assert [("sale", "99.20 EUR"), ("refund", "9.20 EUR")] == sold(crm)
+
+
+def test_every_order_of_the_events_ends_alike(client: Client, crm: CRM) -> None:
+    events: list[dict[str, Any]] = [
+        {"minute": 0, "status": "pending"},
+        {"minute": 1},
+        {"minute": 2, "status": "cancelled"},
+    ]
+    ends: list[int] = []
+    for number, order in enumerate(itertools.permutations(events)):
+        for each in order:
+            assert 200 == woo(client, id=1000 + number, **each)
+        kept = sold(crm)[sum(ends) :]
+        ends.append(len(kept))
+        assert kept in ([], [("sale", "99.20 EUR"), ("refund", "99.20 EUR")])
+    assert 6 == len(ends)
+
+
+def test_a_sale_that_a_person_voided_is_left_alone(client: Client, crm: CRM) -> None:
+    woo(client)
+    crm.sales.void(crm.sales.find()[0])
+    assert 200 == woo(client, 1, total="50.00", refunds=[{"id": 1, "total": "-1"}])
+    assert [] == sold(crm)
+
+
+def test_what_is_no_order_is_refused_or_answered_and_never_half_stored(client: Client, crm: CRM) -> None:
+    wrong: list[dict[str, Any]] = [{"total": "NaN"}, {"total": "-1"}, {"currency": "???"}, {"id": None}, {"total": "x"}]
+    wrong += [{"date_modified_gmt": "soon"}, {"line_items": [{}]}, {"billing": "me"}, {"total": 10**30}]
+    assert [403] * len(wrong) == [woo(client, **each) for each in wrong]
+    body, headers = signed_order(woo_order())
+    assert 200 == client.post("/hooks/shop", body, {**headers, "x-wc-webhook-topic": "product.updated"}).status
+    assert 403 == client.post("/hooks/shop", body + b" ", headers).status
+    assert 403 == client.post("/hooks/boutique", body, headers).status
+    assert 200 == client.post("/hooks/shop", b"webhook_id=5", {}).status  # of a new webhook
+    assert ([], 0) == (sold(crm), crm.customers.count())
+
+
+def test_an_order_that_a_rule_refuses_waits_in_the_inbox_with_the_reason(place: Path) -> None:
+    class Rules:
+        @hookimpl
+        def before_sales_change(self, event: SalesChanging) -> Iterable[Veto]:
+            return [Veto(index, "amount", "too dear") for index, _ in enumerate(event.changes)]
+
+    with CRM.open(place, plugins=[Rules()]) as crm, serving(crm) as client:
+        assert [200, 200] == [woo(client), woo(client)]
+        (waits,) = crm.interactions.find()
+        assert "Order 727 could not be stored" == waits.subject
+        assert "too dear" in (waits.body or "")
+        assert '"total": "99.20"' in (waits.body or "")
+        assert ([], 0) == (sold(crm), crm.records(ShopOrder).count())
+
+
+@pytest.mark.parametrize("database", DATABASES)
+def test_an_order_that_two_servers_take_in_at_once_is_one_sale(database: str, place: Path) -> None:
+    with url_for(database, place) as url, ExitStack() as opened:
+        settings = place / "crm.toml"
+        settings.write_text(settings.read_text("utf-8").replace("sqlite:///crm.db", url), "utf-8")
+        with CRM.open(url):  # whoever is the first makes the tables
+            pass
+        crms = [opened.enter_context(CRM.open(place)) for _ in range(2)]
+        clients = [opened.enter_context(serving(crm)) for crm in crms]
+        refund = [{"id": 1, "total": "-9.20"}]
+        with ThreadPoolExecutor(4) as pool:
+            for minute in range(4):
+                more = {"total": f"9{minute}.20", "refunds": refund[: minute % 2]}
+                sent = [pool.submit(woo, client, minute, **more) for client in clients * 2]
+                assert [200] * 4 == [each.result(60) for each in sent]
+        assert [("sale", "93.20 EUR"), ("refund", "9.20 EUR")] == sold(crms[0])
+        assert (1, 1) == (crms[0].customers.count(), crms[0].records(SaleLine).count())
+
+
+def test_tomans_are_rials(client: Client, crm: CRM) -> None:
+    assert 200 == woo(client, currency="IRT", total="250000", line_items=[])
+    assert [("sale", "2,500,000.00 IRR")] == sold(crm)
+
+
+def test_shopify_orders_are_sales_with_refunds_and_cancellations(client: Client, crm: CRM) -> None:
+    transactions = [
+        {"kind": "refund", "status": "success", "amount": "20.00"},
+        {"kind": "refund", "status": "failure", "amount": "30.00"},
+    ]
+    refund = {"id": 9, "created_at": "2026-11-21T09:00:00+01:00", "transactions": transactions}
+    assert 200 == shopify(client, topic="orders/create", financial_status="pending")
+    assert [] == sold(crm)
+    assert [200] * 3 == [shopify(client, 1), shopify(client, 2, refunds=[refund]), shopify(client, 2, refunds=[refund])]
+    assert [("sale", "60.00 EUR"), ("refund", "20.00 EUR")] == sold(crm)
+    assert 200 == shopify(client, 3, "orders/cancelled", refunds=[refund], cancelled_at="2026-11-22T09:00:00+01:00")
+    assert ("refund", "40.00 EUR") == sold(crm)[-1]
+    (customer,) = crm.customers.find()
+    assert ("Jon Doe", "Köln", "shopify") == (customer.name, customer.city, customer.source)
+    assert 1 == crm.records(SaleLine).count()
