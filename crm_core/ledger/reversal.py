@@ -19,6 +19,9 @@ from crm_core.values import format_id
 
 _EMPTIED: Final = "what it was before is no longer in the ledger: it was erased, or the ledger compacted"
 
+_LEADING: Final = frozenset({"record_id", "state"})
+"""Fields of an external id that go back together or not at all."""
+
 Normalise = Callable[[Record, Record | None], Record]
 
 
@@ -161,6 +164,8 @@ class Reversal:
             and column not in derived
             and (now[column] != change.cells[column][1] or (kind.plural, change.id, path) in self._edited)
         }
+        if kind.name == "external_id" and not later.isdisjoint(_LEADING):  # where it leads, and whether it is live
+            later |= _LEADING.intersection(field.values())
         if later:
             self._edited |= {(kind.plural, change.id, path) for path in later}
             self.staying.keep(kind, row, [path for path in dict.fromkeys(field.values()) if path in later])

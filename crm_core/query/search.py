@@ -33,6 +33,8 @@ Term = tuple[Alternative, ...]
 """A word, or a number, in the ways in which it may be written; one of them must occur."""
 
 _LONGEST: Final = 400
+_NEVER_STORED: Final = re.compile("[\0\ud800-\udfff]")
+"""NUL, and what a byte that is not UTF-8 becomes on its way from the command line."""
 _NUMBER: Final = re.compile(r"[+(]*[0-9][0-9()+./x\-\u2010-\u2015\u2212]*")
 _TRUNKS: Final = {"0": 4, "8": 10}
 """The digits that callers inside a country dial before the area code, and nobody else does, and how many digits such a
@@ -110,7 +112,7 @@ def question_of(typed: str) -> Question:
     Raises:
         UsageError: it says nothing, or is too long to be a name or an address.
     """
-    whole = text_key(typed.replace("\0", ""))
+    whole = text_key(_NEVER_STORED.sub("", typed))
     if not whole:
         raise UsageError("there is nothing to search for", hint="type part of a name, an e-mail or a phone number")
     if len(whole) > _LONGEST:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Final, cast
 
@@ -14,6 +15,8 @@ from crm_core.values import email_key, ending_mask, format_id, parse_id, text_ke
 
 MERGED: Final = "crm-core"
 """The system of the external ids that lead from a merged record's own id to the one it was merged into."""
+_NO_TEXT: Final = re.compile("[\ud800-\udfff]")
+"""What a byte that is not UTF-8 becomes on its way from the command line."""
 _SHOWN: Final = 10
 _NAMES: Final = ("name", "title", "code")
 
@@ -34,7 +37,7 @@ class References:
             AmbiguousReference: several records match; the message lists them.
         """
         kind = self._registry.named(type_name)
-        wanted = typed.strip()
+        wanted = "" if _NO_TEXT.search(typed) else typed.strip()
         ways: tuple[Callable[[RecordType, str], set[int]], ...] = (
             self._by_id,
             self._by_external_id,

@@ -172,6 +172,22 @@ def test_a_database_of_a_newer_version_is_not_written_to(crm: Crm) -> None:
     refused(crm("customers", "add", "Ada"), 1, "99.0.0", "hint: ")
 
 
+@pytest.mark.parametrize("held", ['{"tables": [{"na', "{}", "[]", "7"])
+def test_a_database_whose_own_description_is_damaged_is_named(crm: Crm, held: str) -> None:
+    with sqlite3.connect(crm.directory / "crm.db") as database:
+        database.execute("update crm_manifest set json = ?", [held])
+    database.close()
+    for command in (["customers", "list"], ["storage", "status"], ["storage", "upgrade", "--dry-run"]):
+        refused(crm(*command), 1, "damaged", "crm_manifest", "hint: ", "crm storage restore")
+
+
+def test_a_moment_at_the_end_of_the_calendar_is_refused_before_it_breaks_a_list(crm: Crm) -> None:
+    crm.ok("customers", "add", "Zoe")
+    for at in ("0001-01-01T01:00Z", "9999-12-31T23:00-10:00", "9999-12-31"):
+        refused(crm("interactions", "log", "Zoe", "a", "--at", at), 1, "occurred_at", "years 1 to 9999")
+    assert [] == crm.ok("interactions", "list", "--json").json
+
+
 def test_a_database_that_another_process_holds_is_named(crm: Crm) -> None:
     holder = sqlite3.connect(crm.directory / "crm.db", isolation_level=None)
     settings = crm.directory / "crm.toml"

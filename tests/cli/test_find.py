@@ -40,6 +40,14 @@ def test_nothing_found_and_nothing_asked_are_said(shop: Crm) -> None:
     assert "no cursor" in shop("customers", "find", "ada", "--after", "x").err
 
 
+def test_a_byte_that_is_no_text_finds_nothing(shop: Crm) -> None:
+    for typed in ("\udcff", "shop:\udcff", "a\udcff@example.org"):
+        said = shop("customers", "show", typed)
+        assert (1, True) == (said.code, "no customer matches" in said.err), said
+    assert "nothing to search for" in shop("customers", "find", "\udcff").err
+    assert "Ada Lovelace" in shop.ok("customers", "find", "lovel\udcff").out
+
+
 def test_a_name_that_nobody_has_is_answered_by_those_alike(shop: Crm) -> None:
     said = shop("customers", "show", "Lovelac")
     assert 1 == said.code

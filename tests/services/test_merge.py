@@ -266,6 +266,21 @@ def test_a_merge_of_a_merged_customer_follows(crm: CRM) -> None:
     undone_exactly(crm, before)
 
 
+def test_an_external_id_that_a_later_merge_took_on_stays_merged_when_the_earlier_one_is_undone(crm: CRM) -> None:
+    ann, anna, annie = (
+        crm.customers.add(Customer(name=name), external=("shop", str(number)))
+        for number, name in enumerate(("Ann", "Anna", "Annie"), 1)
+    )
+    crm.customers.merge(anna, annie)
+    earlier = crm.ledger.resolve("last")
+    crm.customers.merge(ann, crm.customers.get(anna.id))
+    report = crm.ledger.undo(earlier)
+    (entry,) = crm.external_ids.find("external = '3'")
+    assert (ann.id, "merged") == (entry.record_id, entry.state)
+    assert "external_id" in {item.type for item in report.kept}
+    assert "Annie" == crm.customers.get(annie.id).name
+
+
 def test_merging_across_kinds_asks(crm: CRM) -> None:
     keep, gone = two(crm, kind="organisation")
     with pytest.raises(UsageError, match=r"of the kind person, .* of the kind organisation"):

@@ -133,7 +133,13 @@ class SqlStorage(Storage, Generic[S]):
         """Return the manifest the database holds now, None when it is empty."""
         session = self._session()
         rows = session.read(f'SELECT "json" FROM {MANIFEST}') if self.has_manifest(session) else []
-        return Manifest.from_json(json.loads(str(rows[0][0]))) if rows else None
+        try:
+            return Manifest.from_json(json.loads(str(rows[0][0]))) if rows else None
+        except (ValueError, KeyError, TypeError) as error:
+            raise StorageError(
+                f"the database is damaged: what {MANIFEST} says of its tables cannot be read ({error})",
+                hint="put a backup back: crm storage restore FILE",
+            ) from error
 
     def use(self, manifest: Manifest) -> None:
         """Read rows in the order of this manifest from now on."""
