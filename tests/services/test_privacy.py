@@ -190,8 +190,10 @@ class World:
             elif declared.references and (declared.required or declared.references != kind.name):
                 values |= {field.name: self.ids[declared.references]} if declared.references in self.ids else {}
             elif declared.required:
-                self.keys += declared.unique
-                word = f"x{self.keys}{self.word[0]}" if declared.unique else (declared.choices or ("x",))[-1]
+                together = any(field.name in columns for columns in kind.declaration.unique)
+                unique = declared.unique or (together and not declared.choices)
+                self.keys += unique
+                word = f"x{self.keys}{self.word[0]}" if unique else (declared.choices or ("x",))[-1]
                 filled = {"integer": 1, "moment": NOON, "text": word}
                 values[field.name] = filled[declared.kind]
         values |= {"kind": "web"} if kind.name == "contact_point" else {}
