@@ -272,8 +272,11 @@ class _Binder:
         assert isinstance(start, int)
         if isinstance(moment, dt.datetime):
             return start, start + 1
-        assert isinstance(moment, dt.date)
-        next_day = moment + dt.timedelta(days=1)
+        try:
+            assert isinstance(moment, dt.date)
+            next_day = moment + dt.timedelta(days=1)
+        except OverflowError:
+            fail(self.text, value.at, f"{value.text} is the last day there is", hint="choose an earlier day")
         end = self.encoded(field, next_day, value)
         assert isinstance(end, int)
         return start, end

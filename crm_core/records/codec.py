@@ -22,7 +22,7 @@ _EXACT: Final = Context(prec=40, traps=[Inexact, InvalidOperation, Overflow])
 _OUTSIDE: Final = "outside the years 1 to 9999, or within two days of their ends"
 _FIRST: Final = to_micros(dt.datetime(1, 1, 3, tzinfo=dt.UTC))
 _LAST: Final = to_micros(dt.datetime(9999, 12, 30, tzinfo=dt.UTC))
-"""Moments are at or after the first and before the last: between them a moment has a local day in every zone."""
+"""Instants are at or after the first and before the last: between them one has a local time in every zone."""
 _EPOCH_DAY: Final = dt.date(1970, 1, 1).toordinal()
 _TRUE: Final = frozenset({"true", "yes", "y", "1", "on"})
 _FALSE: Final = frozenset({"false", "no", "n", "0", "off"})
@@ -253,15 +253,16 @@ def _moment(place: _Place) -> Codec:
             if len(midnights) > 50_000:
                 midnights.clear()
             try:
-                found = within(value, to_micros(local_midnight(value, zone)))
+                found = to_micros(local_midnight(value, zone))
             except InvalidValue as error:
-                raise place.bad(value, "range", _OUTSIDE) from error
+                raise place.bad(value, "range", "outside the years 1 to 9999 in UTC") from error
             if decode((found, 1)) != value:
                 raise place.bad(value, "date", f"a day that {zone.key} skipped")
             midnights[value] = found
         return found
 
-    def within(value: Any, micros: int) -> int:
+    def counted(value: dt.datetime) -> int:
+        micros = to_micros(value)
         if not _FIRST <= micros < _LAST:
             raise place.bad(value, "range", _OUTSIDE)
         return micros
@@ -272,7 +273,7 @@ def _moment(place: _Place) -> Codec:
         if isinstance(value, dt.datetime):
             if value.utcoffset() is None:
                 raise place.bad(value, "time_zone", "a time without a zone; give it one (tzinfo=)")
-            return (within(value, to_micros(value)), 0)
+            return (counted(value), 0)
         if isinstance(value, dt.date):
             return (midnight(value), 1)
         raise place.bad(value, "type", "neither a time nor a day")
