@@ -1,4 +1,7 @@
-"""Fakes of the services, built from their published documentation: real HTTP servers with their replies and errors."""
+"""Fakes of the services: real HTTP servers that answer as the vendors document it, errors and limits included.
+
+They were never compared with the services themselves; Kavenegar's status codes are the least certain.
+"""
 
 from __future__ import annotations
 
