@@ -21,8 +21,8 @@ venv: $(VENV)/.dev ## make the virtual environment with the kernel, every plugin
 demo: $(VENV)/.runtime ## a generated company in ./crm-demo: import it, print its report, write report.html
 	@$(RUN) -m crm_core demo crm-demo
 
-test: $(VENV)/.dev ## every test and doctest (ARGS="-k name" narrows)
-	@$(RUN) -m pytest $(ARGS)
+test: $(VENV)/.dev ## every test and doctest, on up to four cores (ARGS="-k name" narrows, "-n 0" takes one)
+	@$(RUN) -m pytest -n auto --maxprocesses 4 --dist worksteal $(ARGS)
 
 bench: $(VENV)/.bench ## measurements beside their limits (ARGS="--full" for the long forms, or bench names)
 	@$(RUN) -m tests.benchmarks $(ARGS)

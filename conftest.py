@@ -35,17 +35,19 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 def pytest_runtest_setup(item: pytest.Item) -> None:
     for mark in item.iter_markers("database"):
         item.user_properties.append(("database", mark.args[0]))
-        _wanted.add(mark.args[0])
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Count by what reports say: where several processes run the tests, only reports reach the one that sums up."""
+    named = {str(value) for name, value in report.user_properties if name == "database"}
+    _wanted.update(named)
     if report.when == "call" and not report.skipped:
-        _databases.update(str(value) for name, value in report.user_properties if name == "database")
+        _databases.update(named)
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
     cache = getattr(session.config, "cache", None)  # none with -p no:cacheprovider
-    if cache is not None:
+    if cache is not None and not hasattr(session.config, "workerinput"):
         cache.set("databases-run", sorted(_databases))
 
 

@@ -6,6 +6,7 @@ Nothing of an installed plugin is imported: metadata and the static manifest say
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import ModuleType
@@ -52,10 +53,41 @@ class Candidate:
 
 
 def installed() -> list[Candidate]:
-    """Return every installed plugin, by name and distribution."""
-    points = importlib_metadata.entry_points(group=ENTRY_POINT_GROUP)
-    found = [_installed(point) for point in points]
-    return sorted(found, key=lambda each: (each.name, each.distribution))
+    """Return every installed plugin, by name and distribution.
+
+    Going through all distributions takes longer than everything else when a CRM is opened, so what was found is kept
+    until something is installed or removed, `sys.path` changes, or a manifest is written.
+    """
+    global _scan
+    path = tuple(map(_state, sys.path))
+    if _scan is None or _scan.path != path or _scan.manifests != tuple(map(_state, _scan.places)):
+        points = importlib_metadata.entry_points(group=ENTRY_POINT_GROUP)
+        found = sorted(map(_installed, points), key=lambda each: (each.name, each.distribution))
+        places = tuple(str(Path(each.place, manifests.MANIFEST_FILE)) for each in found)
+        _scan = _Scan(path=path, places=places, manifests=tuple(map(_state, places)), found=found)
+    return list(_scan.found)
+
+
+@attrs.frozen(kw_only=True)
+class _Scan:
+    """What one look at the installed distributions found, and the state of the files that it depends on."""
+
+    path: tuple[tuple[str, int, int], ...]
+    places: tuple[str, ...]
+    manifests: tuple[tuple[str, int, int], ...]
+    found: list[Candidate]
+
+
+_scan: _Scan | None = None
+
+
+def _state(place: str) -> tuple[str, int, int]:
+    """Return a place with the time of its last change and its size; a folder changes when something comes or goes."""
+    try:
+        found = Path(place).stat()
+    except OSError:
+        return place, -1, -1
+    return place, found.st_mtime_ns, found.st_size
 
 
 def own_objects(plugins: Sequence[object]) -> list[Candidate]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any, Final, Literal
 
 import attrs
@@ -91,6 +92,16 @@ class Manifest:
             "owners": dict(sorted(self.owners.items())),
             "tables": [attrs.asdict(table) for _, table in sorted(self.tables.items())],
         }
+
+    @staticmethod
+    @lru_cache(maxsize=8)
+    def from_text(text: str) -> Manifest:
+        """Read back what `to_json` wrote, as JSON text; a text that was read before is not parsed again.
+
+        Raises:
+            ValueError, KeyError, TypeError: the text is not that.
+        """
+        return Manifest.from_json(json.loads(text))
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Manifest:

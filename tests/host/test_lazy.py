@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from typing import Any
 
 import pytest
+
+from crm_core.host import discover
 
 from .samples import HOOKS, right
 
@@ -49,3 +52,20 @@ def test_listing_plugins_imports_no_plugin_and_nothing_heavy(site: Any) -> None:
     loaded = modules_after(program, str(site.root))
     assert set() == loaded & {*HEAVY, "pluggy"}
     assert set() == {name for name in loaded if name.startswith("crm_") and name.partition(".")[0] != "crm_core"}
+
+
+def test_looking_again_reads_nothing_until_something_changes(site: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    site.add("crm-one", right(HOOKS[0], "one"))
+    before = {each.name for each in discover.installed()}
+    assert "one" in before
+    with monkeypatch.context() as patch:
+        patch.setattr(discover, "_installed", None)  # what is called for each plugin that is read
+        assert before == {each.name for each in discover.installed()}
+    site.add("crm-two", right(HOOKS[0], "two"))
+    assert before | {"two"} == {each.name for each in discover.installed()}
+    (site.root / "crm_two" / "crm-plugin.toml").write_text("hook_api = 77\nhooks = []\n", "utf-8")
+    manifest = next(each.manifest for each in discover.installed() if each.name == "two")
+    assert manifest is not None
+    assert 77 == manifest.hook_api
+    shutil.rmtree(site.root / "crm_two-1.0.dist-info")
+    assert before == {each.name for each in discover.installed()}

@@ -6,7 +6,6 @@ its errors mean), its schema changes and its status.
 
 from __future__ import annotations
 
-import json
 import threading
 import weakref
 from abc import abstractmethod
@@ -134,7 +133,7 @@ class SqlStorage(Storage, Generic[S]):
         session = self._session()
         rows = session.read(f'SELECT "json" FROM {MANIFEST}') if self.has_manifest(session) else []
         try:
-            return Manifest.from_json(json.loads(str(rows[0][0]))) if rows else None
+            return Manifest.from_text(str(rows[0][0])) if rows else None
         except (ValueError, KeyError, TypeError) as error:
             raise StorageError(
                 f"the database is damaged: what {MANIFEST} says of its tables cannot be read ({error})",

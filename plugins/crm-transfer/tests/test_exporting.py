@@ -210,14 +210,14 @@ def test_memory_stays_flat_in_every_format(tmp_path: Path) -> None:
 
     for exporter in _exporters():
         peaks = []
-        for rows in (6_000, 26_000):
+        for rows in (10_000, 17_000):
             columns = [ExportColumn("name"), ExportColumn("n", "integer")]
             cells = ([f"name {n} " + "x" * 400, n] for n in range(rows))
             tracemalloc.start()
             assert rows == exporter.write(tmp_path / f"{rows}", columns, cells)
             peaks.append(tracemalloc.get_traced_memory()[1])
             tracemalloc.stop()
-        held = 20_000 * 450
+        held = 7_000 * 450
         assert peaks[1] - peaks[0] < held / 3, exporter.name
 
 

@@ -280,14 +280,15 @@ def escaped(text: str) -> str:
 
 def folded(line: str) -> Iterator[str]:
     """Yield a line cut into pieces of at most 75 bytes of UTF-8, each after the first with a space in front."""
-    size, begin, limit = 0, 0, _FOLD
-    for at, character in enumerate(line):
-        width = len(character.encode("utf-8", "surrogatepass"))
-        if size + width > limit:
-            yield (" " if begin else "") + line[begin:at]
-            begin, size, limit = at, 0, _FOLD - 1
-        size += width
-    yield (" " if begin else "") + line[begin:]
+    data = line.encode("utf-8", "surrogatepass")
+    begin, limit, lead = 0, _FOLD, ""
+    while len(data) - begin > limit:
+        end = begin + limit
+        while data[end] & 0xC0 == 0x80:  # inside a character
+            end -= 1
+        yield lead + data[begin:end].decode("utf-8", "surrogatepass")
+        begin, limit, lead = end, _FOLD - 1, " "
+    yield lead + data[begin:].decode("utf-8", "surrogatepass")
 
 
 def card_lines(properties: Iterable[str]) -> Iterator[str]:
