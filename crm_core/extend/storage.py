@@ -25,6 +25,11 @@ LEDGER_HEAD: Final = "ledger_head"
 LEDGER_TRANSACTIONS: Final = "ledger_transactions"
 
 Capability = Literal["execute", "search", "backup", "replace", "concurrent", "copy"]
+"""What a storage may declare beyond the abstract methods: each is a method of `Storage`, but for `concurrent`.
+
+That says that the same database may be open several times, in one process or many: each sees what others commit, and a
+stale write is refused whoever the other was.
+"""
 
 
 @attrs.frozen
