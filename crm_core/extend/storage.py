@@ -272,6 +272,26 @@ class Storage(ABC):
         """
         return None
 
+    def check_indexes(self) -> list[str] | None:
+        """Compare what the storage keeps beside the rows, and can make of them again, with the rows: search indexes.
+
+        Returns in words what is wrong; None: it keeps nothing of the kind, or cannot look. Backups may have such faults
+        and be restored all the same, because `reindex` mends them.
+        """
+        return None
+
+    def reindex(self) -> list[str]:
+        """Make anew what the storage keeps beside the rows: search indexes, other indexes. Rows stay as they are.
+
+        Outside a transaction of the caller; others wait to write meanwhile. Returns in words what was made; empty when
+        it keeps nothing of the kind.
+
+        Raises:
+            DuplicateKey: a unique index cannot be made, because two rows have the same key.
+            StorageError: the rows cannot be read either.
+        """
+        return []
+
 
 @attrs.frozen(kw_only=True)
 class StorageScheme:

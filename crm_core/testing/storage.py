@@ -343,6 +343,18 @@ class StorageContract(
     def test_a_sound_storage_has_no_faults(self, storage: Storage) -> None:
         fill(storage, [thing(n, name=text) for n, text in enumerate(AWKWARD_TEXTS, 1)])
         assert storage.check() in ([], None)
+        assert storage.check_indexes() in ([], None)
+
+    def test_indexes_made_anew_leave_every_row_as_it_was(self, storage: Storage) -> None:
+        rows = [thing(n, name=text, code=str(n)) for n, text in enumerate(AWKWARD_TEXTS, 1)]
+        fill(storage, rows)
+        assert all(isinstance(made, str) for made in storage.reindex())
+        assert rows == storage.find("things")
+        assert [3] == ids(storage, Compare("code", "=", "3"))
+        assert storage.check() in ([], None)
+        assert storage.check_indexes() in ([], None)
+        with pytest.raises(DuplicateKey):
+            fill(storage, [thing(1_000, code="3")])
 
     # Analytics and the random walk
 

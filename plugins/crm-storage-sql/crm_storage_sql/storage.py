@@ -22,6 +22,7 @@ from crm_storage_sql.errors import translated
 from crm_storage_sql.keeping import Keeper, synchronise
 from crm_storage_sql.lock import WriterQueue
 from crm_storage_sql.lookup import Lookup
+from crm_storage_sql.mending import index_faults, rebuild
 from crm_storage_sql.room import MANIFEST, SqlStorage
 from crm_storage_sql.session import SqliteSession
 from crm_storage_sql.sqlite import claim, pragma
@@ -258,7 +259,39 @@ class SqliteStorage(SqlStorage[SqliteSession]):
     def check(self) -> list[str]:
         """Read the whole file: pages, indexes, foreign keys, and whether it holds what the manifest says."""
         with self._told(self.place.path) as session:
-            return faults(session.connection, self.schema()) + self._keeper.faults(session)
+            return faults(session.connection, self.schema())
+
+    def check_indexes(self) -> list[str]:
+        """Compare the search indexes with the records, and with what FTS5 makes of those; see `mending`."""
+        with self._told(self.place.path) as session, self._one_state(session):
+            manifest = self.schema()
+            return [] if manifest is None else index_faults(session.connection, manifest)
+
+    def reindex(self) -> list[str]:
+        """Make the search indexes anew, however damaged they are, and all others, in one transaction."""
+        session = self._session()
+        if session.mode:
+            raise StorageError("nothing can be indexed anew inside a transaction", hint="commit or roll back first")
+        manifest = self.schema()
+        if manifest is None:
+            return []
+        with self._told(self.place.path), self._writing(session):
+            made = [f"the search index of {name}" for name in rebuild(session.connection, manifest)]
+            session.connection.execute("REINDEX")
+        self._keeper.load(session)
+        return [*made, f"the indexes of {len(manifest.tables)} tables"]
+
+    @contextmanager
+    def _one_state(self, session: SqliteSession) -> Iterator[None]:
+        """Read one state of the data: that of the transaction at hand, else a snapshot."""
+        if session.mode:
+            yield
+            return
+        session.begin(write=False)
+        try:
+            yield
+        finally:
+            session.rollback()
 
     @contextmanager
     def _told(self, path: Path) -> Iterator[SqliteSession]:
