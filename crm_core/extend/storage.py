@@ -66,7 +66,8 @@ class Storage(ABC):
     Reads outside a transaction see what is committed, those inside what it wrote. A write outside a transaction is a
     programming error (`StorageError`), and so is `begin` inside one. After an error of a write the transaction can
     only be rolled back: `commit` refuses, and reads may. Whole rows come in the order of the manifest that was applied
-    or is used last. Errors are those of `crm_core.errors`: `DuplicateKey`, `StorageLocked`, `StorageFull`,
+    or is used last. A number beyond 64 bits is in no row: reads compare with it, a write of one or a sum beyond them is
+    `NumberTooLarge`. Errors are those of `crm_core.errors`: `DuplicateKey`, `StorageLocked`, `StorageFull`,
     `StorageConflict` (another transaction was in the way; the whole of this one may be tried again), `StorageError`.
     """
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import pytest
 
 pytest.register_assert_rewrite(
+    "crm_core.testing.analytics",
     "crm_core.testing.backups",
     "crm_core.testing.channel",
     "crm_core.testing.evolving",

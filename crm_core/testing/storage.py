@@ -21,6 +21,7 @@ from crm_core.extend.storage import Storage, Update
 from crm_core.ledger.evolution import upgrade
 from crm_core.query.ast import And, Compare, Contains, Exists, Expression, In, IsNull, Not, Or, Remainder, SortKey
 from crm_core.records.schema import Row
+from crm_core.testing.analytics import AnalyticsContract
 from crm_core.testing.backups import BackupContract
 from crm_core.testing.evolving import EvolutionContract
 from crm_core.testing.machine import pages, storage_machine
@@ -46,7 +47,14 @@ _COLUMNS = THINGS.column_names
 
 
 class StorageContract(
-    BackupContract, EvolutionContract, LedgerContract, SearchContract, SharingContract, VolumeContract, ABC
+    AnalyticsContract,
+    BackupContract,
+    EvolutionContract,
+    LedgerContract,
+    SearchContract,
+    SharingContract,
+    VolumeContract,
+    ABC,
 ):
     """What every storage promises. Subclass it in a test module, name the subclass `Test...`, and define `open`.
 
@@ -356,30 +364,7 @@ class StorageContract(
         with pytest.raises(DuplicateKey):
             fill(storage, [thing(1_000, code="3")])
 
-    # Analytics and the random walk
-
-    def test_selects_run_where_the_data_is_as_they_do_in_memory(self, storage: Storage) -> None:
-        if "execute" not in storage.capabilities:
-            pytest.skip("NOT RUN: this storage has no SQL; the in-memory engine runs its selects")
-        import sqlalchemy as sa
-
-        from crm_core.query.functions import count_if, idiv, isum, nulls_last
-        from crm_core.query.memory import run_in_memory
-        from crm_core.query.tables import Tables
-
-        groups = [None, "a", "A", "é", "a", None]
-        fill(storage, [thing(n, size=None if n % 7 == 0 else n * 3 - 90, group=groups[n % 6]) for n in range(1, 61)])
-        things = Tables(MANIFEST.tables).things
-        total = isum(things.c.size)
-        select = (
-            sa.select(things.c.group, sa.func.count(), total, count_if(things.c.size > 0), idiv(total, sa.literal(7)))
-            .where(things.c.group.in_(["a", "A", "é"]) | things.c.group.is_(None))
-            .group_by(things.c.group)
-            .order_by(nulls_last(things.c.group))
-        )
-        found = storage.execute(select)
-        assert 4 == len(found)
-        assert run_in_memory(select, storage) == found
+    # The random walk
 
     def test_any_filter_pages_to_its_whole_list(self, storage: Storage) -> None:
         texts = [*AWKWARD_TEXTS[:12], None, *AWKWARD_TEXTS[:12]]

@@ -7,7 +7,15 @@ import sqlite3
 from pathlib import Path
 from typing import Final
 
-from crm_core.errors import CrmError, DuplicateKey, NotADatabase, StorageError, StorageFull, StorageLocked
+from crm_core.errors import (
+    CrmError,
+    DuplicateKey,
+    NotADatabase,
+    NumberTooLarge,
+    StorageError,
+    StorageFull,
+    StorageLocked,
+)
 from crm_core.values import format_id
 
 _UNIQUE: Final = frozenset({"SQLITE_CONSTRAINT_UNIQUE", "SQLITE_CONSTRAINT_PRIMARYKEY", "SQLITE_CONSTRAINT_ROWID"})
@@ -59,8 +67,8 @@ def translated(error: Exception, path: Path, connection: sqlite3.Connection | No
         return StorageError(f"{path} may only be read", hint="give yourself the right to write to it and to its folder")
     if name.startswith("SQLITE_CANTOPEN"):
         return _cannot_open(path)
-    if isinstance(error, OverflowError):
-        return StorageError("a number does not fit into 64 bits", hint="check the value against its field's type")
+    if isinstance(error, OverflowError) or str(error) == "integer overflow":
+        return NumberTooLarge()
     return StorageError(f"{path}: SQLite says: {error}")
 
 
