@@ -139,6 +139,16 @@ class StorageConflict(StorageError):
     """
 
 
+class NumberTooLarge(StorageError):
+    """A number is beyond 64 bits: one that was to be stored, or a sum; every storage says it in the same words."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "a number that was given or computed is beyond 64 bits",
+            hint="check the value against its field's type; of a sum, take fewer records or a shorter period",
+        )
+
+
 class StorageFull(StorageError):
     """The disk is full; the transaction at hand was rolled back."""
 

@@ -33,7 +33,7 @@ KERNEL: Final = {
     "ledger": ("crm_core.cli.ledger:ledger", "What was done: log, show, undo, verify."),
     "plugins": ("crm_core.cli.plugins:plugins", "What is installed, whether it works, and what it costs."),
     "run": ("crm_core.cli.workers:run", "Tell plugins what happened: as a daemon, or once."),
-    "storage": ("crm_core.cli.storage:storage", "The database: status, upgrade, backup, restore, verify."),
+    "storage": ("crm_core.cli.storage:storage", "The database: upgrade, backup, restore, verify, reindex."),
     "doctor": ("crm_core.cli.doctor:doctor", "Check the workspace from top to bottom."),
 }
 """The kernel's commands in the order of the help: name -> (place of the code, help)."""

@@ -133,6 +133,7 @@ def verify(context: click.Context, file: Path | None) -> None:
     if file is not None:
         _verify_backup(file)
         return
+    from crm_core.ledger.verify import INDEXES
     from crm_core.upkeep import verify_workspace
 
     checks = verify_workspace(workspace_place())
@@ -144,11 +145,38 @@ def verify(context: click.Context, file: Path | None) -> None:
             ["check", "state", Column("looked at", right=True), Column("what is wrong", fit="wrap")],
             [[one.name, mark[one.state], f"{one.looked_at:,}", "; ".join(one.faults)] for one in checks],
         )
-        say(f"{plural(len(wrong), 'check')} found damage: go back to a backup" if wrong else "The database is sound.")
+        if [INDEXES] == [one.name for one in wrong]:
+            say("Records and ledger are sound, indexes are not: crm storage reindex makes them anew.")
+        else:
+            say(
+                f"{plural(len(wrong), 'check')} found damage: go back to a backup"
+                if wrong
+                else "The database is sound."
+            )
 
     emit({"sound": not wrong, "checks": [_check_json(check) for check in checks]}, show)
     if wrong:
         context.exit(1)
+
+
+@storage.command(epilog=examples("crm storage reindex"))
+def reindex() -> None:
+    """Make all indexes anew from the records: that of the search, and the database's own.
+
+    For a database of which verify says that its indexes are wrong. Records and ledger stay as they are, and what
+    could be undone still can be. Others wait to write meanwhile.
+    """
+    from crm_core.upkeep import reindex_workspace
+
+    made = reindex_workspace(workspace_place())
+
+    def show() -> None:
+        for one in made:
+            say(f"made {one} anew")
+        if not made:
+            say("This storage keeps no indexes: there is nothing to make.")
+
+    emit({"made": made}, show)
 
 
 def _verify_backup(file: Path) -> None:

@@ -25,6 +25,11 @@ LEDGER_HEAD: Final = "ledger_head"
 LEDGER_TRANSACTIONS: Final = "ledger_transactions"
 
 Capability = Literal["execute", "search", "backup", "replace", "concurrent", "copy"]
+"""What a storage may declare beyond the abstract methods: each is a method of `Storage`, but for `concurrent`.
+
+That says that the same database may be open several times, in one process or many: each sees what others commit, and a
+stale write is refused whoever the other was.
+"""
 
 
 @attrs.frozen
@@ -61,7 +66,8 @@ class Storage(ABC):
     Reads outside a transaction see what is committed, those inside what it wrote. A write outside a transaction is a
     programming error (`StorageError`), and so is `begin` inside one. After an error of a write the transaction can
     only be rolled back: `commit` refuses, and reads may. Whole rows come in the order of the manifest that was applied
-    or is used last. Errors are those of `crm_core.errors`: `DuplicateKey`, `StorageLocked`, `StorageFull`,
+    or is used last. A number beyond 64 bits is in no row: reads compare with it, a write of one or a sum beyond them is
+    `NumberTooLarge`. Errors are those of `crm_core.errors`: `DuplicateKey`, `StorageLocked`, `StorageFull`,
     `StorageConflict` (another transaction was in the way; the whole of this one may be tried again), `StorageError`.
     """
 
@@ -266,6 +272,26 @@ class Storage(ABC):
         The kernel checks what rows say (references, the ledger) by itself: see `crm_core.ledger.verify`.
         """
         return None
+
+    def check_indexes(self) -> list[str] | None:
+        """Compare what the storage keeps beside the rows, and can make of them again, with the rows: search indexes.
+
+        Returns in words what is wrong; None: it keeps nothing of the kind, or cannot look. Backups may have such faults
+        and be restored all the same, because `reindex` mends them.
+        """
+        return None
+
+    def reindex(self) -> list[str]:
+        """Make anew what the storage keeps beside the rows: search indexes, other indexes. Rows stay as they are.
+
+        Outside a transaction of the caller; others wait to write meanwhile. Returns in words what was made; empty when
+        it keeps nothing of the kind.
+
+        Raises:
+            DuplicateKey: a unique index cannot be made, because two rows have the same key.
+            StorageError: the rows cannot be read either.
+        """
+        return []
 
 
 @attrs.frozen(kw_only=True)

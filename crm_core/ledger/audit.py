@@ -10,7 +10,7 @@ import attrs
 
 from crm_core.errors import UsageError
 from crm_core.extend import Storage
-from crm_core.ledger.chain import EMPTIED, KEYED, PLAIN, Chain, header_of, image_digest
+from crm_core.ledger.chain import EMPTIED, KEYED, PLAIN, Chain, headers_of, image_digest
 from crm_core.ledger.tables import HEAD, IMAGES, OPERATIONS, TRANSACTIONS
 from crm_core.query.ast import And, Compare, In, SortKey
 from crm_core.records.schema import Primitive, Row
@@ -145,9 +145,11 @@ class Audit:
                 hint='name its place in crm.toml: [ledger] key = {file = "..."} or {env = "..."}',
             )
         digests = [str(image[7]) if _is_emptied(image) else image_digest(image[6], image) for image in images]
-        header = header_of(position, (row[0], *row[2:5]), operations[row[2]])
-        expected = self._chain.link(tally.link, header, digests, PLAIN if kind == PLAIN else KEYED)
-        return "" if hmac.compare_digest(expected, str(link)) else "it, or what it changed, is not as it was written"
+        for header in headers_of(position, (row[0], *row[2:5]), operations[row[2]]):
+            expected = self._chain.link(tally.link, header, digests, PLAIN if kind == PLAIN else KEYED)
+            if hmac.compare_digest(expected, str(link)):
+                return ""
+        return "it, what it changed, or the operation it belongs to is not as it was written"
 
     def _count(self, tally: _Tally, row: Row, images: Sequence[Row]) -> None:
         kind = str(row[5] or "").partition(":")[0]

@@ -10,7 +10,7 @@ import hashlib
 import hmac
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -83,12 +83,26 @@ class Chain:
 
 
 def header_of(position: int, transaction: Row, operation: Row) -> tuple[Primitive, ...]:
-    """Return what a link covers: position; id, operation, time and notes; what the operation is, whose, and why.
+    """Return what a link covers: position; id, operation, time and notes; what the operation is, whose, why, and when.
 
-    The state of an operation and its detail change after the fact, and so are not covered.
+    Its end and its process are covered where it ends with this transaction, as a lone write does. One of several goes
+    on after it, maybe in another process; and the state and detail of any change after the fact.
     """
-    _, kind, label, _, user_id, _, _, undoes, cause, *_ = operation
-    return (position, *transaction[:4], kind, label, user_id, undoes, cause)
+    _, kind, label, _, user_id, started_at, ended_at, undoes, cause, process, _ = operation
+    over = (None, None) if ended_at is None else (ended_at, process)
+    return (position, *transaction[:4], kind, label, user_id, undoes, cause, started_at, *over)
+
+
+def headers_of(position: int, transaction: Row, operation: Row) -> Iterator[tuple[Primitive, ...]]:
+    """Yield what the link of a stored transaction may have covered.
+
+    That it was the operation's last, or that others followed; or, of links of before that was covered, no times. Who
+    cannot make links cannot make one of another form either.
+    """
+    now = header_of(position, transaction, operation)
+    yield now
+    yield (*now[:-2], None, None)
+    yield now[:-3]
 
 
 def new_salts(count: int) -> list[str]:

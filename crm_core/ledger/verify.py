@@ -23,6 +23,8 @@ from crm_core.records import RecordType, Registry
 from crm_core.records.schema import Manifest, Primitive
 from crm_core.values import format_id
 
+INDEXES: Final = "indexes"
+"""The check of what can be made anew from the rows: `crm storage reindex` does so."""
 _SHOWN: Final = 10
 """Faults of one kind that are told by name; the others are counted."""
 _BATCH: Final = 2_000
@@ -62,8 +64,9 @@ def verify(storage: Storage, registry: Registry) -> list[Check]:
 
 
 def faults_of(storage: Storage, registry: Registry) -> list[str]:
-    """Return what `verify` finds wrong, inside the snapshot of the caller."""
-    return [fault for check in _verified(storage, registry) if check.state == "wrong" for fault in check.faults]
+    """Return what `verify` finds wrong that cannot be made anew, inside the snapshot of the caller."""
+    found = (one for one in _verified(storage, registry) if one.state == "wrong" and one.name != INDEXES)
+    return [fault for check in found for fault in check.faults]
 
 
 def _verified(storage: Storage, registry: Registry) -> list[Check]:
@@ -78,6 +81,7 @@ def _checks(storage: Storage, manifest: Manifest, types: Sequence[RecordType]) -
     """Yield every check; one that damage keeps from being made is wrong, and the others are made all the same."""
     known = array("q")
     yield _made("files", lambda: _own(storage, manifest))
+    yield _made(INDEXES, lambda: _indexes(storage, manifest))
     yield _made("ledger positions", lambda: _positions(storage, known))
     yield _made("ledger transactions", lambda: _transactions(storage))
     yield _made("ledger images", lambda: _images(storage, known))
@@ -120,6 +124,14 @@ def _own(storage: Storage, manifest: Manifest) -> Check:
         why = "this storage has no check of its own files"
         return Check(name="files", state="not run", looked_at=0, faults=(why,))
     return Check(name="files", state="wrong" if found else "well", looked_at=len(manifest.tables), faults=tuple(found))
+
+
+def _indexes(storage: Storage, manifest: Manifest) -> Check:
+    found = storage.check_indexes()
+    if found is None:
+        why = "this storage keeps no indexes beside the rows that it could compare with them"
+        return Check(name=INDEXES, state="not run", looked_at=0, faults=(why,))
+    return Check(name=INDEXES, state="wrong" if found else "well", looked_at=len(manifest.tables), faults=tuple(found))
 
 
 def _positions(storage: Storage, known: array[int]) -> Check:

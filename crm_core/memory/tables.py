@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import Final
 
 import attrs
 
-from crm_core.errors import DuplicateKey, StorageError
+from crm_core.errors import DuplicateKey, NumberTooLarge, StorageError
 from crm_core.query.ast import And, Compare, Expression, In
 from crm_core.records.schema import (
     AddField,
@@ -23,6 +24,8 @@ from crm_core.records.schema import (
     Table,
 )
 
+_LEAST: Final = -(2**63)
+_MOST: Final = 2**63 - 1
 Rows = dict[int, Row]
 Key = tuple[Primitive, ...]
 
@@ -172,6 +175,9 @@ class Changes:
             raise
 
     def _put(self, row: Row, old: Row | None) -> None:
+        for cell in row:
+            if isinstance(cell, int) and not _LEAST <= cell <= _MOST:
+                raise NumberTooLarge
         if old is not None:
             self._free(old)
         for index in self.committed.unique:

@@ -18,7 +18,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.sql import selectable
 
-from crm_core.errors import StorageError
+from crm_core.errors import NumberTooLarge, StorageError
 from crm_core.query.guard import statement_nodes
 from crm_core.records.schema import Row
 
@@ -45,7 +45,8 @@ def run_in_memory(select: Statement, storage: Scannable, *, token: Hashable = No
             until another comes; without a token every call loads anew.
 
     Raises:
-        StorageError: an integer overflow, or another result that is neither integer nor text.
+        NumberTooLarge: an integer overflow.
+        StorageError: a result that is neither integer nor text.
     """
     if token is None:
         with InMemoryEngine() as engine:
@@ -87,7 +88,9 @@ class InMemoryEngine:
                 self._index(read)
             try:
                 found = self._database.execute(str(compiled), compiled.params).fetchall()
-            except sqlite3.Error as error:
+            except (sqlite3.Error, OverflowError) as error:
+                if isinstance(error, OverflowError) or "integer overflow" in str(error):
+                    raise NumberTooLarge from error
                 raise StorageError(f"The in-memory engine cannot run this select: {error}.") from error
         return _checked(found)
 

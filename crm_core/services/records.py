@@ -108,7 +108,7 @@ class RecordService(Generic[R]):
         record_id = self._id(record_id)
         found = self.get_many([record_id])
         if not found:
-            told = format_id(record_id) if record_id > 0 else record_id
+            told = format_id(record_id) if 0 < record_id < 2**63 else record_id
             raise NotFound(f"there is no {self.kind.name} {told}", hint=f"crm {self.kind.plural} list")
         return found[0]
 

@@ -8,12 +8,18 @@ from __future__ import annotations
 import pytest
 
 pytest.register_assert_rewrite(
+    "crm_core.testing.analytics",
     "crm_core.testing.backups",
     "crm_core.testing.channel",
+    "crm_core.testing.evolving",
     "crm_core.testing.importer",
     "crm_core.testing.machine",
     "crm_core.testing.plugins",
+    "crm_core.testing.positions",
+    "crm_core.testing.searching",
+    "crm_core.testing.sharing",
     "crm_core.testing.storage",
+    "crm_core.testing.volumes",
 )
 
 from crm_core.services.channels import OpenChannel  # noqa: E402

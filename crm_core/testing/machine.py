@@ -134,6 +134,15 @@ class StorageWalk(RuleBasedStateMachine):
         """Append to the ledger."""
         self._write(lambda storage: storage.append_ledger(["id", "notes"], (id_, "note")))
 
+    @rule(id_=st.integers(1, 1000))
+    def append_linked(self, id_: int) -> None:
+        """Append to the ledger with a link, made of the one before."""
+
+        def link(position: int, previous: str | None) -> str:
+            return f"{position} after {previous}"[:40]
+
+        self._write(lambda storage: storage.link_before(storage.append_linked(["id", "notes"], (id_, None), link) + 1))
+
     @rule(ids=st.lists(_ids, max_size=4))
     def get(self, ids: list[int]) -> None:
         """Read rows by id."""

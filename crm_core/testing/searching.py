@@ -145,6 +145,17 @@ class SearchContract:
         _write(searched, lambda: searched.delete("people", [(n, 1) for n in range(1, count)]))
         assert [count] == _ids_found(searched, "person")
 
+    def test_a_search_finds_the_same_by_indexes_made_anew(self, searched: Storage) -> None:
+        _write(searched, lambda: _insert(searched, [_person(n, f"person {n}") for n in range(1, 61)]))
+        _write(searched, lambda: _insert_addresses(searched, [(1, 5, "ada@example.org")]))
+        searched.reindex()
+        assert searched.check_indexes() in ([], None)
+        assert ([5], [50]) == (_ids_found(searched, "ada"), _ids_found(searched, "person 50"))
+        _write(searched, lambda: searched.delete("addresses", [(1, 1)]))
+        _write(searched, lambda: searched.update_if_version("people", [Update(50, 1, {"name_key": "eve"})]))
+        assert ([], [], [50]) == tuple(_ids_found(searched, text) for text in ("ada", "person 50", "eve"))
+        assert searched.check_indexes() in ([], None)
+
     def test_texts_of_an_older_database_are_found_after_its_upgrade(self, tmp_path: Path) -> None:
         storage = self.open(tmp_path)
         plain = {table.name: attrs.evolve(table, searched=()) for table in (PEOPLE, ADDRESSES)}

@@ -6,28 +6,28 @@ import itertools
 import os
 import tempfile
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from threading import Barrier
-from typing import Any, ClassVar
+from typing import ClassVar
 
-import attrs
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import run_state_machine_as_test
 
-from crm_core.errors import DuplicateKey, NewerDatabase, StorageError
-from crm_core.extend import DataMigration
+from crm_core.errors import DuplicateKey, StorageError
 from crm_core.extend.storage import Storage, Update
 from crm_core.ledger.evolution import upgrade
 from crm_core.query.ast import And, Compare, Contains, Exists, Expression, In, IsNull, Not, Or, Remainder, SortKey
-from crm_core.records.schema import Column, Drop, Index, Manifest, Row, Table
+from crm_core.records.schema import Row
+from crm_core.testing.analytics import AnalyticsContract
 from crm_core.testing.backups import BackupContract
+from crm_core.testing.evolving import EvolutionContract
 from crm_core.testing.machine import pages, storage_machine
+from crm_core.testing.positions import LedgerContract
 from crm_core.testing.searching import SearchContract
+from crm_core.testing.sharing import SharingContract
 from crm_core.testing.steps import elsewhere, fill, ids, row_id, write
 from crm_core.testing.tables import (
     AWKWARD_NUMBERS,
@@ -41,18 +41,26 @@ from crm_core.testing.tables import (
     sorts,
     thing,
 )
+from crm_core.testing.volumes import VolumeContract
 
 _COLUMNS = THINGS.column_names
 
 
-class StorageContract(BackupContract, SearchContract, ABC):
+class StorageContract(
+    AnalyticsContract,
+    BackupContract,
+    EvolutionContract,
+    LedgerContract,
+    SearchContract,
+    SharingContract,
+    VolumeContract,
+    ABC,
+):
     """What every storage promises. Subclass it in a test module, name the subclass `Test...`, and define `open`.
 
     The random walk beside the model takes `CRM_STORAGE_STEPS` steps (default 1,000).
     """
 
-    durable: ClassVar[bool] = True
-    """Whether what was committed is there after closing and opening again."""
     is_model: ClassVar[bool] = False
     """Whether this is the model itself, which the random walk compares with."""
 
@@ -324,79 +332,6 @@ class StorageContract(BackupContract, SearchContract, ABC):
         storage.commit()
         assert [1, 2] == ids(storage)
 
-    def test_no_update_is_lost_between_threads(self, storage: Storage) -> None:
-        fill(storage, [thing(1, size=0)])
-
-        together = Barrier(4, timeout=60)
-
-        def increment() -> None:
-            stale, first = [1], True
-            while stale:
-                (row,) = storage.get_many("things", [1])
-                # All four write on the basis of one version; left to chance, threads of one process seldom meet.
-                if first:
-                    together.wait()
-                    first = False
-                updates = [Update(1, int(str(row[1])), {"size": int(str(cell(row, "size"))) + 1})]
-                stale = write(storage, partial(storage.update_if_version, "things", updates))
-
-        with ThreadPoolExecutor(4) as threads:
-            for _ in range(25):
-                for future in [threads.submit(increment) for _ in range(4)]:
-                    future.result()
-        assert [thing(1, version=101, size=100)] == storage.find("things")
-
-    def test_a_lock_keeps_others_from_deciding_by_what_is_about_to_change(self, storage: Storage) -> None:
-        fill(storage, [thing(1, size=10)])
-        together = Barrier(4, timeout=60)
-
-        def take(amount: int) -> bool:
-            together.wait()
-            storage.begin()
-            storage.lock("things", [1])
-            ((version, size),) = storage.find("things", columns=["version", "size"])
-            assert isinstance(version, int)
-            assert isinstance(size, int)
-            if size >= amount:
-                assert [] == storage.update_if_version("things", [Update(1, version, {"size": size - amount})])
-            storage.commit()
-            return size >= amount
-
-        with ThreadPoolExecutor(4) as threads:
-            taken = list(threads.map(take, [4, 4, 4, 4]))
-        assert 2 == taken.count(True)
-        assert [(2,)] == storage.find("things", columns=["size"])
-
-    def test_ledger_positions_are_dense_and_in_the_order_of_commits(self, storage: Storage) -> None:
-        def append(id_: int) -> int:
-            return write(storage, lambda: storage.append_ledger(["id", "notes"], (id_, "n")))
-
-        with ThreadPoolExecutor(4) as threads:
-            positions = list(threads.map(append, range(1, 41)))
-        assert list(range(1, 41)) == sorted(positions)
-        rows = storage.find("ledger_transactions", sort=[SortKey("position")], columns=["position", "id"])
-        assert [(position, id_) for id_, position in sorted(enumerate(positions, 1), key=lambda pair: pair[1])] == rows
-        storage.begin()
-        assert 41 == storage.append_ledger(["id", "notes"], (1000, "n"))
-        storage.rollback()
-        assert 41 == append(1001)
-
-    def test_what_was_committed_is_there_after_reopening(self, tmp_path: Path) -> None:
-        if not self.durable:
-            pytest.skip("NOT RUN: this storage keeps nothing when it closes")
-        storage = self.open(tmp_path)
-        upgrade(storage, MANIFEST)
-        fill(storage, [thing(1, name="kept")])
-        storage.begin()
-        storage.insert_many("things", _COLUMNS, [thing(2)])
-        storage.close()
-        storage.close()
-        again = self.open(tmp_path)
-        assert MANIFEST == again.schema()
-        upgrade(again, MANIFEST)
-        assert [thing(1, name="kept")] == again.find("things")
-        again.close()
-
     def test_a_copy_has_what_is_committed_and_is_nobody_elses(self, storage: Storage, tmp_path: Path) -> None:
         if "copy" not in storage.capabilities:
             with pytest.raises(NotImplementedError):
@@ -416,115 +351,20 @@ class StorageContract(BackupContract, SearchContract, ABC):
     def test_a_sound_storage_has_no_faults(self, storage: Storage) -> None:
         fill(storage, [thing(n, name=text) for n, text in enumerate(AWKWARD_TEXTS, 1)])
         assert storage.check() in ([], None)
+        assert storage.check_indexes() in ([], None)
 
-    # Schema
-
-    def test_an_empty_storage_has_no_manifest(self, tmp_path: Path) -> None:
-        storage = self.open(tmp_path)
-        assert None is storage.schema()
-        storage.close()
-
-    def test_new_fields_are_null_and_detached_ones_keep_what_they_hold(self, storage: Storage) -> None:
-        fill(storage, [thing(1, name="n")])
-        wider = _with_columns(Column("loyalty__points", "int", owner="crm-loyalty"), owners={"crm-loyalty": "1.0"})
-        upgrade(storage, wider)
-        write(storage, lambda: storage.update_if_version("things", [Update(1, 1, {"loyalty__points": 5})]))
-        assert [(*thing(1, version=2, name="n"), 5)] == storage.find("things")
-        upgrade(storage, MANIFEST)
-        fill(storage, [thing(2)])
-        assert [(*thing(1, version=2, name="n"), 5)] == storage.get_many("things", [1])
-        upgrade(storage, wider)
-        assert [(5,), (None,)] == storage.find("things", columns=["loyalty__points"])
-
-    def test_a_renamed_field_keeps_what_it_holds_and_its_indexes(self, storage: Storage) -> None:
-        fill(storage, [thing(1, code="a")])
-        renamed = [attrs.evolve(c, name="sku", was="code") if c.name == "code" else c for c in THINGS.columns]
-        table = Table("things", tuple(renamed), (Index(("sku",), unique=True), *THINGS.indexes[1:]))
-        wanted = Manifest({**MANIFEST.tables, "things": table}, MANIFEST.owners)
-        upgrade(storage, wanted)
-        assert wanted == storage.schema()
-        assert [("a",)] == storage.find("things", columns=["sku"])
-        with pytest.raises(DuplicateKey):
-            write(storage, lambda: storage.insert_many("things", table.column_names, [thing(2, code="a")]))
-
-    def test_rows_come_in_the_order_of_the_manifest_in_use(self, storage: Storage) -> None:
-        fill(storage, [thing(1, name="n", size=3)])
-        turned = attrs.evolve(THINGS, columns=(*THINGS.columns[:4], *reversed(THINGS.columns[4:])))
-        upgrade(storage, Manifest({**MANIFEST.tables, "things": turned}, MANIFEST.owners))
-        assert [(1, 1, 1, 1, None, 3, None, "n")] == storage.get_many("things", [1]) == storage.find("things")
-
-    def test_a_unique_index_over_duplicates_is_refused_and_changes_nothing(self, storage: Storage) -> None:
-        fill(storage, [thing(1, name="same"), thing(2, name="same")])
-        unique = attrs.evolve(THINGS, indexes=(*THINGS.indexes, Index(("name",), unique=True)))
-        with pytest.raises(DuplicateKey):
-            upgrade(storage, Manifest({**MANIFEST.tables, "things": unique}, MANIFEST.owners))
-        assert [1, 2] == ids(storage)
-        fill(storage, [thing(3, name="same")])
-
-    def test_a_purge_drops_columns_and_tables(self, storage: Storage) -> None:
-        fill(storage, [thing(1, name="n", size=3)])
-        narrow = attrs.evolve(
-            THINGS, columns=tuple(c for c in THINGS.columns if c.name != "size"), indexes=THINGS.indexes[:1]
-        )
-        tables = {name: table for name, table in MANIFEST.tables.items() if name != "parts"}
-        manifest = Manifest({**tables, "things": narrow}, MANIFEST.owners)
-        storage.apply([Drop("things", "size"), Drop("parts")], manifest)
-        storage.apply([Drop("things", "size"), Drop("parts")], manifest)
-        assert manifest == storage.schema()
-        assert [(1, 1, 1, 1, "n", None, None)] == storage.find("things")
-        with pytest.raises(StorageError):
-            storage.find("parts")
-
-    def test_a_data_migration_changes_rows_once_and_finishes_after_a_crash(self, storage: Storage) -> None:
-        rows = [thing(n, size=n) for n in range(1, 2301)]
+    def test_indexes_made_anew_leave_every_row_as_it_was(self, storage: Storage) -> None:
+        rows = [thing(n, name=text, code=str(n)) for n, text in enumerate(AWKWARD_TEXTS, 1)]
         fill(storage, rows)
-        crash_at = [1500]
+        assert all(isinstance(made, str) for made in storage.reindex())
+        assert rows == storage.find("things")
+        assert [3] == ids(storage, Compare("code", "=", "3"))
+        assert storage.check() in ([], None)
+        assert storage.check_indexes() in ([], None)
+        with pytest.raises(DuplicateKey):
+            fill(storage, [thing(1_000, code="3")])
 
-        def double(chunk: Sequence[Mapping[str, Any]]) -> dict[int, dict[str, Any]]:
-            if any(row["id"] == crash_at[0] for row in chunk):
-                raise RuntimeError("killed")
-            return {row["id"]: {"name": str(row["id"] * 2)} for row in chunk}
-
-        migration = DataMigration(
-            owner="crm-core", from_version="1.0", to_version="1.1", table="things", columns=("name",), change=double
-        )
-        wanted = attrs.evolve(MANIFEST, owners={"crm-core": "1.2"})
-        with pytest.raises(RuntimeError):
-            upgrade(storage, wanted, [migration])
-        crash_at[0] = 0
-        upgrade(storage, wanted, [migration])
-        assert [thing(n, version=2, size=n, name=str(2 * n)) for n in range(1, 2301)] == storage.find("things")
-        assert 0 == upgrade(storage, wanted, [migration]).rows
-
-    def test_a_newer_database_is_refused(self, storage: Storage) -> None:
-        upgrade(storage, attrs.evolve(MANIFEST, owners={"crm-core": "1.10"}))
-        with pytest.raises(NewerDatabase):
-            upgrade(storage, attrs.evolve(MANIFEST, owners={"crm-core": "1.9"}))
-
-    # Analytics and the random walk
-
-    def test_selects_run_where_the_data_is_as_they_do_in_memory(self, storage: Storage) -> None:
-        if "execute" not in storage.capabilities:
-            pytest.skip("NOT RUN: this storage has no SQL; the in-memory engine runs its selects")
-        import sqlalchemy as sa
-
-        from crm_core.query.functions import count_if, idiv, isum, nulls_last
-        from crm_core.query.memory import run_in_memory
-        from crm_core.query.tables import Tables
-
-        groups = [None, "a", "A", "é", "a", None]
-        fill(storage, [thing(n, size=None if n % 7 == 0 else n * 3 - 90, group=groups[n % 6]) for n in range(1, 61)])
-        things = Tables(MANIFEST.tables).things
-        total = isum(things.c.size)
-        select = (
-            sa.select(things.c.group, sa.func.count(), total, count_if(things.c.size > 0), idiv(total, sa.literal(7)))
-            .where(things.c.group.in_(["a", "A", "é"]) | things.c.group.is_(None))
-            .group_by(things.c.group)
-            .order_by(nulls_last(things.c.group))
-        )
-        found = storage.execute(select)
-        assert 4 == len(found)
-        assert run_in_memory(select, storage) == found
+    # The random walk
 
     def test_any_filter_pages_to_its_whole_list(self, storage: Storage) -> None:
         texts = [*AWKWARD_TEXTS[:12], None, *AWKWARD_TEXTS[:12]]
@@ -578,8 +418,3 @@ class StorageContract(BackupContract, SearchContract, ABC):
                 )
                 assert walk.steps > before
         print(f"{type(self).__name__}: {walk.steps:,} steps beside the model, 0 divergences")  # noqa: T201
-
-
-def _with_columns(*added: Column, owners: Mapping[str, str]) -> Manifest:
-    table = attrs.evolve(THINGS, columns=(*THINGS.columns, *added))
-    return Manifest({**MANIFEST.tables, "things": table}, {**MANIFEST.owners, **owners})

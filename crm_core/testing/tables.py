@@ -43,7 +43,12 @@ PARTS: Final = Table("parts", (*_SYSTEM, Column("thing_id", "int"), Column("labe
 _HEAD: Final = Table(LEDGER_HEAD, (Column("id", "int", nullable=False), Column("position", "int", nullable=False)))
 _TRANSACTIONS: Final = Table(
     LEDGER_TRANSACTIONS,
-    (Column("id", "int", nullable=False), Column("position", "int", nullable=False), Column("notes", "text")),
+    (
+        Column("id", "int", nullable=False),
+        Column("position", "int", nullable=False),
+        Column("notes", "text"),
+        Column("chain", "text"),
+    ),
     (Index(("position",), unique=True),),
 )
 MANIFEST: Final = Manifest({table.name: table for table in (THINGS, PARTS, _HEAD, _TRANSACTIONS)}, {"crm-core": "1.0"})

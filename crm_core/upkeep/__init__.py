@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from crm_core.upkeep.backup import RestoreReport, Start, back_up, check_backup, restore
-from crm_core.upkeep.check import verify_workspace
+from crm_core.upkeep.check import reindex_workspace, verify_workspace
 from crm_core.upkeep.envelope import BackupInfo
 from crm_core.upkeep.plugins import DetachReport, attach, detach, purge_plugin, standings_of
 from crm_core.upkeep.workers import RunReport, Trouble, Workers
@@ -21,6 +21,7 @@ __all__ = [
     "check_backup",
     "detach",
     "purge_plugin",
+    "reindex_workspace",
     "restore",
     "standings_of",
     "verify_workspace",

@@ -255,6 +255,26 @@ def test_verify_finds_damage_and_a_backup_of_it_is_refused(shop: Crm, tmp_path: 
     assert 1 == shop("storage", "restore", str(tmp_path / "wrong.crm"), "--force").code
 
 
+def test_a_damaged_search_index_is_told_made_anew_and_stands_in_no_backups_way(shop: Crm, tmp_path: Path) -> None:
+    assert ["Ada"] == [one["name"] for one in shop.ok("customers", "find", "ada", "--json").json]
+    with closing(sqlite3.connect(database(shop))) as connection:
+        connection.executescript("DELETE FROM crm_search_customers_trigrams_data WHERE id > 10")
+    said = shop("storage", "verify", "--json")
+    assert (1, ["indexes"]) == (said.code, [one["name"] for one in said.json["checks"] if one["state"] == "wrong"])
+    assert "crm storage reindex" in shop("storage", "verify").out
+    shop.ok("storage", "backup", str(tmp_path / "monday.crm"))
+    log = shop.ok("ledger", "log", "--json").out
+    assert "the search index of customers" in shop.ok("storage", "reindex", "--json").json["made"]
+    assert shop.ok("storage", "verify", "--json").json["sound"]
+    assert ["Ada"] == [one["name"] for one in shop.ok("customers", "find", "ada", "--json").json]
+    assert log == shop.ok("ledger", "log", "--json").out
+    shop.ok("customers", "edit", "Ada", "city=Bonn")
+    shop.ok("ledger", "undo", "last")
+    shop.ok("storage", "restore", str(tmp_path / "monday.crm"), "--force")
+    assert "made the search index of customers anew" in shop.ok("storage", "reindex").out
+    assert shop.ok("storage", "verify", "--json").json["sound"]
+
+
 def test_verify_finds_damaged_pages(shop: Crm) -> None:
     with closing(sqlite3.connect(database(shop))) as connection:
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")

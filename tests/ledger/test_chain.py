@@ -140,6 +140,7 @@ def test_what_is_no_anchor_is_refused(anchor: str) -> None:
         crm.ledger.verify(anchor)
 
 
+OF_THE_FOURTH = "WHERE id = (SELECT operation_id FROM ledger_transactions WHERE position = 4)"
 TAMPERINGS: dict[str, tuple[Tamper, int]] = {
     "a transaction deleted": (lambda c: c.execute("DELETE FROM ledger_transactions WHERE position = 3"), 3),
     "the last one deleted": (lambda c: c.execute("DELETE FROM ledger_transactions WHERE position = 6"), 6),
@@ -170,6 +171,14 @@ TAMPERINGS: dict[str, tuple[Tamper, int]] = {
         4,
     ),
     "a time changed": (lambda c: c.execute("UPDATE ledger_transactions SET at = at + 1 WHERE position = 2"), 2),
+    "a start changed": (
+        lambda c: c.execute(f"UPDATE ledger_operations SET started_at = started_at - 1 {OF_THE_FOURTH}"),
+        4,
+    ),
+    "an end changed": (lambda c: c.execute(f"UPDATE ledger_operations SET ended_at = ended_at + 1 {OF_THE_FOURTH}"), 4),
+    "an end taken off": (lambda c: c.execute(f"UPDATE ledger_operations SET ended_at = NULL {OF_THE_FOURTH}"), 4),
+    "a process changed": (lambda c: c.execute(f"UPDATE ledger_operations SET process = 'x:1:2' {OF_THE_FOURTH}"), 4),
+    "a kind changed": (lambda c: c.execute(f"UPDATE ledger_operations SET kind = 'rule' {OF_THE_FOURTH}"), 4),
     "a link taken off": (lambda c: c.execute("UPDATE ledger_transactions SET chain = NULL WHERE position = 5"), 5),
     "an operation deleted": (
         lambda c: c.execute(
@@ -197,6 +206,37 @@ def test_tampering_shows_at_its_position(name: str, tmp_path: Path) -> None:
         raw.commit()
     with CRM.open(url) as crm:
         assert position == where(crm.ledger.verify())
+
+
+def test_when_an_operation_of_several_transactions_began_is_covered_and_how_it_ended_is_not(crm: CRM) -> None:
+    with crm.operation("tidy"):
+        crm.customers.add(Customer(name="Ada"))
+        crm.customers.add(Customer(name="Bob"))
+    overwrite(crm, OPERATIONS, lambda row: {"ended_at": int(str(row["ended_at"])) + 1, "process": "x:1:2"})
+    assert crm.ledger.verify().intact
+    overwrite(crm, OPERATIONS, lambda row: {"started_at": int(str(row["started_at"])) - 1})
+    assert 1 == where(crm.ledger.verify())
+
+
+def test_links_of_before_times_were_covered_hold_and_those_after_them_cover_more(
+    crm: CRM, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from crm_core.ledger import chain
+
+    covered = chain.header_of
+    with monkeypatch.context() as patch:
+        patch.setattr(chain, "header_of", lambda *given: covered(*given)[:-3])
+        changed(crm)
+    changed(crm)
+    assert (True, 6) == (crm.ledger.verify().intact, crm.ledger.verify().plain)
+    rows = crm.storage.find(TRANSACTIONS.name)
+    at = {row[2]: int(str(row[1])) for row in rows}
+    overwrite(crm, OPERATIONS, lambda row: {"started_at": 7} if at[row["id"]] == 2 else {})
+    assert crm.ledger.verify().intact
+    overwrite(crm, OPERATIONS, lambda row: {"started_at": 7} if at[row["id"]] in (2, 5) else {})
+    assert 5 == where(crm.ledger.verify())
+    overwrite(crm, OPERATIONS, lambda row: {"label": "x"} if at[row["id"]] == 3 else {})
+    assert 3 == where(crm.ledger.verify())
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from hypothesis import given
 from sqlalchemy import func, select
 
-from crm_core.errors import StorageError
+from crm_core.errors import NumberTooLarge, StorageError
 from crm_core.query.functions import isum, median
 from crm_core.query.guard import check_select
 from crm_core.query.memory import columns_read, run_in_memory
@@ -116,7 +116,7 @@ def test_a_scan_that_fails_leaves_what_was_loaded_before() -> None:
 
 
 def test_an_overflow_is_an_error_and_never_a_float() -> None:
-    with pytest.raises(StorageError, match="integer overflow"):
+    with pytest.raises(NumberTooLarge, match="64 bits"):
         run_in_memory(select(isum(N.points)), _storage())
     with pytest.raises(StorageError, match="returned float") as caught:
         run_in_memory(select(N.points + 1), _storage())

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import attrs
 import pytest
 from hypothesis import Phase, settings
 
 from crm_core.errors import StorageError
-from crm_core.extend.storage import TableRows, Update
+from crm_core.extend.storage import Storage, TableRows, Update
 from crm_core.ledger.evolution import upgrade
 from crm_core.memory import MemoryStorage
 from crm_core.query.ast import Expression, SortKey
-from crm_core.records.schema import Manifest, Primitive, Row
+from crm_core.records.schema import AddType, Manifest, Primitive, Row
 from crm_core.testing import StorageContract
-from crm_core.testing.tables import MANIFEST
+from crm_core.testing.tables import MANIFEST, THINGS
+from crm_storage_sql.storage import SqliteStorage
+from crm_storage_sql.url import Place
 
 
 @pytest.fixture(autouse=True)
@@ -170,13 +173,121 @@ class KeepsItsOldSchema(MemoryStorage):
         super().replace(self._manifest, [one for one in tables if one.table in self._manifest.tables])
 
 
+class LinksOfNothing(MemoryStorage):
+    """Each transaction is linked as if it were the first."""
+
+    def link_before(self, position: int) -> str | None:
+        return None
+
+
+class LinksOfAnEarlierOne(MemoryStorage):
+    """It links to what it remembers, which is not of the position before."""
+
+    def link_before(self, position: int) -> str | None:
+        return super().link_before(position - 1) or super().link_before(position)
+
+
+class CutsItsBatches(MemoryStorage):
+    """A batch ends one row early, and what it lacks is in none."""
+
+    def scan(self, table: str, columns: Sequence[str], *, batch: int = 10_000) -> Iterator[list[Row]]:
+        for rows in super().scan(table, columns, batch=batch):
+            yield rows[:9_999]
+
+
+class EndsItsScans(MemoryStorage):
+    """After a batch of the size that its driver has at most, it takes the table for read."""
+
+    def scan(self, table: str, columns: Sequence[str], *, batch: int = 10_000) -> Iterator[list[Row]]:
+        for rows in super().scan(table, columns, batch=min(batch, 9_999)):
+            yield rows
+            if len(rows) < batch:
+                return
+
+
+class CountsToAThousand(MemoryStorage):
+    """More than so many are not counted."""
+
+    def count(self, table: str, where: Expression | None = None) -> int:
+        return min(1_000, super().count(table, where))
+
+
+class CutsItsLists(MemoryStorage):
+    """A list has an end that nobody asked for."""
+
+    def find(self, *args: Any, **kwargs: Any) -> list[Row]:
+        return super().find(*args, **kwargs)[:65_536]
+
+
+class FindsNoMoreThanParameters(MemoryStorage):
+    """Of more ids than a statement takes parameters, the rest is left out."""
+
+    def get_many(self, table: str, ids: Sequence[int]) -> list[Row]:
+        return super().get_many(table, ids[:32_766])
+
+
+class RevivesTheDeleted(SqliteStorage):
+    """What was deleted is gone until it is opened again."""
+
+    def __init__(self, place: Place) -> None:
+        super().__init__(place)
+        self.gone: list[Row] = []
+
+    def delete(self, table: str, keys: Sequence[tuple[int, int]]) -> list[int]:
+        self.gone += self.get_many(table, [id_ for id_, _ in keys])
+        return super().delete(table, keys)
+
+    def close(self) -> None:
+        if self.gone:
+            self.begin()
+            self.put_many("things", THINGS.column_names, [(*row[:5], None, *row[6:]) for row in self.gone])
+            self.commit()
+            self.gone = []
+        super().close()
+
+
+class ForgetsLinks(SqliteStorage):
+    """The links of the chain are known to the process alone."""
+
+    def close(self) -> None:
+        with suppress(StorageError):
+            self.begin()
+            self._session().run("UPDATE ledger_transactions SET chain = NULL")
+            self.commit()
+        super().close()
+
+
+class KeepsToItself(MemoryStorage):
+    """Whoever opens it has one of their own, which is not what it declares."""
+
+    capabilities = MemoryStorage.capabilities | {"concurrent"}
+
+    def __init__(self, place: Place) -> None:
+        super().__init__()
+        self.apply([AddType(table) for table in MANIFEST.tables.values()], MANIFEST)
+
+
+class WritesOverOthers(KeepsToItself):
+    """All who open it have the same tables, and nothing keeps them from writing at once."""
+
+    shared: ClassVar[dict[Path, dict[str, Any]]] = {}
+
+    def __init__(self, place: Place) -> None:
+        super().__init__(place)
+        self._tables = self.shared.setdefault(place.path, self._tables)
+
+    def close(self) -> None:
+        self._closed = True
+
+
 class Kit(StorageContract):
     """The suite as a vendor subclasses it; not named Test, because it is to fail."""
 
-    make: Callable[[], MemoryStorage]
+    make: Callable[..., Storage] = MemoryStorage
+    on_a_path: ClassVar[bool] = False
 
-    def open(self, path: Path) -> MemoryStorage:
-        return self.make()
+    def open(self, path: Path) -> Storage:
+        return self.make(Place(path / "crm.db", 30)) if self.on_a_path else self.make()
 
 
 @pytest.mark.parametrize(
@@ -197,6 +308,13 @@ class Kit(StorageContract):
         (TakesAnyName, "test_names_that_are_not_there_are_refused_and_never_run"),
         (ReplacesAsItGoes, "test_rows_that_end_in_an_error_change_nothing"),
         (KeepsItsOldSchema, "test_rows_take_the_place_of_everything"),
+        (LinksOfNothing, "test_each_link_is_made_of_the_one_before_it"),
+        (LinksOfAnEarlierOne, "test_each_link_is_made_of_the_one_before_it"),
+        (CutsItsBatches, "test_nothing_is_cut_however_many_rows_there_are"),
+        (EndsItsScans, "test_nothing_is_cut_however_many_rows_there_are"),
+        (CountsToAThousand, "test_nothing_is_cut_however_many_rows_there_are"),
+        (CutsItsLists, "test_nothing_is_cut_however_many_rows_there_are"),
+        (FindsNoMoreThanParameters, "test_nothing_is_cut_however_many_rows_there_are"),
     ],
 )
 def test_a_fault_is_found_and_the_model_has_none(faulty: type[MemoryStorage], claim: str) -> None:
@@ -221,6 +339,8 @@ def test_a_fault_is_found_and_the_model_has_none(faulty: type[MemoryStorage], cl
         AcceptsAnOlderVersion,
         HasNoStableOrder,
         SkipsOneBetweenPages,
+        LinksOfNothing,
+        LinksOfAnEarlierOne,
     ],
 )
 def test_a_random_walk_finds_a_fault_without_being_told_where_it_is(
@@ -231,6 +351,30 @@ def test_a_random_walk_finds_a_fault_without_being_told_where_it_is(
     monkeypatch.setenv("CRM_STORAGE_STEPS", "20000")  # it ends at the first fault, after some hundred as a rule
     with pytest.raises(AssertionError):
         Kit().test_a_random_walk_agrees_with_the_model()
+
+
+@pytest.mark.parametrize(
+    ("faulty", "claim"),
+    [
+        (RevivesTheDeleted, "test_every_kind_of_write_outlives_a_reopening"),
+        (ForgetsLinks, "test_every_kind_of_write_outlives_a_reopening"),
+        (KeepsToItself, "test_two_handles_see_what_each_other_commits"),
+        (WritesOverOthers, "test_no_update_is_lost_between_two_handles"),
+    ],
+)
+@pytest.mark.database("sqlite")
+def test_a_fault_that_others_or_a_reopening_show_is_found(
+    faulty: type[Storage], claim: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Kit, "on_a_path", True)
+    for make, folder in ((SqliteStorage, "sound"), (faulty, "faulty")):
+        monkeypatch.setattr(Kit, "make", staticmethod(make))
+        (tmp_path / folder).mkdir()
+        if make is SqliteStorage:
+            getattr(Kit(), claim)(tmp_path / folder)
+        else:
+            with pytest.raises(AssertionError):
+                getattr(Kit(), claim)(tmp_path / folder)
 
 
 def test_a_storage_that_forgets_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

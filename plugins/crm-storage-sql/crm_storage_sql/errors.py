@@ -7,12 +7,22 @@ import sqlite3
 from pathlib import Path
 from typing import Final
 
-from crm_core.errors import CrmError, DuplicateKey, NotADatabase, StorageError, StorageFull, StorageLocked
+from crm_core.errors import (
+    CrmError,
+    DuplicateKey,
+    NotADatabase,
+    NumberTooLarge,
+    StorageError,
+    StorageFull,
+    StorageLocked,
+)
 from crm_core.values import format_id
 
 _UNIQUE: Final = frozenset({"SQLITE_CONSTRAINT_UNIQUE", "SQLITE_CONSTRAINT_PRIMARYKEY", "SQLITE_CONSTRAINT_ROWID"})
 _CANNOT_GROW: Final = frozenset({"SQLITE_IOERR_WRITE", "SQLITE_IOERR_TRUNCATE", "SQLITE_IOERR_SHMSIZE"})
 """What SQLite calls a write that a limit or quota refused; a failing disk looks the same."""
+_SEARCH: Final = "crm_search"
+"""What the names of all tables of the search begin with."""
 _LITTLE: Final = 1 << 20
 """With less than these bytes free, a failed write is taken for a full disk."""
 
@@ -42,17 +52,23 @@ def translated(error: Exception, path: Path, connection: sqlite3.Connection | No
         )
     if name == "SQLITE_NOTADB":
         return NotADatabase(f"{path} is not an SQLite database", hint="correct the storage URL, or move that file away")
+    if name == "SQLITE_CORRUPT_VTAB" or f"no such table: {_SEARCH}" in str(error):
+        return StorageError(
+            f"{path}: the search index is damaged ({error}); records and ledger are not in it",
+            hint="make it anew from the records: crm storage reindex",
+        )
     if name.startswith("SQLITE_CORRUPT"):
         return StorageError(
             f"{path}: the database is damaged: {error}",
-            hint="move the file and its -wal away, then: crm storage restore FILE",
+            hint="keep the file, and see what is damaged: crm storage verify. Indexes are made anew by crm storage "
+            "reindex; of anything else, move the file and its -wal to a safe place, then: crm storage restore FILE",
         )
     if name.startswith("SQLITE_READONLY"):
         return StorageError(f"{path} may only be read", hint="give yourself the right to write to it and to its folder")
     if name.startswith("SQLITE_CANTOPEN"):
         return _cannot_open(path)
-    if isinstance(error, OverflowError):
-        return StorageError("a number does not fit into 64 bits", hint="check the value against its field's type")
+    if isinstance(error, OverflowError) or str(error) == "integer overflow":
+        return NumberTooLarge()
     return StorageError(f"{path}: SQLite says: {error}")
 
 

@@ -10,6 +10,7 @@ import json
 import sqlite3
 from array import array
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from typing import Final
 
 from crm_core.extend import Update
@@ -64,7 +65,11 @@ class Keeper:
 
     def _read(self, definitions: list[Row]) -> None:
         self._definitions = definitions
-        self.indexes = {str(name): index_of(str(definition)) for name, definition in definitions}
+        self.indexes = {}
+        for name, definition in definitions:
+            # A damaged one is as good as none: records are searched by reading, and `check_indexes` tells.
+            with suppress(ValueError, KeyError, TypeError):
+                self.indexes[str(name)] = index_of(str(definition))
         self._sources = {}
         for name, index in self.indexes.items():
             for text in index.searched.texts:
@@ -153,12 +158,11 @@ class Keeper:
         """Whether this build of SQLite can read and write the indexes."""
         return self._has_fts5
 
-    def faults(self, session: SqliteSession) -> list[str]:
-        """Return in words which indexes do not say what the records say."""
-        if not self._has_fts5 or self.is_behind(session):
-            return []
-        wrong = {name: session.read(index.differing)[0][0] for name, index in self.indexes.items()}
-        return [f"the search index of {name} is wrong about {count} records" for name, count in wrong.items() if count]
+
+def waiting_ids(connection: sqlite3.Connection, name: str) -> list[int]:
+    """Return the records of a table whose documents wait to be made."""
+    rows = connection.execute(f"SELECT ids FROM {WAITING} WHERE name = ?", (name,))
+    return sorted({one for (packed,) in rows for one in _unpacked(packed)})
 
 
 def _touch(session: SqliteSession, name: str, ids: Iterable[object]) -> None:

@@ -252,7 +252,7 @@ class SqlStorage(Storage, Generic[S]):
             known = table_of(self._known, table)
             names = ", ".join(map(quote, known.column_names))
             statement = self._statements[key] = f"SELECT {names} FROM {quote(known.name)} WHERE id "
-        return self._session().read(statement + side, parameters)
+        return self._read(statement + side, parameters)
 
     def find(
         self,
@@ -286,13 +286,13 @@ class SqlStorage(Storage, Generic[S]):
             condition = clauses.condition(where)
             statement = f"SELECT {names} FROM {quote(table)} t0 WHERE {condition} ORDER BY t0.id"
             self._statements[key] = statement
-        return self._session().read(statement, (where.value,))
+        return self._read(statement, (where.value,))
 
     def count(self, table: str, where: Expression | None = None) -> int:
         """Return how many rows match."""
         clauses = self._clauses(table)
         condition = "" if where is None else f" WHERE {clauses.condition(where)}"
-        rows = self._session().read(f"SELECT count(*) FROM {quote(table)} t0{condition}", clauses.parameters)
+        rows = self._read(f"SELECT count(*) FROM {quote(table)} t0{condition}", clauses.parameters)
         assert isinstance(rows[0][0], int)
         return rows[0][0]
 
@@ -304,7 +304,7 @@ class SqlStorage(Storage, Generic[S]):
         statement = f"SELECT {names}, id FROM {quote(table)} t0 WHERE id >= {mark} ORDER BY id LIMIT {mark}"
         last: Primitive = -(2**63)
         while True:
-            rows = self._session().read(statement, (last, batch))
+            rows = self._read(statement, (last, batch))
             if rows:
                 yield [row[:-1] for row in rows]
             if len(rows) < batch:
@@ -322,6 +322,7 @@ class SqlStorage(Storage, Generic[S]):
         return session.read(*statement_of(select, self.dialect.name))
 
     def _read(self, statement: str, parameters: Parameters = ()) -> list[Row]:
+        """Return the rows of a statement that compares columns with what was given."""
         return self._session().read(statement, parameters)
 
     # -- the rest ----------------------------------------------------------------------------------------------------

@@ -265,6 +265,28 @@ class ServerStorage(SqlStorage[S]):
             self.use(manifest)
             self.refresh_statistics(session, list(manifest.tables))
 
+    def check_indexes(self) -> list[str]:
+        """Look whether every index that was declared is there, and in use."""
+        manifest = self.schema()
+        return [] if manifest is None else self.ddl(self._session(), manifest).index_faults()
+
+    def reindex(self) -> list[str]:
+        """Make the indexes of each table anew: one after the other, and only who writes to that table waits."""
+        session = self._session()
+        if session.mode:
+            raise StorageError("nothing can be indexed anew inside a transaction", hint="commit or roll back first")
+        manifest = self.schema()
+        if manifest is None:
+            return []
+        self._keys.update(keys_of(manifest))
+        with self.upgrading():
+            ddl = self.ddl(session, manifest)
+            tables = sorted(set(manifest.tables) & set(ddl.tables()))
+            for name in tables:
+                with self.changing(session):
+                    ddl.rebuild_indexes(manifest.tables[name])
+        return [f"the indexes of {len(tables)} tables"]
+
     def renew_views(self, ddl: ServerDdl, names: Iterable[str]) -> None:
         """Create the views of these tables anew, and remove those of tables that are no more."""
         ddl.drop_views(names)

@@ -84,8 +84,26 @@ class ServerDdl(ABC):
         """Make these texts of a table fast to search, and no others of it; do nothing where the database has no way."""
 
     @abstractmethod
+    def index_names(self) -> set[str]:
+        """Return the names of all indexes that are there and in use."""
+
+    @abstractmethod
+    def rebuild_indexes(self, table: Table) -> None:
+        """Create the indexes of a table that are missing, and make all others anew."""
+
+    @abstractmethod
     def finish(self) -> None:
         """Do what needs all tables to be there."""
+
+    def index_faults(self) -> list[str]:
+        """Return in words which declared indexes are missing, or not in use because making them was broken off."""
+        there, tables = self.index_names(), set(self.tables())
+        return [
+            f"the {'unique ' * index.unique}index over {table.name} ({', '.join(index.columns)}) is missing"
+            for table in self.manifest.tables.values()
+            for index in table.indexes
+            if table.name in tables and server_name(index_name(table.name, index)) not in there
+        ]
 
     def drop_views(self, tables: Iterable[str]) -> None:
         """Remove the views of those tables."""

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import sqlite3
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
+from math import inf
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
-from crm_core.errors import CrmError, StorageError, StorageLocked
+from crm_core.errors import CrmError, NumberTooLarge, StorageError, StorageLocked
 from crm_core.extend import Capability, StorageStatus, TableRows, Update
 from crm_core.query.search import Hit, Question
 from crm_core.records.schema import AddType, Manifest, Row, SchemaChange
@@ -22,7 +23,8 @@ from crm_storage_sql.errors import translated
 from crm_storage_sql.keeping import Keeper, synchronise
 from crm_storage_sql.lock import WriterQueue
 from crm_storage_sql.lookup import Lookup
-from crm_storage_sql.room import MANIFEST, SqlStorage
+from crm_storage_sql.mending import index_faults, rebuild
+from crm_storage_sql.room import MANIFEST, Parameters, SqlStorage
 from crm_storage_sql.session import SqliteSession
 from crm_storage_sql.sqlite import claim, pragma
 from crm_storage_sql.url import Place
@@ -107,12 +109,33 @@ class SqliteStorage(SqlStorage[SqliteSession]):
     def update_if_version(self, table: str, updates: Sequence[Update]) -> list[int]:
         """Write each update whose row still has its version; return the ids of the others."""
         self._keeper.updating(self._writer(), table, updates)
-        return super().update_if_version(table, updates)
+        if all(_fits(one.id) and _fits(one.version) for one in updates):
+            return super().update_if_version(table, updates)
+        return [one.id for one in updates if not self._applies(table, one)]
 
     def delete(self, table: str, keys: Sequence[tuple[int, int]]) -> list[int]:
         """Delete the rows of (id, version) pairs; return the ids of those gone or of another version."""
         self._keeper.deleting(self._writer(), table, [id_ for id_, _ in keys])
-        return super().delete(table, keys)
+        if all(_fits(id_) and _fits(version) for id_, version in keys):
+            return super().delete(table, keys)
+        return [id_ for id_, version in keys if not self._goes(table, id_, version)]
+
+    def _applies(self, table: str, update: Update) -> bool:
+        return _fits(update.id) and _fits(update.version) and not super().update_if_version(table, [update])
+
+    def _goes(self, table: str, id_: int, version: int) -> bool:
+        return _fits(id_) and _fits(version) and not super().delete(table, [(id_, version)])
+
+    def _read(self, statement: str, parameters: Parameters = ()) -> list[Row]:
+        """Return the rows of a statement; a number past 64 bits, which SQLite does not take, is beyond all columns."""
+        try:
+            return super()._read(statement, parameters)
+        except NumberTooLarge:
+            cells = parameters.values() if isinstance(parameters, Mapping) else parameters
+            compared = [cell if _fits(cell) else inf if cell > 0 else -inf for cell in cells]
+            if isinstance(parameters, Mapping):
+                return super()._read(statement, dict(zip(parameters, compared, strict=True)))
+            return super()._read(statement, compared)
 
     def commit(self) -> None:
         """Bring the search indexes up to this thread's transaction, and make it durable."""
@@ -258,7 +281,39 @@ class SqliteStorage(SqlStorage[SqliteSession]):
     def check(self) -> list[str]:
         """Read the whole file: pages, indexes, foreign keys, and whether it holds what the manifest says."""
         with self._told(self.place.path) as session:
-            return faults(session.connection, self.schema()) + self._keeper.faults(session)
+            return faults(session.connection, self.schema())
+
+    def check_indexes(self) -> list[str]:
+        """Compare the search indexes with the records, and with what FTS5 makes of those; see `mending`."""
+        with self._told(self.place.path) as session, self._one_state(session):
+            manifest = self.schema()
+            return [] if manifest is None else index_faults(session.connection, manifest)
+
+    def reindex(self) -> list[str]:
+        """Make the search indexes anew, however damaged they are, and all others, in one transaction."""
+        session = self._session()
+        if session.mode:
+            raise StorageError("nothing can be indexed anew inside a transaction", hint="commit or roll back first")
+        manifest = self.schema()
+        if manifest is None:
+            return []
+        with self._told(self.place.path), self._writing(session):
+            made = [f"the search index of {name}" for name in rebuild(session.connection, manifest)]
+            session.connection.execute("REINDEX")
+        self._keeper.load(session)
+        return [*made, f"the indexes of {len(manifest.tables)} tables"]
+
+    @contextmanager
+    def _one_state(self, session: SqliteSession) -> Iterator[None]:
+        """Read one state of the data: that of the transaction at hand, else a snapshot."""
+        if session.mode:
+            yield
+            return
+        session.begin(write=False)
+        try:
+            yield
+        finally:
+            session.rollback()
 
     @contextmanager
     def _told(self, path: Path) -> Iterator[SqliteSession]:
@@ -297,3 +352,7 @@ class SqliteStorage(SqlStorage[SqliteSession]):
         finally:
             self._queue.release()
         return True
+
+
+def _fits(cell: object) -> bool:
+    return not isinstance(cell, int) or -(2**63) <= cell < 2**63

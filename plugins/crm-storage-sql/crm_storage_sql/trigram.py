@@ -48,14 +48,20 @@ class TrigramIndex:
         """The table of FTS5, quoted."""
         return quote(f"{PREFIX}_{self.searched.table}_trigrams")
 
+    def engine(self, documents: str) -> str:
+        """Return the words that make a table of FTS5 the index over a table of documents."""
+        return (
+            f"fts5(body, content={quote(documents)}, content_rowid='id', tokenize='trigram case_sensitive 1', "
+            "columnsize=0)"
+        )
+
     def create(self, connection: sqlite3.Connection) -> None:
         """Create the index and fill it with all records there are."""
         connection.execute(
             f"CREATE TABLE {self.documents} (id INTEGER PRIMARY KEY, name TEXT NOT NULL, body TEXT NOT NULL) STRICT"
         )
         connection.execute(
-            f"CREATE VIRTUAL TABLE {self.trigrams} USING fts5(body, content={self.documents}, content_rowid='id', "
-            "tokenize='trigram case_sensitive 1', columnsize=0)"
+            f"CREATE VIRTUAL TABLE {self.trigrams} USING {self.engine(f'{PREFIX}_{self.searched.table}')}"
         )
         connection.execute(f"INSERT INTO {self.documents} {self.made}")
         name_index = quote(f"{PREFIX}_{self.searched.table}(name)")
@@ -89,9 +95,10 @@ class TrigramIndex:
 
     @property
     def differing(self) -> str:
-        """The select that counts the documents that are not as the records say."""
+        """The select that counts the records whose documents are not as they say, but for those of a JSON list."""
         made, there = f"SELECT * FROM ({self.made})", f"SELECT id, name, body FROM {self.documents}"
-        return f"SELECT (SELECT count(*) FROM ({made} EXCEPT {there})) + (SELECT count(*) FROM ({there} EXCEPT {made}))"
+        either = f"SELECT * FROM ({made} EXCEPT {there}) UNION ALL SELECT * FROM ({there} EXCEPT {made})"
+        return f"SELECT count(DISTINCT id) FROM ({either}) WHERE id NOT IN (SELECT value FROM json_each(?))"
 
     @cached_property
     def definition(self) -> str:

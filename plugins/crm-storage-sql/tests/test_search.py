@@ -11,6 +11,7 @@ from threading import Event, Thread
 import attrs
 import pytest
 
+from crm_core.errors import StorageError
 from crm_core.extend import Storage, Update
 from crm_core.ledger.evolution import upgrade
 from crm_core.query.search import question_of
@@ -178,7 +179,7 @@ def test_a_storage_open_during_an_upgrade_keeps_the_new_index_true(storage: Sqli
         upgrade(other, attrs.evolve(SEARCHED, tables={**SEARCHED.tables, "people": less}))
         add(storage, person(2, "adam"))
         assert [1, 2] == found(storage, "ada") == found(other, "ada")
-        assert [] == other.check()
+        assert [] == other.check_indexes()
 
 
 def test_of_what_was_deleted_no_trigram_is_left_after_a_scrub(storage: SqliteStorage, file: Path) -> None:
@@ -213,10 +214,89 @@ def index_of(storage: SqliteStorage) -> bytes:
 
 def test_verify_names_an_index_that_is_wrong(storage: SqliteStorage, file: Path) -> None:
     add(storage, person(1, "ada"), person(2, "bo"))
-    assert [] == storage.check()
+    assert [] == storage.check_indexes()
     with closing(sqlite3.connect(file)) as raw, raw:
         raw.execute("UPDATE people SET name_key = 'eve' WHERE id = 1")
-    assert ["the search index of people is wrong about 2 records"] == storage.check()
+    assert ["the search index of people is wrong about 1 records"] == storage.check_indexes()
+    add(storage, *(person(n, f"person {n}") for n in range(3, 100)))
+    assert 97 == storage._keeper.behind_by(storage._session())
+    assert ["the search index of people is wrong about 1 records"] == storage.check_indexes()
+
+
+_TRIGRAMS = "crm_search_people_trigrams"
+DAMAGE = {
+    "pages of the index lost": f"DELETE FROM {_TRIGRAMS}_data WHERE id > 10",
+    "pages of the index emptied": f"UPDATE {_TRIGRAMS}_data SET block = zeroblob(length(block)) WHERE id > 10",
+    "its structure": f"UPDATE {_TRIGRAMS}_data SET block = x'00' WHERE id = 10",
+    "its version": f"DELETE FROM {_TRIGRAMS}_config",
+    "nothing in it": f"INSERT INTO {_TRIGRAMS} ({_TRIGRAMS}) VALUES ('delete-all')",
+    "a document missing in it": (
+        f"INSERT INTO {_TRIGRAMS} ({_TRIGRAMS}, rowid, body) SELECT 'delete', id, body FROM crm_search_people LIMIT 1"
+    ),
+    "a document too many in it": f"INSERT INTO {_TRIGRAMS} (rowid, body) VALUES (9999, 'nobody')",
+    "no index": f"DROP TABLE {_TRIGRAMS}",
+    "half an index": f"DROP TABLE {_TRIGRAMS}_data",
+    "a document lost": "DELETE FROM crm_search_people WHERE id = 2",
+    "a document of another": "UPDATE crm_search_people SET body = 'x' WHERE id = 2",
+    "no documents": "DROP TABLE crm_search_people",
+    "no table of who waits": "DROP TABLE crm_search_waiting",
+    "no definition": "DELETE FROM crm_search",
+    "a definition that cannot be read": "UPDATE crm_search SET searched = '{}'",
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE)
+def test_a_damaged_index_is_told_and_made_anew_from_the_records(
+    storage: SqliteStorage, file: Path, damage: str
+) -> None:
+    add(storage, *(person(n, f"person {n}") for n in range(1, 31)))
+    rows = storage.find("people")
+    assert [29] == found(storage, "person 29")
+    storage.close()
+    with closing(sqlite3.connect(file)) as raw, raw:
+        raw.execute(damage)
+    with closing(opened_at(file)) as again:
+        for _ in range(2):  # looking changes nothing
+            (fault, *_) = again.check_indexes()
+            assert "the search index of people " in fault
+        assert [] == again.check()  # the rest of the file is sound
+        assert ["the search index of people", "the indexes of 6 tables"] == again.reindex()
+        assert ([], []) == (again.check(), again.check_indexes())
+        assert rows == again.find("people")
+        assert [29] == found(again, "person 29")
+        add(again, person(50, "adam"))
+        assert ([50], []) == (found(again, "adam"), again.check_indexes())
+
+
+def test_an_index_is_looked_at_within_a_snapshot_while_others_write(storage: SqliteStorage, file: Path) -> None:
+    add(storage, person(1, "ada"))
+    storage.begin(write=False)
+    with closing(opened_at(file)) as other:
+        add(other, person(2, "adam"))
+        other.begin()
+        assert [] == storage.check_indexes()
+        other.rollback()
+    storage.rollback()
+    assert [1, 2] == found(storage, "ada")
+
+
+def test_who_searches_by_a_damaged_index_is_told_how_to_make_it_anew(storage: SqliteStorage, file: Path) -> None:
+    add(storage, *(person(n, f"person {n}") for n in range(1, 31)))
+    assert [29] == found(storage, "person 29")
+    with closing(sqlite3.connect(file)) as raw, raw:
+        raw.execute(f"DELETE FROM {_TRIGRAMS}_data WHERE id > 10")
+    with closing(opened_at(file)) as again:
+        with pytest.raises(StorageError) as error:
+            found(again, "person 2")
+        assert "crm storage reindex" in (error.value.hint or "")
+        assert "away" not in (error.value.hint or "")
+
+
+def test_indexes_are_not_made_anew_inside_a_transaction(storage: SqliteStorage) -> None:
+    storage.begin()
+    with pytest.raises(StorageError):
+        storage.reindex()
+    storage.rollback()
 
 
 def test_a_restored_backup_is_searched_by_its_own_index(storage: SqliteStorage, tmp_path: Path) -> None:
@@ -227,7 +307,7 @@ def test_a_restored_backup_is_searched_by_its_own_index(storage: SqliteStorage, 
     assert ([1], []) == (found(storage, "ada"), found(storage, "bo"))
     add(storage, person(3, "bo"))
     assert [3] == found(storage, "bo")
-    assert [] == storage.check()
+    assert [] == storage.check_indexes()
 
 
 def test_a_copy_has_an_index_of_its_own(storage: SqliteStorage, tmp_path: Path) -> None:

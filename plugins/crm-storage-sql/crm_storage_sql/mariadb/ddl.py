@@ -111,6 +111,17 @@ class MariadbDdl(ServerDdl):
     def search_by(self, table: str, searched: Sequence[SearchedColumn]) -> None:
         """Do nothing: MariaDB has no index over parts of words."""
 
+    def index_names(self) -> set[str]:
+        """Return the names of all indexes."""
+        question = "SELECT DISTINCT index_name FROM information_schema.statistics WHERE table_schema = DATABASE()"
+        return {str(name) for (name,) in self.ask(question, ())}
+
+    def rebuild_indexes(self, table: Table) -> None:
+        """Create the indexes that are missing, and write the table anew with all of them."""
+        for index in table.indexes:
+            self.create_index(table.name, index)
+        self.run(f"ALTER TABLE {quote(table.name)} FORCE")
+
     def finish(self) -> None:
         """Do nothing: the storage looks at references itself."""
 

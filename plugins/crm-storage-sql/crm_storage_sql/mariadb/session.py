@@ -6,8 +6,17 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from crm_core.errors import CrmError, DuplicateKey, StorageConflict, StorageError, StorageFull, StorageLocked
+from crm_core.errors import (
+    CrmError,
+    DuplicateKey,
+    NumberTooLarge,
+    StorageConflict,
+    StorageError,
+    StorageFull,
+    StorageLocked,
+)
 from crm_core.records.schema import Row, Table
+from crm_storage_sql.mariadb.packet import LARGE, TooLong, in_rows, in_step
 from crm_storage_sql.room import MANIFEST, Parameters
 from crm_storage_sql.server import ServerSession
 from crm_storage_sql.server_url import Server
@@ -24,6 +33,7 @@ _SPECIAL: Final = re.compile(r"[\0\n\r\x1a\"'\\]")
 _KEY: Final = re.compile(r"'([^']*)'\s*$")
 _DUPLICATE, _GAVE_WAY, _WAITED, _FULL = {1062, 1586}, {1213, 1020, 1412}, {1205}, {1021, 1114, 3675}
 _NO_TABLE: Final = 1146
+_TOO_LARGE: Final = frozenset({1264, 1690})
 _LOST: Final = frozenset({0, 1053, 1152, 1158, 1159, 1160, 1161, 1927, 2006, 2013, 2014, 2055, 4031})
 _HINTS: Final = {
     1040: "all connections are taken: close some, or raise max_connections of the server",
@@ -31,8 +41,6 @@ _HINTS: Final = {
     "which are stored apart",
     1142: "ask the database's owner for the right, or name another user in the storage URL",
     _NO_TABLE: "bring the database up to date: crm storage upgrade",
-    1153: "a text is larger than max_allowed_packet of the server: raise that",
-    1264: "a number does not fit into 64 bits: check the value against its field's type",
     1290: "the server takes no writes now (a replica?): name the primary server in the storage URL",
 }
 
@@ -49,7 +57,8 @@ class MariadbSession(ServerSession):
     def connect(self) -> Any:
         """Open a connection; each statement outside a transaction is one of its own."""
         driver_ = driver()
-        self.errors = (driver_.MySQLError, OverflowError, UnicodeEncodeError)
+        self.errors = (driver_.MySQLError, OverflowError, UnicodeEncodeError, TooLong)
+        self._limit = 0
         try:
             connection = driver_.connect(**arguments(self.server), database=self.server.database)
         except driver_.MySQLError as error:
@@ -99,10 +108,13 @@ class MariadbSession(ServerSession):
 
     def run_all(self, steps: Iterable[tuple[str, Sequence[Any]]], table: str) -> list[int]:
         """Run statements after each other; a row that was found counts, changed or not."""
-        try:
-            return [int(self._run(*step).rowcount) for step in steps]
-        except self.errors as error:
-            raise self.failure(error, table) from error
+        counts = []
+        for statement, parameters in steps:
+            try:
+                counts.append(int(self._run(statement, parameters).rowcount))
+            except self.errors as error:
+                raise self.failure(in_step(error, table, statement, parameters), table) from error
+        return counts
 
     def insert(self, statement: str, table: Table, columns: Sequence[str], rows: Sequence[Row]) -> None:
         """Insert by statements of many rows, written by hand: the driver's own way takes twice as long."""
@@ -111,7 +123,7 @@ class MariadbSession(ServerSession):
             for values in _values(rows):
                 self._run(head + values, ())
         except self.errors as error:
-            raise self.failure(error, table.name) from error
+            raise self.failure(in_rows(error, table.name, columns, rows), table.name) from error
 
     def last_id(self) -> int:
         """Return what the last statement gave to LAST_INSERT_ID, which came with its answer."""
@@ -125,6 +137,10 @@ class MariadbSession(ServerSession):
             where, columns = self.duplicate_of(name[1] if name else "", table)
             told = f"{where}: another record has the same {', '.join(columns)}"
             return DuplicateKey(told, table=where, columns=columns)
+        if code in _TOO_LARGE or isinstance(error, OverflowError):
+            return NumberTooLarge()
+        if isinstance(error, TooLong):
+            return StorageError(f"{title}: {error}", hint=error.hint)
         if code in _GAVE_WAY:
             return StorageConflict(
                 f"{title}: two transactions were in each other's way, and this one gave way",
@@ -144,8 +160,19 @@ class MariadbSession(ServerSession):
     def _run(self, statement: str, parameters: Parameters) -> Any:
         cursor = self.connection.cursor()
         query = cursor.mogrify(statement, parameters) if parameters else statement
-        cursor.execute(query.encode())  # the driver would let half a character through
+        sent = query.encode()  # the driver would let half a character through
+        if len(sent) >= LARGE:
+            self._require_room(len(sent))
+        cursor.execute(sent)
         return cursor
+
+    def _require_room(self, size: int) -> None:
+        if not self._limit:
+            with self.connection.cursor() as cursor:
+                cursor.execute("SELECT @@max_allowed_packet")
+                self._limit = int(cursor.fetchone()[0])
+        if size >= self._limit:
+            raise TooLong(size, self._limit)
 
     def _prepare(self, connection: Any) -> None:
         version = connection.get_server_info()

@@ -85,6 +85,34 @@ class PostgresqlDdl(ServerDdl):
                 f"CREATE INDEX IF NOT EXISTS {quote(name)} ON {quote(table)} USING gin ({quote(column)} {operators})"
             )
 
+    def index_names(self) -> set[str]:
+        """Return the names of all indexes that are valid."""
+        found = self.ask(
+            "SELECT i.relname FROM pg_index x JOIN pg_class i ON i.oid = x.indexrelid WHERE x.indisvalid "
+            "AND i.relnamespace = (SELECT oid FROM pg_namespace WHERE nspname = current_schema())",
+            (),
+        )
+        return {str(name) for (name,) in found}
+
+    def index_faults(self) -> list[str]:
+        """Add the trigram indexes, where this database has any: without pg_trgm there are none."""
+        found, there = super().index_faults(), self.index_names()
+        if not trigram_indexes(self.ask):
+            return found
+        missing = (
+            (table.name, one.column)
+            for table in self.manifest.tables.values()
+            for one in table.searched
+            if server_name(_TRIGRAMS.format(table.name, one.column)) not in there
+        )
+        return [*found, *(f"the trigram index over {table} ({column}) is missing" for table, column in missing)]
+
+    def rebuild_indexes(self, table: Table) -> None:
+        """Create the indexes that are missing, of the search too, and make all others anew."""
+        self.create_indexes(table)
+        self.search_by(table.name, table.searched)
+        self.run(f"REINDEX TABLE {quote(table.name)}")
+
     def finish(self) -> None:
         """Declare the references that are not declared yet, checked at commit, so that the order of writes is free."""
         there = set(

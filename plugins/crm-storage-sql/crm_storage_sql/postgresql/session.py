@@ -6,7 +6,15 @@ import logging
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
-from crm_core.errors import CrmError, DuplicateKey, StorageConflict, StorageError, StorageFull, StorageLocked
+from crm_core.errors import (
+    CrmError,
+    DuplicateKey,
+    NumberTooLarge,
+    StorageConflict,
+    StorageError,
+    StorageFull,
+    StorageLocked,
+)
 from crm_core.records.schema import Row, Table
 from crm_storage_sql.dialect import quote
 from crm_storage_sql.room import MANIFEST, Parameters
@@ -21,13 +29,13 @@ _STEPS: Final = 1000
 """Statements sent before their answers are read."""
 _TYPES: Final = {"int": "int8", "text": "text"}
 _DUPLICATE, _DANGLING, _GAVE_WAY = "23505", "23503", frozenset({"40001", "40P01"})
+_TOO_LARGE: Final = "22003"
 _WAITED, _FULL = "55P03", frozenset({"53100", "53200"})
 _NO_TABLE: Final = "42P01"
 _HINTS: Final = {
     "25006": "the server takes no writes now (a standby?): name the primary server in the storage URL",
     "42501": "ask the database's owner for the right, or name another user in the storage URL",
     "53300": "all connections are taken: close some, or raise max_connections of the server",
-    "22003": "a number does not fit into 64 bits: check the value against its field's type",
     "2BP01": "a view of somebody builds on the CRM's: drop it, upgrade, and create it again",
     _NO_TABLE: "bring the database up to date: crm storage upgrade",
 }
@@ -167,6 +175,8 @@ class PostgresqlSession(ServerSession):
                 f"{_diagnosis(error, 'table_name')}: a record points at one that does not exist; nothing was written",
                 hint="write the record that is pointed at first, or delete those that point at it",
             )
+        if code == _TOO_LARGE or isinstance(error, OverflowError):
+            return NumberTooLarge()
         if code in _GAVE_WAY:
             return StorageConflict(
                 f"{title}: two transactions were in each other's way, and this one gave way: {words}",
