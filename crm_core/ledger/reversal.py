@@ -8,7 +8,8 @@ from typing import Any, Final, cast
 
 from crm_core.errors import InvalidValue
 from crm_core.extend import Storage
-from crm_core.ledger.history import History, RowChange, TransactionEntry
+from crm_core.ledger.history import History, OperationEntry, RowChange, TransactionEntry
+from crm_core.ledger.joining import Joining
 from crm_core.ledger.staying import Staying, derived_columns, field_of, known_changes
 from crm_core.ledger.turns import in_turns
 from crm_core.ledger.work import Edit, Transaction, UnitOfWork
@@ -35,15 +36,15 @@ class Reversal:
         work: UnitOfWork,
         history: History,
         normalise: Mapping[str, Normalise],
-        transactions: Sequence[TransactionEntry],
-        whole: frozenset[int] = frozenset(),
+        operations: Sequence[OperationEntry],
     ) -> None:
-        """Take the transactions; those in `whole` (merges) go back with the customers they took away, or not at all."""
+        """Take the operations; what they merged comes apart whole, what they took apart is joined whole, or not at all."""
         self._storage = storage
         self._registry = registry
         self._work = work
         self._history = history
         self._normalise = normalise
+        transactions = [tx for one in operations for tx in history.transactions(one.id)]
         self._transactions = sorted(transactions, key=lambda entry: entry.position, reverse=True)
         self._own = frozenset(entry.id for entry in self._transactions)
         self._types = {kind.plural: kind for kind in registry.types.values()}
@@ -51,7 +52,7 @@ class Reversal:
         self._seen: dict[tuple[str, int], Row | None] = {}
         self._returning: set[tuple[str, int]] = set()
         self._freeing: set[tuple[str, int]] = set()
-        self._whole = whole
+        self._joining = Joining(history, registry.types["customer"], operations)
         self._reversed: dict[tuple[str, int], None] = {}
         self._came_and_went: set[tuple[str, int]] = set()
         self.staying = Staying(storage, registry, history, self._transactions)
@@ -74,11 +75,30 @@ class Reversal:
         self._returning = {(one.table, one.id) for batch in batches for one in batch if one.action == "deleted"}
         inserted = [batch for batch in batches if all(one.action == "created" for one in batch)]
         changed = [one for batch in batches if batch not in inserted for one in batch]
-        if self._refuse_what_cannot_return(changed) and entry.id in self._whole:
+        away = self._refuse_what_cannot_return(changed)
+        if self._refuse_merges(entry, [one for batch in batches for one in batch], away=away):
             return
         self._take_back(changed, tx)
         for batch in reversed(inserted):
             self._take_back(batch, tx)
+
+    def _refuse_merges(self, entry: TransactionEntry, changes: Sequence[RowChange], *, away: bool) -> bool:
+        """Return whether a transaction stays as it is, because it merged customers, or joins them, and cannot wholly.
+
+        `away` says that a customer whom it took away cannot return.
+        """
+        kind = self._registry.types["customer"]
+        deleted = {one.id for one in changes if one.table == kind.plural and one.action == "deleted"}
+        pairs = self._joining.pairs(entry, deleted)
+        joining = {gone for _, gone, joins in pairs if joins}
+        refused = dict(self._joining.obstacles(entry, deleted, lambda one: self._current(kind, [one])[one] is not None))
+        if joining and any(one.emptied for one in changes):
+            refused |= dict.fromkeys(joining - refused.keys(), _EMPTIED)
+        for gone, reason in refused.items():
+            row = self._current(kind, [gone])[gone]
+            self.staying.refuse(kind, (gone,) if row is None else row, reason)
+        stays = any((kind.plural, gone) in self.staying for gone in joining)
+        return bool(pairs) and (away or stays or bool(refused))
 
     def _take_back(self, batch: Sequence[RowChange], tx: Transaction | None) -> None:
         tables = list(dict.fromkeys(change.table for change in batch))
