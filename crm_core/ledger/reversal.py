@@ -38,7 +38,7 @@ class Reversal:
         normalise: Mapping[str, Normalise],
         operations: Sequence[OperationEntry],
     ) -> None:
-        """Take the operations; what they merged comes apart whole, what they took apart is joined whole, or not at all."""
+        """Take the operations; who was merged comes apart whole, and who came apart is joined whole, or not at all."""
         self._storage = storage
         self._registry = registry
         self._work = work
@@ -49,6 +49,7 @@ class Reversal:
         self._own = frozenset(entry.id for entry in self._transactions)
         self._types = {kind.plural: kind for kind in registry.types.values()}
         self._edited: set[tuple[str, int, str]] = set()
+        self._erased: dict[Primitive, bool] = {}
         self._seen: dict[tuple[str, int], Row | None] = {}
         self._returning: set[tuple[str, int]] = set()
         self._freeing: set[tuple[str, int]] = set()
@@ -190,6 +191,9 @@ class Reversal:
             self._edited |= {(kind.plural, change.id, path) for path in later}
             self.staying.keep(kind, row, [path for path in dict.fromkeys(field.values()) if path in later])
         nowhere = [field[c] for c, (old, _) in change.cells.items() if self._points_nowhere(kind, field[c], old, now)]
+        erased = [path for c, path in field.items() if self._leads_to_erased(kind, path, change.cells[c][0], now)]
+        if erased:
+            self.staying.refuse(kind, row, f"its former {', '.join(erased)} was erased")
         if nowhere:
             self.staying.refuse(kind, row, f"its former {', '.join(nowhere)} is gone")
             if kind.name == "external_id":
@@ -197,7 +201,7 @@ class Reversal:
         taken = self._taken(kind, {c: old for c, (old, _) in change.cells.items() if field[c] not in later}, now, batch)
         if taken:
             self.staying.refuse(kind, row, f"key taken: {_listed(taken)}")
-        left = {*later, *nowhere, *(field[column] for column in taken if column in field)}
+        left = {*later, *nowhere, *erased, *(field[column] for column in taken if column in field)}
         back = {c: old for c, (old, _) in change.cells.items() if c in now and field[c] not in left}
         if not back:
             return None
@@ -231,6 +235,20 @@ class Reversal:
         if kind.name == "external_id" and path == "record_id":
             target = self._registry.types.get(str(cells["record_type"]))
         return target is not None and value is not None and not self._is_there(target, cast(int, value))
+
+    def _leads_to_erased(self, kind: RecordType, path: str, value: Primitive, now: Mapping[str, Primitive]) -> bool:
+        """Whether a record, with what is said in it now, would go back to a customer who was erased since."""
+        field = kind.fields.get(path)
+        if field is None or field.declaration.references != "customer" or value in (None, now[field.column]):
+            return False
+        personal = (
+            column.name for one in kind.fields.values() if one.declaration.personal for column in one.codec.columns
+        )
+        if all(now[column] is None for column in personal):
+            return False
+        if value not in self._erased:
+            self._erased[value] = bool(self._history.erased([cast(int, value)]))
+        return self._erased[value]
 
     def _normalised(self, kind: RecordType, row: Row, wanted: dict[str, Primitive]) -> dict[str, Primitive]:
         """Compute again what follows from the restored cells; where the rules refuse them, the row stays as it is."""

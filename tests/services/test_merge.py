@@ -310,7 +310,7 @@ def test_of_two_merges_in_a_chain_the_later_one_is_undone_first(anywhere: CRM) -
 
 def test_merges_that_were_undone_are_joined_again_in_their_order(anywhere: CRM) -> None:
     crm = anywhere
-    (ann, anna, annie), deal, (older, later) = chained(crm)
+    (ann, _, annie), deal, (older, later) = chained(crm)
     merged = content(crm)
     undos = [int(crm.ledger.undo(one).undo_id or 0) for one in (later, older)]
     with pytest.raises(UndoRefused, match="Anna: edited since"):
