@@ -10,6 +10,7 @@ import hashlib
 import json
 import tomllib
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
@@ -147,6 +148,7 @@ class World:
         self.used: list[str] = []
         self.ids: dict[str, int] = {}
         self.keys = 0
+        self.redo = self.handed = 0
         self.person = self.stored("customer")
         self.other = crm.customers.add(Customer(name="Somebody")).id
 
@@ -237,6 +239,38 @@ class World:
         crm.interactions.edit(moved.evolve(subject=self.value("ondealsubject")))
         crm.records(LifecycleChange).add(LifecycleChange(customer_id=self.person, to_state="lost", at=NOON))
 
+    def histories(self) -> None:
+        """Merge and come apart, hand over and back: what others' records, and the ledger, have of it is theirs."""
+        crm = self.crm
+        kept = crm.customers.add(Customer(name="Kept"), email="kept@example.org")
+        gone = crm.customers.get(self.person)
+        for value in ("shared.example.org", "kept.example.org"):
+            crm.contact_points.add(ContactPoint(customer_id=kept.id, kind="web", value=value))
+        crm.contact_points.add(
+            ContactPoint(customer_id=self.person, kind="web", value="shared.example.org", label=self.value("label"))
+        )
+        first = crm.customers.merge(kept.id, gone.id, choose={"name": "gone"})
+        crm.customers.edit(crm.customers.get(kept.id).evolve(city="Elsewhere", tags=()))
+        second = crm.customers.merge(self.other, kept.id)
+        operation = second.operation_id
+        for _ in range(3):
+            operation = crm.ledger.undo(int(operation or 0)).undo_id
+        crm.ledger.undo(int(first.operation_id or 0))
+        self.redo = crm.ledger.resolve("last")
+
+        mine = crm.deals.add(Deal(title=self.value("title"), customer_id=self.person, next_step=self.value("step")))
+        handed = crm.deals.edit(mine.evolve(customer_id=self.other, title="Somebody's"))
+        self.handed = crm.ledger.resolve("last")
+        crm.deals.edit(handed.evolve(next_step=None))
+        note = crm.interactions.add(Interaction(customer_id=None, deal_id=handed.id, body="on somebody's deal"))
+        crm.deals.edit(crm.deals.get(handed.id).evolve(customer_id=self.person))
+        crm.interactions.edit(note.evolve(body=self.value("fromdeal")))
+        crm.deals.edit(crm.deals.get(handed.id).evolve(customer_id=self.other))
+        crm.interactions.edit(crm.interactions.get(note.id).evolve(body="somebody's again"))
+        left = crm.interactions.add(Interaction(customer_id=self.person, body=self.value("left")))
+        left = crm.interactions.edit(left.evolve(customer_id=self.other))
+        crm.interactions.delete(left)
+
 
 def holding(crm: CRM, word: str) -> list[tuple[str, Any]]:
     """Return every row of every table of the storage that holds a word, with its table."""
@@ -280,6 +314,7 @@ def let_loose(crm: CRM) -> None:
     for world in (canary, witness):
         world.fill()
         world.trouble()
+        world.histories()
     reached = {k.name for k in crm.registry.types.values() if not k.declaration.internal} - ABOUT_NOBODY
     assert {"letter", "visit", "loyalty_entry", "sale_line", "consent", "relation", "interaction"} <= reached
     assert crm.customers.get(canary.person).birth_date == BORN == crm.records(Visit).get(canary.ids["visit"]).birthday
@@ -301,6 +336,8 @@ def let_loose(crm: CRM) -> None:
     assert of_witness == about(crm, "witness")
     shell = crm.customers.get(canary.person)
     assert crm.records(Visit).get(canary.ids["visit"]).birthday is None
+    with pytest.raises(UndoRefused, match=f"customer {format_id(canary.person)} was erased since"):
+        crm.ledger.undo(canary.redo)
     assert (None, None, None, ()) == (shell.name, shell.city, shell.birth_date, shell.tags)
     assert crm.ledger.verify().intact
     assert done.receipt.images == crm.ledger.verify().emptied > 0
@@ -308,6 +345,10 @@ def let_loose(crm: CRM) -> None:
     again = crm.privacy.erase(canary.person).receipt
     assert ({}, {}, 0, 0) == (again.emptied, again.deleted, again.images, again.external_ids)
     assert "canary" not in json.dumps(crm.privacy.export(canary.person))
+    for operation in crm.ledger.operations(limit=1000):
+        with suppress(UndoRefused):
+            crm.ledger.undo(operation.id)
+    assert [] == holding(crm, "canary"), "whatever is taken back then"
     served = not crm.settings.storage_url.startswith(("memory:", "sqlite:"))
     assert served == bool(done.left_over), "what a server keeps is not ours to clear, and is said"
 

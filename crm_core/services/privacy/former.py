@@ -2,7 +2,7 @@
 
 What such a record says now is of whom it names now. What it said before is the person's where it said so while it was
 about them: so an erasure empties its images until it left them, and after that the first change of each of its texts.
-An operation that was taken back counts as if it had never been: a merge that came apart hands nothing over.
+A merge that came apart handed nothing over; what was typed into the record until then is both customers'.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any, Final, cast
 
 import attrs
 
-from crm_core.ledger.history import History
+from crm_core.ledger.history import History, OperationEntry
 from crm_core.ledger.session import Session
 from crm_core.query.ast import And, Compare, Contains
 from crm_core.records import RecordType
@@ -123,10 +123,16 @@ class Former:
         return found
 
     def _undone(self, images: Mapping[int, Sequence[_Image]]) -> set[int]:
-        """Return the transactions whose operation was taken back."""
+        """Return the transactions of merges that were taken back, and of undos of merges that were."""
         txs = self._history.transactions_of([cast(int, one.row[1]) for mine in images.values() for one in mine])
         operations = self._history.operations_of([one.operation_id for one in txs.values()])
-        return {tx_id for tx_id, one in txs.items() if operations[one.operation_id].state == "undone"}
+        undone = {number for number, one in operations.items() if one.state == "undone" and self._is_merge(one)}
+        return {tx_id for tx_id, one in txs.items() if one.operation_id in undone}
+
+    def _is_merge(self, operation: OperationEntry) -> bool:
+        while operation.undoes is not None:
+            operation = self._history.operation(operation.undoes)
+        return operation.kind == "merge"
 
     def _note(
         self,
@@ -137,29 +143,38 @@ class Former:
         undone: Set[int],
     ) -> bool:
         """Note a record that was about the person, and its images; returns whether it was."""
-        states = _states(kind, now, images, undone)
         begins = [0, *(image.id for image in images)]
-        ends = [*begins[1:], _EVER]
-        about = [self._about_until(kind, *one) for one in zip(states, begins, ends, strict=True)]
+        spans = list(zip(begins, [*begins[1:], _EVER], strict=True))
+        states = _states(kind, now, images)
+        about = [self._about_until(kind, *one) for one in zip(_lasting(states, images, undone), spans, strict=True)]
+        named = [self._about_until(kind, *one) for one in zip(states, spans, strict=True)]
+        typed = {image.id for image, it in zip(images, named[1:], strict=True) if it and image.row[1] not in undone}
         until = max(about)
-        if not until:
-            return False
-        self.until.setdefault(kind.name, {})[record_id] = until
-        personal = personal_columns(kind)
-        unchanged = set(personal)
-        for image, was in zip(images, about, strict=False):
-            said = personal if was else frozenset[str]()
-            if image.id > until:
-                said = personal & unchanged & image.old(personal).keys()
-            if image.id >= until:
-                unchanged -= image.old(personal).keys()
-            held = personal if image.id <= until else said
-            if holds(image.row, held):
-                self.images[image.id] = (image.row, said)
-        return True
+        if until:
+            self.until.setdefault(kind.name, {})[record_id] = until
+        self._note_images(personal_columns(kind), images, about, typed)
+        return until > 0
 
-    def _about_until(self, kind: RecordType, cells: Mapping[str, Primitive], begin: int, end: int) -> int:
+    def _note_images(
+        self, personal: frozenset[str], images: Sequence[_Image], about: Sequence[int], typed: Set[int]
+    ) -> None:
+        """Note which images to empty: until the record left the person all, after that those that hold what is theirs.
+
+        In the images of `typed` the record named the person, if only because of a merge that came apart since.
+        """
+        until = max(about)
+        theirs = personal if about[0] else frozenset[str]()
+        for image, still in zip(images, about[1:], strict=True):
+            changed = personal & image.old(personal).keys()
+            said = theirs & changed
+            new = changed if image.id in typed else frozenset[str]()
+            if holds(image.row, personal if image.id <= until else said | new):
+                self.images[image.id] = (image.row, said)
+            theirs = personal if still else (theirs - changed) | new
+
+    def _about_until(self, kind: RecordType, cells: Mapping[str, Primitive], span: tuple[int, int]) -> int:
         """Return until when a state of a record was about the person; 0 when it was not."""
+        begin, end = span
         fields = _references(kind)
         named = {cells.get(field.column) for field in fields if field.declaration.references == "customer"} - {None}
         if named:
@@ -179,15 +194,19 @@ def _references(kind: RecordType) -> list[Field]:
     return [field for field in kind.fields.values() if field.declaration.references]
 
 
-def _states(
-    kind: RecordType, now: Mapping[str, Primitive], images: Sequence[_Image], undone: Set[int]
-) -> list[dict[str, Primitive]]:
-    """Return what the references of a record said before its first image and after each; without what was undone."""
+def _states(kind: RecordType, now: Mapping[str, Primitive], images: Sequence[_Image]) -> list[dict[str, Primitive]]:
+    """Return what the references of a record said before its first image, and after each."""
     columns = frozenset(field.column for field in _references(kind))
     before = [{column: now.get(column) for column in columns}]
     for image in reversed(images):
         before.append({**before[-1], **image.old(columns)})
-    states = before[::-1]
+    return before[::-1]
+
+
+def _lasting(
+    states: Sequence[dict[str, Primitive]], images: Sequence[_Image], undone: Set[int]
+) -> list[dict[str, Primitive]]:
+    """Return the states without what was undone."""
     found = [states[0]]
     for image, (was, then) in zip(images, pairwise(states), strict=True):
         changed = {} if image.row[1] in undone else {c: value for c, value in then.items() if value != was[c]}
