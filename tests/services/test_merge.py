@@ -346,6 +346,17 @@ def test_a_merge_is_not_joined_again_by_halves(anywhere: CRM) -> None:
     assert gone.id == crm.deals.get(deal.id).customer_id
 
 
+def test_who_has_new_records_since_is_not_joined_again(anywhere: CRM) -> None:
+    crm = anywhere
+    keep, gone = two(crm)
+    crm.deals.add(Deal(title="D", customer_id=gone.id))
+    undo = int(crm.ledger.undo(int(crm.customers.merge(keep, gone).operation_id or 0)).undo_id or 0)
+    new = crm.deals.add(Deal(title="new", customer_id=gone.id))
+    with pytest.raises(UndoRefused, match="referenced since by 1 deal"):
+        crm.ledger.undo(undo)
+    assert gone.id == crm.customers.get(crm.deals.get(new.id).customer_id or 0).id
+
+
 def test_who_was_deleted_since_a_merge_returns_before_it_is_undone(anywhere: CRM) -> None:
     crm = anywhere
     keep, gone = two(crm)

@@ -405,6 +405,50 @@ def test_what_needs_what_goes_goes_with_it_and_the_rest_is_cut_loose(crm: CRM) -
     assert "Bob" == crm.customers.get(bob.id).name
 
 
+def test_why_a_deal_was_lost_goes_and_where_and_in_what_trade_somebody_is_stays(crm: CRM) -> None:
+    ada = crm.customers.add(Customer(name="Ada", region="Kent", industry="mills", city="Ockham"))
+    deal = crm.deals.add(Deal(title="For Ada", customer_id=ada.id))
+    crm.deals.move(deal.id, "lost", lost_reason="Ada fell ill")
+    crm.privacy.erase(ada.id)
+    assert [] == holding(crm, "fell ill")
+    shell = crm.customers.get(ada.id)
+    assert ("Kent", "mills", None) == (shell.region, shell.industry, shell.city)
+
+
+def test_what_changed_hands_is_somebody_elses_now_and_does_not_return_to_who_was_erased(crm: CRM) -> None:
+    ada, bob, eve = (crm.customers.add(Customer(name=name)) for name in ("Ada", "Bob", "Eve"))
+    deal = crm.deals.add(Deal(title="Adas mill", customer_id=ada.id, next_step="Adas step"))
+    deal = crm.deals.edit(deal.evolve(customer_id=bob.id, title="Bobs mill"))
+    handed = crm.ledger.resolve("last")
+    deal = crm.deals.edit(deal.evolve(title="Bobs barn"))
+    renamed = crm.ledger.resolve("last")
+    crm.deals.edit(deal.evolve(customer_id=eve.id))
+    receipt = crm.privacy.erase(ada.id).receipt
+    assert {"deals of others": 1} == {one.what: one.count for one in receipt.kept if "others" in one.what}
+    assert [] == holding(crm, "Adas mill")
+    assert ("Bobs barn", "Adas step", eve.id) == (lambda d: (d.title, d.next_step, d.customer_id))(
+        crm.deals.get(deal.id)
+    )
+    with pytest.raises(UndoRefused, match="it was erased"):
+        crm.ledger.undo(handed)
+    crm.ledger.undo(renamed)
+    assert "Bobs mill" == crm.deals.get(deal.id).title, "what was never the person's can be undone as before"
+    crm.privacy.erase(bob.id)
+    assert [] == holding(crm, "Bobs barn")
+
+
+def test_a_record_goes_not_back_to_who_was_erased(crm: CRM) -> None:
+    ada, bob = (crm.customers.add(Customer(name=name)) for name in ("Ada", "Bob"))
+    note = crm.interactions.add(Interaction(customer_id=ada.id))
+    crm.interactions.edit(note.evolve(customer_id=bob.id))
+    handed = crm.ledger.resolve("last")
+    crm.interactions.edit(crm.interactions.get(note.id).evolve(body="about Bob"))
+    crm.privacy.erase(ada.id)
+    with pytest.raises(UndoRefused, match="its former customer_id was erased"):
+        crm.ledger.undo(handed)
+    assert ("about Bob", bob.id) == (lambda i: (i.body, i.customer_id))(crm.interactions.get(note.id))
+
+
 def test_what_is_about_somebody_else_stays(crm: CRM) -> None:
     ada, deal, _ = a_customer(crm)
     bob = crm.customers.add(Customer(name="Bob").with_fields(passport="B1"))

@@ -1,7 +1,8 @@
 """Which records are about a person, those there are and those that were deleted: found by what references say.
 
 A record is about a person when a reference to customers names them; where it names no customer at all, when it points
-at a record that is. So a line of a sale is about who bought, and a call to somebody else on the same deal is not.
+at a record that is. So a line of a sale is about who bought, and a call to somebody else on the same deal is not. What
+points at nobody at all is about whose address it holds.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from crm_core.records.schema import Primitive, Row
 from crm_core.services.privacy.carried import Carried
 from crm_core.services.privacy.former import Former
 from crm_core.services.privacy.images import holds, paged, personal_columns, pieces
+from crm_core.services.privacy.mentions import Mentions
 from crm_core.services.references import MERGED
 from crm_core.values import parse_id
 
@@ -37,8 +39,11 @@ class Found:
         self._types = session.registry.types
         self.present: dict[str, set[int]] = {}
         self.deleted: dict[str, set[int]] = {}
-        self._search()
+        self._search({PERSON: {person}})
         self._search_deleted()
+        mentioned = Mentions(session, self._known()).found()
+        if mentioned:
+            self._search_mentioned(mentioned)
 
     def rows(self, type_name: str) -> Iterator[list[Row]]:
         """Yield the present rows of a type, in batches."""
@@ -104,9 +109,10 @@ class Found:
 
     # Records that are there
 
-    def _search(self) -> None:
-        self.present[PERSON] = {self.person}
-        waiting = [(PERSON, {self.person})]
+    def _search(self, begin: Mapping[str, set[int]]) -> None:
+        waiting = list(begin.items())
+        for name, ids in waiting:
+            self.present.setdefault(name, set()).update(ids)
         while waiting:
             name, ids = waiting.pop()
             for other, field in self._session.registry.references_to(name):
@@ -121,6 +127,16 @@ class Found:
                     if fresh:
                         self.present.setdefault(other.name, set()).update(fresh)
                         waiting.append((other.name, fresh))
+
+    def _search_mentioned(self, ids_of: Mapping[str, set[int]]) -> None:
+        """Add records that hold an address of the person and name nobody, there or deleted, and what points at them."""
+        there: dict[str, set[int]] = {}
+        for name, ids in ids_of.items():
+            rows = self._storage.get_many(self._types[name].plural, sorted(ids))
+            there[name] = {cast(int, row[0]) for row in rows}
+            self.deleted.setdefault(name, set()).update(ids - there[name])
+        self._search({name: ids for name, ids in there.items() if ids})
+        self._search_deleted()
 
     def _is_about(self, kind: RecordType, cells: Mapping[str, Primitive]) -> bool:
         named = {cells.get(column) for column in self._naming(kind)} - {None}

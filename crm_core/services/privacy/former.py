@@ -50,6 +50,11 @@ class _Image:
             return {column: said.get(column) for column in columns} if said else {}
         return {column: said[column][0] for column in columns & said.keys()}
 
+    def new(self, columns: Set[str]) -> dict[str, Primitive]:
+        """Return what is there since in those of these columns that it changed."""
+        said = self.content or {}
+        return {} if self.action == "deleted" else {column: said[column][1] for column in columns & said.keys()}
+
 
 class Former:
     """Searches for what was about `persons`; `known` are the ids, by type, of what is about them now or was last.
@@ -164,13 +169,20 @@ class Former:
         """
         until = max(about)
         theirs = personal if about[0] else frozenset[str]()
+        values: dict[str, set[Primitive]] = {}
         for image, still in zip(images, about[1:], strict=True):
-            changed = personal & image.old(personal).keys()
-            said = theirs & changed
-            new = changed if image.id in typed else frozenset[str]()
-            if holds(image.row, personal if image.id <= until else said | new):
-                self.images[image.id] = (image.row, said)
-            theirs = personal if still else (theirs - changed) | new
+            old = image.old(personal)
+            said = {column: value for column, value in old.items() if column in theirs}
+            new = image.new(personal) if image.id in typed else {}
+            for column, value in (*said.items(), *new.items()):
+                values.setdefault(column, set()).add(value)
+            if holds(image.row, personal if image.id <= until else said.keys() | new.keys()):
+                self.images[image.id] = (image.row, said.keys())
+            theirs = personal if still else (theirs - old.keys()) | new.keys()
+        for image in images:  # an undo may have brought it back for a while
+            cells = (*image.old(personal).items(), *image.new(personal).items())
+            if image.id not in self.images and any(value in values.get(column, ()) for column, value in cells if value):
+                self.images[image.id] = (image.row, frozenset())
 
     def _about_until(self, kind: RecordType, cells: Mapping[str, Primitive], span: tuple[int, int]) -> int:
         """Return until when a state of a record was about the person; 0 when it was not."""
