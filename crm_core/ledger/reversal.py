@@ -126,8 +126,9 @@ class Reversal:
         A value held by a record that goes back too may be free by then. Returns whether a customer stays away.
         """
         away = False
-        self._freeing = {(one.table, one.id) for one in changes if one.action == "updated"}
-        for change in changes if self._freeing else ():
+        updated = [one for one in changes if one.action == "updated"]
+        self._freeing = {(one.table, one.id) for one in updated if not one.emptied}
+        for change in changes if updated else ():
             if change.action == "deleted" and (change.table, change.id) not in self.staying:
                 kind = self._types[change.table]
                 image = {"id": change.id, **{name: old for name, (old, _) in change.cells.items()}}

@@ -357,6 +357,19 @@ def test_who_has_new_records_since_is_not_joined_again(anywhere: CRM) -> None:
     assert gone.id == crm.customers.get(crm.deals.get(new.id).customer_id or 0).id
 
 
+def test_a_key_that_the_survivor_cannot_give_back_keeps_a_merge_whole(crm: CRM) -> None:
+    keep, ada, bob = (crm.customers.add(Customer(name="X", city=city)) for city in (None, "Rome", "Pisa"))
+    bob = crm.customers.edit(bob.with_ext(Club(number="17")).evolve(tags=("vip",)))
+    first = crm.customers.merge(keep, ada)
+    second = crm.customers.merge(keep.id, bob, choose={"city": "gone"})
+    crm.ledger.undo(int(first.operation_id or 0))
+    crm.privacy.erase(ada.id)
+    before = content(crm)
+    with pytest.raises(UndoRefused, match="key taken: club__number '17'"):
+        crm.ledger.undo(int(second.operation_id or 0))
+    assert before == content(crm)
+
+
 def test_who_was_deleted_since_a_merge_returns_before_it_is_undone(anywhere: CRM) -> None:
     crm = anywhere
     keep, gone = two(crm)

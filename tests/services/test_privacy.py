@@ -504,6 +504,21 @@ def test_a_merge_of_who_was_erased_since_does_not_come_apart(crm: CRM) -> None:
     assert [] == holding(crm, "Ada")
 
 
+def test_a_merge_that_cannot_give_back_what_another_needs_does_not_come_apart_by_halves(crm: CRM) -> None:
+    keep, ada, bob = (crm.customers.add(Customer(name="X", city=city)) for city in (None, "Adas town", "Bobs town"))
+    deal = crm.deals.add(Deal(title="D", customer_id=bob.id))
+    visit = crm.records(Visit).add(Visit(guest_id=bob.id, badge="B-1"))
+    first = crm.customers.merge(keep, ada)
+    second = crm.customers.merge(keep.id, bob, choose={"city": "gone"})
+    crm.ledger.undo(int(first.operation_id or 0))
+    crm.privacy.erase(ada.id)
+    assert [] == holding(crm, "Adas town")
+    report = crm.ledger.undo(int(second.operation_id or 0))
+    assert [(keep.id, True)] == [(item.id, "it was erased" in item.reason) for item in report.refused]
+    assert [bob.id, bob.id] == [crm.deals.get(deal.id).customer_id, crm.records(Visit).get(visit.id).guest_id]
+    assert "Bobs town" == crm.customers.get(bob.id).city
+
+
 def test_the_receipt_is_kept_with_the_operation_and_proves_itself(crm: CRM) -> None:
     ada, _, _ = a_customer(crm)
     done = crm.privacy.erase(ada.id)

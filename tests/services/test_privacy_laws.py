@@ -13,7 +13,7 @@ from random import Random
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from crm_core import CRM, Customer, Deal, Interaction, Participant
@@ -191,13 +191,14 @@ def found(crm: CRM, words: list[str]) -> set[tuple[str, object]]:
     return {(table, row[0]) for table, row in rows if any(word in str(row) for word in words)}
 
 
-@settings(max_examples=40, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=20, suppress_health_check=[HealthCheck.too_slow])
 @given(seed=st.integers(0, 2**32))
+@example(seed=13)
+@example(seed=45)
 def test_no_history_keeps_a_word_of_who_was_erased(seed: int) -> None:
     law("memory:", Random(seed))
 
 
-@pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("database", DATABASES)
-def test_no_history_keeps_a_word_on_databases_either(database: str, seed: int, tmp_path: Path) -> None:
-    law(new_url(database, tmp_path), Random(seed))
+def test_no_history_keeps_a_word_on_databases_either(database: str, tmp_path: Path) -> None:
+    law(new_url(database, tmp_path), Random(45))
