@@ -199,6 +199,17 @@ class History:
         where = And((Compare("table_name", "=", table), In("record_id", tuple(ids))))
         return [image for batch in self._images(where) for image in batch]
 
+    def erased(self, customer_ids: Sequence[int]) -> set[int]:
+        """Return those of these customers who were erased."""
+        where = And(
+            (
+                Compare("table_name", "=", IMAGES.name),
+                Compare("action", "=", "erased"),
+                In("record_id", tuple(customer_ids)),
+            )
+        )
+        return {int(row[0] or 0) for row in self._storage.find(IMAGES.name, where, columns=["record_id"])}
+
     def transactions_of(self, transaction_ids: Sequence[int]) -> dict[int, TransactionEntry]:
         """Return the transactions of these ids that the ledger knows, by id."""
         rows = self._storage.get_many(TRANSACTIONS.name, list(dict.fromkeys(transaction_ids)))

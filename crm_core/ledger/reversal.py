@@ -8,7 +8,8 @@ from typing import Any, Final, cast
 
 from crm_core.errors import InvalidValue
 from crm_core.extend import Storage
-from crm_core.ledger.history import History, RowChange, TransactionEntry
+from crm_core.ledger.history import History, OperationEntry, RowChange, TransactionEntry
+from crm_core.ledger.joining import Joining
 from crm_core.ledger.staying import Staying, derived_columns, field_of, known_changes
 from crm_core.ledger.turns import in_turns
 from crm_core.ledger.work import Edit, Transaction, UnitOfWork
@@ -35,23 +36,24 @@ class Reversal:
         work: UnitOfWork,
         history: History,
         normalise: Mapping[str, Normalise],
-        transactions: Sequence[TransactionEntry],
-        whole: frozenset[int] = frozenset(),
+        operations: Sequence[OperationEntry],
     ) -> None:
-        """Take the transactions; those in `whole` (merges) go back with the customers they took away, or not at all."""
+        """Take the operations; who was merged comes apart whole, and who came apart is joined whole, or not at all."""
         self._storage = storage
         self._registry = registry
         self._work = work
         self._history = history
         self._normalise = normalise
+        transactions = [tx for one in operations for tx in history.transactions(one.id)]
         self._transactions = sorted(transactions, key=lambda entry: entry.position, reverse=True)
         self._own = frozenset(entry.id for entry in self._transactions)
         self._types = {kind.plural: kind for kind in registry.types.values()}
         self._edited: set[tuple[str, int, str]] = set()
+        self._erased: dict[Primitive, bool] = {}
         self._seen: dict[tuple[str, int], Row | None] = {}
         self._returning: set[tuple[str, int]] = set()
         self._freeing: set[tuple[str, int]] = set()
-        self._whole = whole
+        self._joining = Joining(history, registry.types["customer"], operations)
         self._reversed: dict[tuple[str, int], None] = {}
         self._came_and_went: set[tuple[str, int]] = set()
         self.staying = Staying(storage, registry, history, self._transactions)
@@ -74,11 +76,30 @@ class Reversal:
         self._returning = {(one.table, one.id) for batch in batches for one in batch if one.action == "deleted"}
         inserted = [batch for batch in batches if all(one.action == "created" for one in batch)]
         changed = [one for batch in batches if batch not in inserted for one in batch]
-        if self._refuse_what_cannot_return(changed) and entry.id in self._whole:
+        away = self._refuse_what_cannot_return(changed)
+        if self._refuse_merges(entry, [one for batch in batches for one in batch], away=away):
             return
         self._take_back(changed, tx)
         for batch in reversed(inserted):
             self._take_back(batch, tx)
+
+    def _refuse_merges(self, entry: TransactionEntry, changes: Sequence[RowChange], *, away: bool) -> bool:
+        """Return whether a transaction stays as it is, because it merged customers, or joins them, and cannot wholly.
+
+        `away` says that a customer whom it took away cannot return.
+        """
+        kind = self._registry.types["customer"]
+        deleted = {one.id for one in changes if one.table == kind.plural and one.action == "deleted"}
+        pairs = self._joining.pairs(entry, deleted)
+        joining = {gone for _, gone, joins in pairs if joins}
+        refused = dict(self._joining.obstacles(entry, deleted, lambda one: self._current(kind, [one])[one] is not None))
+        if joining and any(one.emptied for one in changes):
+            refused |= dict.fromkeys(joining - refused.keys(), _EMPTIED)
+        for gone, reason in refused.items():
+            row = self._current(kind, [gone])[gone]
+            self.staying.refuse(kind, (gone,) if row is None else row, reason)
+        stays = any((kind.plural, gone) in self.staying for gone in joining)
+        return bool(pairs) and (away or stays or bool(refused))
 
     def _take_back(self, batch: Sequence[RowChange], tx: Transaction | None) -> None:
         tables = list(dict.fromkeys(change.table for change in batch))
@@ -105,8 +126,9 @@ class Reversal:
         A value held by a record that goes back too may be free by then. Returns whether a customer stays away.
         """
         away = False
-        self._freeing = {(one.table, one.id) for one in changes if one.action == "updated"}
-        for change in changes if self._freeing else ():
+        updated = [one for one in changes if one.action == "updated"]
+        self._freeing = {(one.table, one.id) for one in updated if not one.emptied}
+        for change in changes if updated else ():
             if change.action == "deleted" and (change.table, change.id) not in self.staying:
                 kind = self._types[change.table]
                 image = {"id": change.id, **{name: old for name, (old, _) in change.cells.items()}}
@@ -170,6 +192,9 @@ class Reversal:
             self._edited |= {(kind.plural, change.id, path) for path in later}
             self.staying.keep(kind, row, [path for path in dict.fromkeys(field.values()) if path in later])
         nowhere = [field[c] for c, (old, _) in change.cells.items() if self._points_nowhere(kind, field[c], old, now)]
+        erased = [path for c, path in field.items() if self._leads_to_erased(kind, path, change.cells[c][0], now)]
+        if erased:
+            self.staying.refuse(kind, row, f"its former {', '.join(erased)} was erased")
         if nowhere:
             self.staying.refuse(kind, row, f"its former {', '.join(nowhere)} is gone")
             if kind.name == "external_id":
@@ -177,7 +202,7 @@ class Reversal:
         taken = self._taken(kind, {c: old for c, (old, _) in change.cells.items() if field[c] not in later}, now, batch)
         if taken:
             self.staying.refuse(kind, row, f"key taken: {_listed(taken)}")
-        left = {*later, *nowhere, *(field[column] for column in taken if column in field)}
+        left = {*later, *nowhere, *erased, *(field[column] for column in taken if column in field)}
         back = {c: old for c, (old, _) in change.cells.items() if c in now and field[c] not in left}
         if not back:
             return None
@@ -211,6 +236,20 @@ class Reversal:
         if kind.name == "external_id" and path == "record_id":
             target = self._registry.types.get(str(cells["record_type"]))
         return target is not None and value is not None and not self._is_there(target, cast(int, value))
+
+    def _leads_to_erased(self, kind: RecordType, path: str, value: Primitive, now: Mapping[str, Primitive]) -> bool:
+        """Whether a record, with what is said in it now, would go back to a customer who was erased since."""
+        field = kind.fields.get(path)
+        if field is None or field.declaration.references != "customer" or value in (None, now[field.column]):
+            return False
+        personal = (
+            column.name for one in kind.fields.values() if one.declaration.personal for column in one.codec.columns
+        )
+        if all(now[column] is None for column in personal):
+            return False
+        if value not in self._erased:
+            self._erased[value] = bool(self._history.erased([cast(int, value)]))
+        return self._erased[value]
 
     def _normalised(self, kind: RecordType, row: Row, wanted: dict[str, Primitive]) -> dict[str, Primitive]:
         """Compute again what follows from the restored cells; where the rules refuse them, the row stays as it is."""

@@ -56,9 +56,12 @@ class Staying:
         """Find the created records that must stay: edited since, or pointed at by something that stays."""
         for entry in self._transactions:
             for batch in known_changes(self._history, entry, self._types):
-                created = {change.id: change.row for change in batch if change.action == "created"}
-                if created:
-                    self._examine_created(self._types[batch[0].table], created)
+                created: dict[str, dict[int, Row]] = {}
+                for change in batch:  # what was put back comes in batches of several tables
+                    if change.action == "created":
+                        created.setdefault(change.table, {})[change.id] = change.row
+                for table, rows in created.items():
+                    self._examine_created(self._types[table], rows)
         waiting = list(self._records)
         while waiting:
             waiting += self._hold(*waiting.pop())

@@ -15,7 +15,7 @@ from crm_core.ledger.staying import UndoItem
 from crm_core.ledger.tables import OPERATIONS
 from crm_core.ledger.work import UnitOfWork
 from crm_core.records import Registry
-from crm_core.values import format_id, parse_id
+from crm_core.values import format_id
 
 
 @attrs.frozen(kw_only=True)
@@ -61,9 +61,8 @@ class Undo:
         _require_undoable(entry)
         consequences = self._consequences(entry)
         together = [one for one in consequences if one.state in ("done", "incomplete")] if with_consequences else []
-        transactions = [tx for one in (entry, *together) for tx in self._history.transactions(one.id)]
         reversal = Reversal(
-            self._storage, self._registry, self._work, self._history, self._normalise, transactions, _merges(entry)
+            self._storage, self._registry, self._work, self._history, self._normalise, (entry, *together)
         )
         reversal.staying.examine()
         if dry_run:
@@ -114,11 +113,6 @@ class Undo:
         except BaseException:
             self._storage.rollback()
             raise
-
-
-def _merges(entry: OperationEntry) -> frozenset[int]:
-    """Return the transactions of an operation in which customers were merged."""
-    return frozenset(parse_id(tx) for _, _, tx in entry.detail.get("merged", ()) if entry.kind == "merge")
 
 
 def _require_undoable(entry: OperationEntry) -> None:

@@ -212,7 +212,7 @@ class Transaction:
         self._drop(table, rows)
 
     def mark(self, action: Literal["erased", "compacted"], number: int) -> None:
-        """Note that an image was erased (`number` is its id), or that the ledger was compacted through a position.
+        """Note that an image or a person was erased (by id), or that the ledger was compacted through a position.
 
         The chain covers the note, so that an image that was emptied without one shows.
         """

@@ -176,7 +176,7 @@ class Deal(Record):
     opened_at: When | None = moment("Opened", default=None)
     expected_close_on: date | None = day("Expected close", default=None)
     closed_at: When | None = moment("Closed", default=None)
-    lost_reason: str | None = text("Lost reason", default=None, max_length=1000)
+    lost_reason: str | None = text("Lost reason", default=None, max_length=1000, personal=True)
     next_step: str | None = text("Next step", default=None, max_length=1000, personal=True)
     next_step_on: date | None = day("Next step on", default=None)
 

@@ -100,6 +100,14 @@ def crm(storage: str, tmp_path: Path, plugin: ClubPlugin) -> Iterator[CRM]:
         yield opened
 
 
+@pytest.fixture(params=["memory:", *DATABASES])
+def anywhere(request: pytest.FixtureRequest, tmp_path: Path, plugin: ClubPlugin) -> Iterator[CRM]:
+    """A CRM on each database that is at hand."""
+    name = str(request.param)
+    with CRM.open(name if name == "memory:" else new_url(name, tmp_path), plugins=[plugin]) as opened:
+        yield opened
+
+
 def two(crm: CRM, **fields: Any) -> tuple[Customer, Customer]:
     return crm.customers.add(Customer(name="Ada")), crm.customers.add(Customer(name="Ada L.", **fields))
 
@@ -266,19 +274,113 @@ def test_a_merge_of_a_merged_customer_follows(crm: CRM) -> None:
     undone_exactly(crm, before)
 
 
-def test_an_external_id_that_a_later_merge_took_on_stays_merged_when_the_earlier_one_is_undone(crm: CRM) -> None:
-    ann, anna, annie = (
-        crm.customers.add(Customer(name=name), external=("shop", str(number)))
-        for number, name in enumerate(("Ann", "Anna", "Annie"), 1)
-    )
-    crm.customers.merge(anna, annie)
-    earlier = crm.ledger.resolve("last")
-    crm.customers.merge(ann, crm.customers.get(anna.id))
-    report = crm.ledger.undo(earlier)
-    (entry,) = crm.external_ids.find("external = '3'")
-    assert (ann.id, "merged") == (entry.record_id, entry.state)
-    assert "external_id" in {item.type for item in report.kept}
-    assert "Annie" == crm.customers.get(annie.id).name
+def chained(crm: CRM) -> tuple[list[Customer], Deal, list[int]]:
+    """Merge Annie into Anna, then Anna into Ann; return the three, a deal of Annie, and the two operations."""
+    three = [
+        crm.customers.add(Customer(name=name, city=city), external=("shop", name), email=f"{name}@example.org")
+        for name, city in (("Ann", None), ("Anna", None), ("Annie", "Rome"))
+    ]
+    deal = crm.deals.add(Deal(title="D", customer_id=three[2].id))
+    reports = [crm.customers.merge(keep.id, gone.id) for keep, gone in ((three[1], three[2]), (three[0], three[1]))]
+    return three, deal, [int(report.operation_id or 0) for report in reports]
+
+
+def refused_naming(crm: CRM, operation: int, later: int) -> None:
+    """An undo is refused, in words that name what to undo first, and does nothing; so says its dry run."""
+    before = content(crm)
+    said = crm.ledger.undo(operation, dry_run=True)
+    assert ({}, ["customer"]) == (dict(said.reversed), [item.type for item in said.refused])
+    with pytest.raises(UndoRefused, match=f"later operation {format_id(later)} .*: undo that first"):
+        crm.ledger.undo(operation)
+    assert before == content(crm)
+
+
+def test_of_two_merges_in_a_chain_the_later_one_is_undone_first(anywhere: CRM) -> None:
+    crm = anywhere
+    (ann, anna, annie), deal, (older, later) = chained(crm)
+    refused_naming(crm, older, later)
+    assert ann.id == crm.deals.get(deal.id).customer_id
+    crm.ledger.undo(later)
+    assert anna.id == crm.deals.get(deal.id).customer_id
+    report = crm.ledger.undo(older)
+    assert ((), ()) == (report.kept, report.refused)
+    assert [annie.id, annie.id] == [crm.deals.get(deal.id).customer_id, crm.resolve("customer", "shop:Annie")]
+    assert (None, None, "Rome") == tuple(crm.customers.get(one.id).city for one in (ann, anna, annie))
+
+
+def test_merges_that_were_undone_are_joined_again_in_their_order(anywhere: CRM) -> None:
+    crm = anywhere
+    (ann, _, annie), deal, (older, later) = chained(crm)
+    merged = content(crm)
+    undos = [int(crm.ledger.undo(one).undo_id or 0) for one in (later, older)]
+    with pytest.raises(UndoRefused, match="Anna: edited since"):
+        crm.ledger.undo(undos[0])
+    for undo in reversed(undos):
+        report = crm.ledger.undo(undo)
+        assert ((), ()) == (report.kept, report.refused)
+    assert merged == content(crm)
+    assert ann.id == crm.resolve("customer", format_id(annie.id)) == crm.deals.get(deal.id).customer_id
+
+
+def test_who_was_merged_otherwise_meanwhile_is_not_joined_again(anywhere: CRM) -> None:
+    crm = anywhere
+    keep, gone = two(crm)
+    third = crm.customers.add(Customer(name="Third"))
+    undo = int(crm.ledger.undo(int(crm.customers.merge(keep, gone).operation_id or 0)).undo_id or 0)
+    for keeps, goes in ((third, keep), (third, gone)):
+        meanwhile = int(crm.customers.merge(keeps.id, goes.id).operation_id or 0)
+        refused_naming(crm, undo, meanwhile)
+        crm.ledger.undo(meanwhile)
+
+
+def test_a_merge_is_not_joined_again_by_halves(anywhere: CRM) -> None:
+    crm = anywhere
+    keep, gone = two(crm, city="Rome")
+    deal = crm.deals.add(Deal(title="D", customer_id=gone.id))
+    undo = int(crm.ledger.undo(int(crm.customers.merge(keep, gone).operation_id or 0)).undo_id or 0)
+    crm.customers.edit(crm.customers.get(gone.id).evolve(name="Somebody else"))
+    before = content(crm)
+    with pytest.raises(UndoRefused, match="Somebody else: edited since"):
+        crm.ledger.undo(undo)
+    assert before == content(crm)
+    assert gone.id == crm.deals.get(deal.id).customer_id
+
+
+def test_who_has_new_records_since_is_not_joined_again(anywhere: CRM) -> None:
+    crm = anywhere
+    keep, gone = two(crm)
+    crm.deals.add(Deal(title="D", customer_id=gone.id))
+    undo = int(crm.ledger.undo(int(crm.customers.merge(keep, gone).operation_id or 0)).undo_id or 0)
+    new = crm.deals.add(Deal(title="new", customer_id=gone.id))
+    with pytest.raises(UndoRefused, match="referenced since by 1 deal"):
+        crm.ledger.undo(undo)
+    assert gone.id == crm.customers.get(crm.deals.get(new.id).customer_id or 0).id
+
+
+def test_a_key_that_the_survivor_cannot_give_back_keeps_a_merge_whole(crm: CRM) -> None:
+    keep, ada, bob = (crm.customers.add(Customer(name="X", city=city)) for city in (None, "Rome", "Pisa"))
+    bob = crm.customers.edit(bob.with_ext(Club(number="17")).evolve(tags=("vip",)))
+    first = crm.customers.merge(keep, ada)
+    second = crm.customers.merge(keep.id, bob, choose={"city": "gone"})
+    crm.ledger.undo(int(first.operation_id or 0))
+    crm.privacy.erase(ada.id)
+    before = content(crm)
+    with pytest.raises(UndoRefused, match="key taken: club__number '17'"):
+        crm.ledger.undo(int(second.operation_id or 0))
+    assert before == content(crm)
+
+
+def test_who_was_deleted_since_a_merge_returns_before_it_is_undone(anywhere: CRM) -> None:
+    crm = anywhere
+    keep, gone = two(crm)
+    crm.contact_points.add(ContactPoint(customer_id=gone.id, kind="web", value="ada.example.org"))
+    merge = int(crm.customers.merge(keep, gone).operation_id or 0)
+    crm.customers.delete(keep.id)
+    deletion = crm.ledger.resolve("last")
+    refused_naming(crm, merge, deletion)
+    crm.ledger.undo(deletion)
+    crm.ledger.undo(merge)
+    assert 1 == len(crm.customers.contact_points(gone.id))
 
 
 def test_merging_across_kinds_asks(crm: CRM) -> None:

@@ -10,6 +10,7 @@ import hashlib
 import json
 import tomllib
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
@@ -147,6 +148,7 @@ class World:
         self.used: list[str] = []
         self.ids: dict[str, int] = {}
         self.keys = 0
+        self.redo = self.handed = 0
         self.person = self.stored("customer")
         self.other = crm.customers.add(Customer(name="Somebody")).id
 
@@ -237,6 +239,38 @@ class World:
         crm.interactions.edit(moved.evolve(subject=self.value("ondealsubject")))
         crm.records(LifecycleChange).add(LifecycleChange(customer_id=self.person, to_state="lost", at=NOON))
 
+    def histories(self) -> None:
+        """Merge and come apart, hand over and back: what others' records, and the ledger, have of it is theirs."""
+        crm = self.crm
+        kept = crm.customers.add(Customer(name="Kept"), email="kept@example.org")
+        gone = crm.customers.get(self.person)
+        for value in ("shared.example.org", "kept.example.org"):
+            crm.contact_points.add(ContactPoint(customer_id=kept.id, kind="web", value=value))
+        crm.contact_points.add(
+            ContactPoint(customer_id=self.person, kind="web", value="shared.example.org", label=self.value("label"))
+        )
+        first = crm.customers.merge(kept.id, gone.id, choose={"name": "gone"})
+        crm.customers.edit(crm.customers.get(kept.id).evolve(city="Elsewhere", tags=()))
+        second = crm.customers.merge(self.other, kept.id)
+        operation = second.operation_id
+        for _ in range(3):
+            operation = crm.ledger.undo(int(operation or 0)).undo_id
+        crm.ledger.undo(int(first.operation_id or 0))
+        self.redo = crm.ledger.resolve("last")
+
+        mine = crm.deals.add(Deal(title=self.value("title"), customer_id=self.person, next_step=self.value("step")))
+        handed = crm.deals.edit(mine.evolve(customer_id=self.other, title="Somebody's"))
+        self.handed = crm.ledger.resolve("last")
+        crm.deals.edit(handed.evolve(next_step=None))
+        note = crm.interactions.add(Interaction(customer_id=None, deal_id=handed.id, body="on somebody's deal"))
+        crm.deals.edit(crm.deals.get(handed.id).evolve(customer_id=self.person))
+        crm.interactions.edit(note.evolve(body=self.value("fromdeal")))
+        crm.deals.edit(crm.deals.get(handed.id).evolve(customer_id=self.other))
+        crm.interactions.edit(crm.interactions.get(note.id).evolve(body="somebody's again"))
+        left = crm.interactions.add(Interaction(customer_id=self.person, body=self.value("left")))
+        left = crm.interactions.edit(left.evolve(customer_id=self.other))
+        crm.interactions.delete(left)
+
 
 def holding(crm: CRM, word: str) -> list[tuple[str, Any]]:
     """Return every row of every table of the storage that holds a word, with its table."""
@@ -280,6 +314,7 @@ def let_loose(crm: CRM) -> None:
     for world in (canary, witness):
         world.fill()
         world.trouble()
+        world.histories()
     reached = {k.name for k in crm.registry.types.values() if not k.declaration.internal} - ABOUT_NOBODY
     assert {"letter", "visit", "loyalty_entry", "sale_line", "consent", "relation", "interaction"} <= reached
     assert crm.customers.get(canary.person).birth_date == BORN == crm.records(Visit).get(canary.ids["visit"]).birthday
@@ -301,6 +336,8 @@ def let_loose(crm: CRM) -> None:
     assert of_witness == about(crm, "witness")
     shell = crm.customers.get(canary.person)
     assert crm.records(Visit).get(canary.ids["visit"]).birthday is None
+    with pytest.raises(UndoRefused, match=f"customer {format_id(canary.person)} was erased since"):
+        crm.ledger.undo(canary.redo)
     assert (None, None, None, ()) == (shell.name, shell.city, shell.birth_date, shell.tags)
     assert crm.ledger.verify().intact
     assert done.receipt.images == crm.ledger.verify().emptied > 0
@@ -308,6 +345,10 @@ def let_loose(crm: CRM) -> None:
     again = crm.privacy.erase(canary.person).receipt
     assert ({}, {}, 0, 0) == (again.emptied, again.deleted, again.images, again.external_ids)
     assert "canary" not in json.dumps(crm.privacy.export(canary.person))
+    for operation in crm.ledger.operations(limit=1000):
+        with suppress(UndoRefused):
+            crm.ledger.undo(operation.id)
+    assert [] == holding(crm, "canary"), "whatever is taken back then"
     served = not crm.settings.storage_url.startswith(("memory:", "sqlite:"))
     assert served == bool(done.left_over), "what a server keeps is not ours to clear, and is said"
 
@@ -364,6 +405,50 @@ def test_what_needs_what_goes_goes_with_it_and_the_rest_is_cut_loose(crm: CRM) -
     assert "Bob" == crm.customers.get(bob.id).name
 
 
+def test_why_a_deal_was_lost_goes_and_where_and_in_what_trade_somebody_is_stays(crm: CRM) -> None:
+    ada = crm.customers.add(Customer(name="Ada", region="Kent", industry="mills", city="Ockham"))
+    deal = crm.deals.add(Deal(title="For Ada", customer_id=ada.id))
+    crm.deals.move(deal.id, "lost", lost_reason="Ada fell ill")
+    crm.privacy.erase(ada.id)
+    assert [] == holding(crm, "fell ill")
+    shell = crm.customers.get(ada.id)
+    assert ("Kent", "mills", None) == (shell.region, shell.industry, shell.city)
+
+
+def test_what_changed_hands_is_somebody_elses_now_and_does_not_return_to_who_was_erased(crm: CRM) -> None:
+    ada, bob, eve = (crm.customers.add(Customer(name=name)) for name in ("Ada", "Bob", "Eve"))
+    deal = crm.deals.add(Deal(title="Adas mill", customer_id=ada.id, next_step="Adas step"))
+    deal = crm.deals.edit(deal.evolve(customer_id=bob.id, title="Bobs mill"))
+    handed = crm.ledger.resolve("last")
+    deal = crm.deals.edit(deal.evolve(title="Bobs barn"))
+    renamed = crm.ledger.resolve("last")
+    crm.deals.edit(deal.evolve(customer_id=eve.id))
+    receipt = crm.privacy.erase(ada.id).receipt
+    assert {"deals of others": 1} == {one.what: one.count for one in receipt.kept if "others" in one.what}
+    assert [] == holding(crm, "Adas mill")
+    assert ("Bobs barn", "Adas step", eve.id) == (lambda d: (d.title, d.next_step, d.customer_id))(
+        crm.deals.get(deal.id)
+    )
+    with pytest.raises(UndoRefused, match="it was erased"):
+        crm.ledger.undo(handed)
+    crm.ledger.undo(renamed)
+    assert "Bobs mill" == crm.deals.get(deal.id).title, "what was never the person's can be undone as before"
+    crm.privacy.erase(bob.id)
+    assert [] == holding(crm, "Bobs barn")
+
+
+def test_a_record_goes_not_back_to_who_was_erased(crm: CRM) -> None:
+    ada, bob = (crm.customers.add(Customer(name=name)) for name in ("Ada", "Bob"))
+    note = crm.interactions.add(Interaction(customer_id=ada.id))
+    crm.interactions.edit(note.evolve(customer_id=bob.id))
+    handed = crm.ledger.resolve("last")
+    crm.interactions.edit(crm.interactions.get(note.id).evolve(body="about Bob"))
+    crm.privacy.erase(ada.id)
+    with pytest.raises(UndoRefused, match="its former customer_id was erased"):
+        crm.ledger.undo(handed)
+    assert ("about Bob", bob.id) == (lambda i: (i.body, i.customer_id))(crm.interactions.get(note.id))
+
+
 def test_what_is_about_somebody_else_stays(crm: CRM) -> None:
     ada, deal, _ = a_customer(crm)
     bob = crm.customers.add(Customer(name="Bob").with_fields(passport="B1"))
@@ -417,6 +502,21 @@ def test_a_merge_of_who_was_erased_since_does_not_come_apart(crm: CRM) -> None:
         crm.ledger.undo(int(merged.operation_id or 0))
     assert keep.id == crm.deals.get(deal.id).customer_id
     assert [] == holding(crm, "Ada")
+
+
+def test_a_merge_that_cannot_give_back_what_another_needs_does_not_come_apart_by_halves(crm: CRM) -> None:
+    keep, ada, bob = (crm.customers.add(Customer(name="X", city=city)) for city in (None, "Adas town", "Bobs town"))
+    deal = crm.deals.add(Deal(title="D", customer_id=bob.id))
+    visit = crm.records(Visit).add(Visit(guest_id=bob.id, badge="B-1"))
+    first = crm.customers.merge(keep, ada)
+    second = crm.customers.merge(keep.id, bob, choose={"city": "gone"})
+    crm.ledger.undo(int(first.operation_id or 0))
+    crm.privacy.erase(ada.id)
+    assert [] == holding(crm, "Adas town")
+    report = crm.ledger.undo(int(second.operation_id or 0))
+    assert [(keep.id, True)] == [(item.id, "it was erased" in item.reason) for item in report.refused]
+    assert [bob.id, bob.id] == [crm.deals.get(deal.id).customer_id, crm.records(Visit).get(visit.id).guest_id]
+    assert "Bobs town" == crm.customers.get(bob.id).city
 
 
 def test_the_receipt_is_kept_with_the_operation_and_proves_itself(crm: CRM) -> None:

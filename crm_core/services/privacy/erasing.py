@@ -24,6 +24,7 @@ from crm_core.records.registry import Field
 from crm_core.records.schema import Primitive, Row
 from crm_core.services.erased import ERASED, erased_name
 from crm_core.services.privacy.finding import NAMES, PERSON, Found
+from crm_core.services.privacy.images import personal_columns
 from crm_core.values import format_id
 
 FINAL: Final = "an erasure is for good"
@@ -102,6 +103,9 @@ class Eraser:
             self._empty_records(self._types[name])
         external_ids = self._erase_names()
         self._delete_records()
+        if self._tx is not None:
+            for person in sorted(self._found.persons):
+                self._tx.mark("erased", person)
         return Receipt(
             person=format_id(self._found.person),
             at=at,
@@ -111,7 +115,7 @@ class Eraser:
             fields={name: tuple(paths) for name, paths in self._fields.items()},
             external_ids=external_ids,
             images=images,
-            kept=(*self._kept_records(), *self._kept_of_detached(), *self._kept_elsewhere()),
+            kept=(*self._kept_records(), *self._kept_of_others(), *self._kept_of_detached(), *self._kept_elsewhere()),
         )
 
     # Who goes
@@ -224,6 +228,16 @@ class Eraser:
             else:
                 reason = "kept for the numbers, without what says who it was"
             yield Kept(what=kind.plural, count=count, reason=reason)
+
+    def _kept_of_others(self) -> Iterator[Kept]:
+        """Name the records that were about the person once: what they say now is of whom they name now."""
+        reason = "they were about the person once and are somebody else's now, and so is what they say"
+        for name, ids in self._found.former.until.items():
+            kind = self._types[name]
+            where = In("id", tuple(sorted(ids)))
+            count = self._storage.count(kind.plural, where) if personal_columns(kind) else 0
+            if count and not kind.declaration.internal:
+                yield Kept(what=f"{kind.plural} of others", count=count, reason=reason)
 
     def _kept_of_detached(self) -> Iterator[Kept]:
         """Name what plugins that are not at work keep of the person: what of it is personal, only they could say."""

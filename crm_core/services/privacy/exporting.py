@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from typing import Any
 
 from crm_core.ledger.reading import decode_rows
@@ -94,21 +94,28 @@ class Export:
     def _former(self) -> Iterator[dict[str, Any]]:
         """Yield personal values that the ledger still holds: what was changed or deleted since."""
         kinds = {kind.plural: kind for kind in self._session.registry.types.values()}
-        for rows in self._found.images():
+        for rows in self._found.own_images():
             times = self._times(rows)
             for row in rows:
                 yield from self._values(kinds[str(row[2])], row, times.get(row[1], ""))
+        former = self._found.former.images.values()
+        times = self._times([row for row, _ in former])
+        for row, said in former:
+            yield from self._values(kinds[str(row[2])], row, times.get(row[1], ""), said)
 
     def _times(self, images: list[Row]) -> dict[object, str]:
         found = self._session.storage.get_many(TRANSACTIONS.name, [int(row[1] or 0) for row in images])
         at = TRANSACTIONS.column_names.index("at")
         return {row[0]: from_micros(int(row[at] or 0)).astimezone(self._session.zone).isoformat() for row in found}
 
-    def _values(self, kind: RecordType, image: Row, at: str) -> Iterator[dict[str, Any]]:
+    def _values(self, kind: RecordType, image: Row, at: str, said: Set[str] | None = None) -> Iterator[dict[str, Any]]:
+        """Yield what an image says was there before; `said` narrows it to columns."""
         content: Mapping[str, Any] = json.loads(str(image[5]))
         deleted = image[4] == "deleted"
         for field in kind.fields.values():
-            if not field.declaration.personal or field.column not in content:
+            if not field.declaration.personal or field.column not in (content.keys() if said is None else said):
+                continue
+            if field.column not in content:
                 continue
             cells = [content.get(column.name) for column in field.codec.columns]
             old = tuple(cells if deleted else [None if cell is None else cell[0] for cell in cells])

@@ -1,22 +1,26 @@
 """Which records are about a person, those there are and those that were deleted: found by what references say.
 
 A record is about a person when a reference to customers names them; where it names no customer at all, when it points
-at a record that is. So a line of a sale is about who bought, and a call to somebody else on the same deal is not.
+at a record that is. So a line of a sale is about who bought, and a call to somebody else on the same deal is not. What
+points at nobody at all is about whose address it holds.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from functools import cached_property
 from typing import Any, Final, cast
 
 from crm_core.ledger.session import Session
-from crm_core.ledger.tables import IMAGES
-from crm_core.query.ast import And, Compare, Expression, In, SortKey
+from crm_core.query.ast import And, Compare
 from crm_core.records import RecordType
 from crm_core.records.registry import Field
 from crm_core.records.schema import Primitive, Row
+from crm_core.services.privacy.carried import Carried
+from crm_core.services.privacy.former import Former
+from crm_core.services.privacy.images import holds, paged, personal_columns, pieces
+from crm_core.services.privacy.mentions import Mentions
 from crm_core.services.references import MERGED
 from crm_core.values import parse_id
 
@@ -35,8 +39,11 @@ class Found:
         self._types = session.registry.types
         self.present: dict[str, set[int]] = {}
         self.deleted: dict[str, set[int]] = {}
-        self._search()
+        self._search({PERSON: {person}})
         self._search_deleted()
+        mentioned = Mentions(session, self._known()).found()
+        if mentioned:
+            self._search_mentioned(mentioned)
 
     def rows(self, type_name: str) -> Iterator[list[Row]]:
         """Yield the present rows of a type, in batches."""
@@ -49,21 +56,29 @@ class Found:
         kind = self._types[NAMES]
         system = kind.table.column_names.index("system")
         for name, ids in self.present.items():
-            for where in _pieces("record_id", ids | self.deleted.get(name, set())):
+            for where in pieces("record_id", ids | self.deleted.get(name, set())):
                 rows = self._storage.find(kind.plural, And((Compare("record_type", "=", name), where)))
                 yield [row for row in rows if row[system] != MERGED]
 
     def images(self) -> Iterator[list[Row]]:
-        """Yield the images of the records that hold personal values, in batches."""
+        """Yield the images that hold personal values, in batches: of the records, and of others that hold theirs."""
+        others = {**self._carried.images, **{image: row for image, (row, _) in self.former.images.items()}}
+        yield from self.own_images()
+        ordered = sorted(others)
+        for at in range(0, len(ordered), _BATCH):
+            yield [others[image] for image in ordered[at : at + _BATCH]]
+
+    def own_images(self) -> Iterator[list[Row]]:
+        """Yield the images of the records that are about the person, those that hold personal values."""
         for name in {**self.present, **self.deleted, NAMES: set()}:
             kind = self._types[name]
             columns = personal_columns(kind)
             ids = self.present.get(name, set()) | self.deleted.get(name, set())
             if name == NAMES:
                 ids = ids | {cast(int, row[0]) for rows in self.names() for row in rows}
-            for where in _pieces("record_id", ids) if columns else ():
-                for rows in _paged(self._session, And((Compare("table_name", "=", kind.plural), where))):
-                    yield [row for row in rows if _holds(row, columns)]
+            for where in pieces("record_id", ids) if columns else ():
+                for rows in paged(self._storage, And((Compare("table_name", "=", kind.plural), where))):
+                    yield [row for row in rows if holds(row, columns)]
 
     @cached_property
     def persons(self) -> set[int]:
@@ -76,17 +91,34 @@ class Found:
             *(parse_id(str(row[0])) for row in self._storage.find(kind.plural, where, columns=["external"])),
         }
 
+    @cached_property
+    def former(self) -> Former:
+        """What was about the person once and is somebody else's now."""
+        pointing = [kind for kind, _ in self._pointing() if kind.name != NAMES]
+        return Former(self._session, self.persons, self._known(), pointing)
+
+    @cached_property
+    def _carried(self) -> Carried:
+        """What merges that came apart since carried to others."""
+        known = self._known()
+        return Carried(self._session, self.persons, lambda kind, record_id: record_id in known.get(kind.name, ()))
+
+    def _known(self) -> dict[str, Set[int]]:
+        names = {**self.present, **self.deleted}
+        return {name: self.present.get(name, set()) | self.deleted.get(name, set()) for name in names}
+
     # Records that are there
 
-    def _search(self) -> None:
-        self.present[PERSON] = {self.person}
-        waiting = [(PERSON, {self.person})]
+    def _search(self, begin: Mapping[str, set[int]]) -> None:
+        waiting = list(begin.items())
+        for name, ids in waiting:
+            self.present.setdefault(name, set()).update(ids)
         while waiting:
             name, ids = waiting.pop()
             for other, field in self._session.registry.references_to(name):
                 if other.name == PERSON:  # who points at the person is another person
                     continue
-                for where in _pieces(field.column, ids):
+                for where in pieces(field.column, ids):
                     fresh = {
                         cast(int, row[0])
                         for row in self._storage.find(other.plural, where)
@@ -95,6 +127,16 @@ class Found:
                     if fresh:
                         self.present.setdefault(other.name, set()).update(fresh)
                         waiting.append((other.name, fresh))
+
+    def _search_mentioned(self, ids_of: Mapping[str, set[int]]) -> None:
+        """Add records that hold an address of the person and name nobody, there or deleted, and what points at them."""
+        there: dict[str, set[int]] = {}
+        for name, ids in ids_of.items():
+            rows = self._storage.get_many(self._types[name].plural, sorted(ids))
+            there[name] = {cast(int, row[0]) for row in rows}
+            self.deleted.setdefault(name, set()).update(ids - there[name])
+        self._search({name: ids for name, ids in there.items() if ids})
+        self._search_deleted()
 
     def _is_about(self, kind: RecordType, cells: Mapping[str, Primitive]) -> bool:
         named = {cells.get(column) for column in self._naming(kind)} - {None}
@@ -125,7 +167,7 @@ class Found:
         found = self.deleted.setdefault(kind.name, set())
         count = len(found)
         where = And((Compare("table_name", "=", kind.plural), Compare("action", "=", "deleted")))
-        for rows in _paged(self._session, where):
+        for rows in paged(self._storage, where):
             for row in rows:
                 cells = json.loads(str(row[5])) or {}
                 if row[3] not in found and self._points_here(kind, fields, cells):
@@ -142,35 +184,5 @@ class Found:
         return record_id in self.present.get(name, ()) or record_id in self.deleted.get(name, ())
 
 
-def personal_columns(kind: RecordType) -> frozenset[str]:
-    """Return the columns of a type's personal fields, with those that go with them."""
-    return frozenset(c.name for f in kind.fields.values() if f.declaration.personal for c in f.codec.columns)
-
-
 def _cells(kind: RecordType, row: Row) -> dict[str, Primitive]:
     return dict(zip(kind.table.column_names, row, strict=False))
-
-
-def _holds(image: Row, columns: frozenset[str]) -> bool:
-    """Whether an image says anything of these columns."""
-    content = json.loads(str(image[5])) or {}
-    return any(content[column] not in (None, [None, None]) for column in columns & content.keys())
-
-
-def _pieces(column: str, ids: set[int]) -> Iterator[Expression]:
-    ordered = sorted(ids)
-    for at in range(0, len(ordered), _BATCH):
-        yield In(column, tuple(ordered[at : at + _BATCH]))
-
-
-def _paged(session: Session, where: Expression) -> Iterator[list[Row]]:
-    last = 0
-    while True:
-        rows = session.storage.find(
-            IMAGES.name, And((where, Compare("id", ">", last))), sort=[SortKey("id")], limit=_BATCH
-        )
-        if rows:
-            yield rows
-        if len(rows) < _BATCH:
-            return
-        last = cast(int, rows[-1][0])

@@ -14,6 +14,8 @@ from crm_core.errors import NotFound
 from crm_core.extend import Address, IncomingMessage
 from crm_inbox.records import HeldMessage, InboxAttachment
 
+ERASED = "(erased)"
+"""The content of a held message of which an erasure left nothing."""
 _FILE = ("name", "type", "size", "digest", "refused")
 
 
@@ -29,7 +31,10 @@ def held_message(
     kept = [{name: getattr(each, name) for name in _FILE} for each in files]
     content = json.dumps({"message": whole, "files": kept}, ensure_ascii=True)
     key = held_key(account, message.external_id)
-    return HeldMessage(customer_id=customer_id, account=account, key=key, reason=reason[:1000], content=content)
+    digests = " ".join(sorted({each.digest for each in files if each.digest})) or None
+    return HeldMessage(
+        customer_id=customer_id, account=account, key=key, reason=reason[:1000], content=content, digests=digests
+    )
 
 
 def held_key(account: str, external_id: str) -> str:

@@ -56,6 +56,7 @@ class HeldMessage(Record):
     key: str = text("Key", max_length=64, unique=True, help="A digest: an erased message is known when it comes again.")
     reason: str = text("Reason", max_length=1000, personal=True)
     content: str = text("Content", max_length=0, personal=True)
+    digests: str | None = text("Files", default=None, max_length=0, help="SHA-256 of its files, with spaces between.")
 
 
 @record("inbox_state", label="State of an account", internal=True)

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from crm_core.extend import JobDone, JobRun
-from crm_core.query.ast import And, Compare, IsNull, Not
+from crm_core.query.ast import And, Compare, Contains, IsNull, Not
 from crm_inbox.attachments import FOLDER, place_of
-from crm_inbox.records import InboxAttachment
+from crm_inbox.held import ERASED
+from crm_inbox.records import HeldMessage, InboxAttachment
 
 if TYPE_CHECKING:
     from crm_core import CRM
@@ -24,15 +25,24 @@ def swept_stores(crm: CRM) -> dict[str, float]:
 
 def sweep(run: JobRun) -> JobDone:
     """Remove each content that only erased persons had, and then its digest from their records."""
-    crm, directory = run.crm, run.crm.settings.directory
-    service = crm.records(InboxAttachment)
+    crm = run.crm
+    service, holding = crm.records(InboxAttachment), crm.records(HeldMessage)
     erased = service.find(And((IsNull("name"), Not(IsNull("digest")))), limit=_PAGE)
+    held = holding.find(And((Compare("content", "=", ERASED), Not(IsNull("digests")))), limit=_PAGE)
+    digests = {each.digest for each in erased} | {digest for each in held for digest in (each.digests or "").split()}
     removed = 0
-    for digest in {each.digest for each in erased}:
-        named = And((Compare("digest", "=", digest), Not(IsNull("name"))))
-        if not service.count(named):
-            place_of(directory, digest).unlink(missing_ok=True)
+    for digest in sorted(filter(None, digests)):
+        if not _is_named(crm, digest):
+            place_of(crm.settings.directory, digest).unlink(missing_ok=True)
             removed += 1
     service.edit_many(each.evolve(digest=None) for each in erased)
+    holding.edit_many(each.evolve(digests=None) for each in held)
     told = f"{removed} files of erased persons removed" if removed else ""
-    return JobDone(told=told, again_in=0 if len(erased) == _PAGE else None)
+    return JobDone(told=told, again_in=0 if _PAGE in (len(erased), len(held)) else None)
+
+
+def _is_named(crm: CRM, digest: str) -> bool:
+    """Whether somebody who was not erased has the same file, in a message that was stored or is held."""
+    named = And((Compare("digest", "=", digest), Not(IsNull("name"))))
+    waits = And((Not(Compare("content", "=", ERASED)), Contains("digests", digest)))
+    return crm.records(InboxAttachment).count(named) > 0 or crm.records(HeldMessage).count(waits) > 0

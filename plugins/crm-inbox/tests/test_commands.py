@@ -15,6 +15,7 @@ import pytest
 
 from crm_core import CRM, Customer, Interaction, User
 from crm_core.cli.main import main
+from crm_core.extend import Address
 from crm_inbox import HeldMessage, OutboxMessage, send
 from crm_inbox.held import held_message
 
@@ -126,8 +127,9 @@ def test_a_message_is_written_cancelled_and_sent_again(cli: Cli, talk: None, pla
 def test_held_messages_are_shown_and_taken_in_and_what_an_erasure_left_stays(cli: Cli, place: Path) -> None:
     with CRM.open(place) as crm:
         sara = crm.customers.add(Customer(name="Sara"), email="sara@example.org")
-        for number, customer_id in enumerate((None, sara.id)):
-            held = held_message("desk", message(str(number)), (), "a rule: قانون", customer_id)
+        other = Address(kind="email", value="other@example.org")
+        for one, customer_id in ((message("0", sender=other), None), (message("1"), sara.id)):
+            held = held_message("desk", one, (), "a rule: قانون", customer_id)
             crm.records(HeldMessage).add(held)
         crm.privacy.erase(sara.id)
     assert {"desk"} == {one["account"] for one in cli.json("inbox", "held")}

@@ -349,3 +349,24 @@ def test_the_files_of_an_erased_person_go_unless_somebody_else_has_the_same(crm:
     )
     assert [b"both"] == [path.read_bytes() for path in (place / "attachments").rglob("*") if path.is_file()]
     assert 1 == crm.records(InboxAttachment).count("not digest is null")
+
+
+def test_the_files_of_a_held_message_go_with_it_and_stay_while_another_holds_them(crm: CRM, place: Path) -> None:
+    class Nothing:
+        @hookimpl
+        def before_interactions_change(self, event: InteractionsChanging) -> list[Veto]:
+            return [Veto(number, "body", "no") for number, _ in enumerate(event.changes)]
+
+    def swept() -> str:
+        return sweep(JobRun(crm=strict, part="attachments", stopping=lambda: False)).told
+
+    other = Address(kind="email", value="other@example.org")
+    files = [Attachment(name=f"{content!r}.txt", content=content) for content in (b"hers", b"both")]
+    batch = [message("1", attachments=tuple(files)), message("2", sender=other, attachments=tuple(files[1:]))]
+    with CRM.open(place, plugins=[Nothing()]) as strict:
+        assert 2 == receive(strict, "desk", Received(messages=batch)).held
+        for sender, told, left in ((SARA, "1 files of erased persons removed", [b"both"]), (other, "1 files", [])):
+            assert "" == swept()
+            strict.privacy.erase(strict.customers.reached_at("email", sender.value)[0])
+            assert swept().startswith(told)
+            assert left == [path.read_bytes() for path in (place / "attachments").rglob("*") if path.is_file()]

@@ -13,9 +13,11 @@ from typing import Any
 import pytest
 
 from crm_channel_folder.channel import FolderChannel
-from crm_core import CRM, Customer
-from crm_core.extend import OutgoingMessage, Receipt, Received
-from crm_inbox import InboxMessage, OutboxMessage, receive, send
+from crm_core import CRM, Customer, Deal, Interaction
+from crm_core.extend import Address, OutgoingMessage, Receipt, Received
+from crm_core.records import ContactPoint
+from crm_inbox import HeldMessage, InboxMessage, OutboxMessage, receive, send
+from crm_inbox.held import held_message
 from tests.databases import DATABASES
 from tests.opening import url_for
 
@@ -75,3 +77,51 @@ def test_a_message_leaves_once_however_many_workers_there_are(
     assert Counter(wanted) == Counter(sent)
     assert 30 == houses[0].records(OutboxMessage).count('status = "sent"')
     assert 1 == houses[0].interactions.count('direction = "in"')
+
+
+def test_what_came_of_a_person_before_they_were_known_goes_with_them(houses: list[CRM]) -> None:
+    crm, _ = houses
+    canary, joanna, both = (
+        Address(kind="email", value=value)
+        for value in ("Canary@example.org", "jo-canary@example.org", "both@example.org")
+    )
+    texts = {
+        "from": message("1", text="CANARYWORD", sender=canary),
+        "in text": message("2", text="Ask\ncanary@example.org, CANARYWORD", sender=joanna),
+        "by phone": message("3", text="CANARYWORD: +49 (30) 1234-567", sender=joanna),
+        "longer": message("4", text="x.canary@example.org, 0493012345678", sender=joanna),
+        "of two": message("5", text="either", sender=both),
+        "gone": message("6", text="CANARYWORD", sender=canary),
+    }
+    service = crm.records(HeldMessage)
+    held = {name: service.add(held_message("desk", one, (), "a rule", None)) for name, one in texts.items()}
+    service.delete(held.pop("gone"))
+    loose = [crm.interactions.add(Interaction(body=body)) for body in ("CANARYWORD", "CANARYWORD", "of another")]
+    for said, sender in zip(loose, ("canary@example.org", "canary@example.org", "else@example.org"), strict=True):
+        note = InboxMessage(
+            interaction_id=said.id,
+            account="desk",
+            reference="r",
+            sender_kind="email",
+            sender="unknown",
+            sender_value=sender,
+        )
+        crm.records(InboxMessage).add(note)
+    crm.interactions.delete(loose[1])
+    other = crm.customers.add(Customer(name="W"), email=both.value)
+    deal = crm.deals.add(Deal(title="Of another", customer_id=other.id))
+    about = crm.interactions.add(Interaction(deal_id=deal.id, body="canary@example.org stays"))
+    person = crm.customers.add(Customer(name="CANARYWORD"), email=canary.value, phone="+49301234567")
+    crm.contact_points.add(ContactPoint(customer_id=person.id, kind="email", value=both.value))
+
+    told = str(crm.privacy.export(person.id))
+    assert "CANARYWORD: +49" in told
+    crm.privacy.erase(person.id)
+    tables = crm.storage.schema().tables  # type: ignore[union-attr]
+    rows = [str(row) for table in tables for row in crm.storage.find(table)]
+    assert [] == [row for row in rows if "CANARYWORD" in row or "Canary@" in row]
+    erased = {name for name, one in held.items() if crm.records(HeldMessage).get(one.id).content == "(erased)"}
+    assert {"from", "in text", "by phone"} == erased
+    assert [None, "of another"] == [crm.interactions.get(loose[at].id).body for at in (0, 2)]
+    assert "canary@example.org stays" == crm.interactions.get(about.id).body
+    assert crm.ledger.verify().intact
