@@ -63,18 +63,25 @@ class Undo:
         together = [one for one in consequences if one.state in ("done", "incomplete")] if with_consequences else []
         transactions = [tx for one in (entry, *together) for tx in self._history.transactions(one.id)]
         reversal = Reversal(
-            self._storage, self._registry, self._work, self._history, self._normalise, transactions, _merges(entry)
+            self._storage,
+            self._registry,
+            self._work,
+            self._history,
+            self._normalise,
+            transactions,
+            _merges(entry),
+            {one.id for one in (entry, *together) if one.kind == "import"},
         )
         reversal.staying.examine()
         if dry_run:
             for step in reversal.steps():
-                reversal.take_back(step, None)
+                step(None)
             return _report(entry, None, reversal, consequences)
         detail = {"consequences": [one.id for one in together]} if together else {}
         with self._work.operation(f"undo {entry.label}", kind="undo", undoes=entry.id, detail=detail) as undo:
             for step in reversal.steps():
                 with self._work.transaction() as tx:
-                    reversal.take_back(step, tx)
+                    step(tx)
             if not reversal.reversed and not self._was_cut_off(entry):
                 raise _nothing_to_take_back(reversal)
             self._mark(entry, together)
