@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from crm_core import CRM, Money, hookimpl
 from crm_core.events import CustomersChanging, Veto
-from crm_transfer import run, staging
+from crm_transfer import pace, staging
 from crm_transfer.errors import MappingError
 from crm_transfer.importing import import_file, import_plan, resume_import
 from crm_transfer.mapping import parse_mapping
@@ -487,6 +487,19 @@ def test_a_record_that_repeats_is_made_by_the_next_row_when_the_first_is_refused
         assert ["name 1"] == [product.name for product in crm.records("product").iterate()]
 
 
+@pytest.mark.parametrize("size", [1, 4, 1_000])
+def test_the_records_of_a_refused_row_count_as_refused_wherever_a_chunk_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    monkeypatch.setattr(pace, "_FIRST", size)
+    days = ["01/12/2010 08:26", "31/11/2010 08:26"]
+    rows = [[str(at), "P1", "tea", "1", days[at % 2], "1", "A", "UK"] for at in range(10)]
+    path = write(tmp_path / "o.csv", rows)
+    with CRM.open("memory:") as crm:
+        types = {name: (each.created, each.unchanged, each.rejected) for name, each in bring(crm, path).types.items()}
+    assert ((1, 4, 5), (1, 4, 5)) == (types["customer"], types["product"])
+
+
 line = st.tuples(
     st.sampled_from(["1", "2", "3", "C4", "C5", ""]),
     st.sampled_from(["P1", "P2", "P3", "POST"]),
@@ -524,7 +537,7 @@ def test_shuffled_equals_ordered_dry_equals_real_twice_equals_once_and_undo_rest
         CRM.open("memory:", plugins=[NoMarmalade()]) as crm,
         CRM.open("memory:", plugins=[NoMarmalade()]) as other,
     ):
-        patch.setattr(run, "_FIRST", size)
+        patch.setattr(pace, "_FIRST", size)
         path = write(tmp_path / "o.csv", rows)
         dry = bring(crm, path, mapping, dry_run=True)
         real = bring(crm, path, mapping)
