@@ -166,14 +166,20 @@ class History:
 
         `tables` narrows it.
         """
-        for table, low, high, _ in entry.notes:
-            if not tables or table in tables:
-                yield from self._inserted(entry.id, table, low, high)
+        yield from self.created(entry, tables)
         for batch in self._images(Compare("tx_id", "=", entry.id)):
             changes = [change for _, change in batch if not tables or change.table in tables]
             changes = list(self._with_rows(changes))
             if changes:
                 yield changes
+
+    def created(
+        self, entry: TransactionEntry, tables: Sequence[str] = (), *, batch: int = 2_000
+    ) -> Iterator[list[RowChange]]:
+        """Yield, in batches of one table, the rows that a transaction inserted and that are still there."""
+        for table, low, high, _ in entry.notes:
+            if not tables or table in tables:
+                yield from self._inserted(entry.id, table, low, high, batch)
 
     def _with_rows(self, changes: Sequence[RowChange]) -> Iterator[RowChange]:
         """Give rows that were put back, whose image says only that, their content of now."""
@@ -225,7 +231,7 @@ class History:
         rows = self._storage.get_many(TRANSACTIONS.name, list(transaction_ids))
         return {int(row[0] or 0): int(row[1] or 0) for row in rows}
 
-    def _inserted(self, tx_id: int, table: str, low: int, high: int, batch: int = 2_000) -> Iterator[list[RowChange]]:
+    def _inserted(self, tx_id: int, table: str, low: int, high: int, batch: int) -> Iterator[list[RowChange]]:
         last = low - 1
         while True:
             where = And((Compare("id", ">", last), Compare("id", "<=", high), Compare("created_tx", "=", tx_id)))

@@ -67,13 +67,13 @@ class Undo:
         reversal.staying.examine()
         if dry_run:
             for step in reversal.steps():
-                reversal.take_back(step, None)
+                step(None)
             return _report(entry, None, reversal, consequences)
         detail = {"consequences": [one.id for one in together]} if together else {}
         with self._work.operation(f"undo {entry.label}", kind="undo", undoes=entry.id, detail=detail) as undo:
             for step in reversal.steps():
                 with self._work.transaction() as tx:
-                    reversal.take_back(step, tx)
+                    step(tx)
             if not reversal.reversed and not self._was_cut_off(entry):
                 raise _nothing_to_take_back(reversal)
             self._mark(entry, together)

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from itertools import islice
+
 import pytest
 
 from crm_core import CRM, Customer, Deal, Money, Sale, User
 from crm_core.errors import UndoRefused, UsageError
+from crm_core.ledger.history import History
+from crm_core.ledger.reversal import SLICE, Reversal, Step
 from crm_core.ledger.undo import UndoReport
 from crm_core.records import ContactPoint, ExternalId
 from tests.opening import content
@@ -220,6 +225,61 @@ def test_an_undo_that_was_killed_goes_on_where_it_stopped(crm: CRM) -> None:
     crm.ledger.undo(added)
     assert (0, "undone") == (crm.customers.count(), crm.ledger.get(added).state)
     assert ["done", "undone"] == [one.state for one in crm.ledger.operations()]
+
+
+def _imported(crm: CRM, customers: int) -> int:
+    """Bring customers with a contact point each, as one transaction of an import; return its operation."""
+    with crm.operation("import", kind="import"), crm.transaction():
+        people = crm.customers.add_many(Customer(name=f"C{n}") for n in range(customers))
+        points = (ContactPoint(customer_id=one.id, kind="email", value=f"{one.id}@example.org") for one in people)
+        crm.contact_points.add_many(points)
+    return last(crm)
+
+
+def _transactions(crm: CRM, operation: int) -> list[int]:
+    """Return how many records each transaction of an operation touched."""
+    history = History(crm.storage)
+    found = (history.changes(entry) for entry in history.transactions(operation))
+    return [sum(len(batch) for batch in batches) for batches in found]
+
+
+def test_an_import_goes_back_in_slices_and_returns_as_it_was(crm: CRM) -> None:
+    operation = _imported(crm, SLICE + 1)
+    before = content(crm)
+    report = undo(crm, operation)
+    assert {"customer": SLICE + 1, "contact_point": SLICE + 1} == report.reversed
+    assert report.undo_id is not None
+    assert [1, SLICE, 1, SLICE] == _transactions(crm, report.undo_id), "parts first, the last ones first"
+    assert (0, 0) == (crm.customers.count(), crm.contact_points.count())
+    undo(crm, report.undo_id)
+    assert before == content(crm)
+
+
+def test_what_a_person_wrote_in_one_transaction_goes_back_in_one(crm: CRM) -> None:
+    with crm.transaction():
+        crm.customers.add_many(Customer(name=f"C{n}") for n in range(SLICE + 1))
+    report = undo(crm)
+    assert report.undo_id is not None
+    assert [SLICE + 1] == _transactions(crm, report.undo_id)
+
+
+def test_the_undo_of_an_import_that_was_killed_between_slices_goes_on(
+    crm: CRM, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    operation = _imported(crm, SLICE + 1)
+    steps = Reversal.steps
+
+    def cut_off(reversal: Reversal) -> Iterator[Step]:
+        yield from islice(steps(reversal), 4)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Reversal, "steps", cut_off)
+        with pytest.raises(KeyboardInterrupt):
+            crm.ledger.undo(operation)
+    assert (SLICE, 0) == (crm.customers.count(), crm.contact_points.count())
+    undo(crm, operation)
+    assert (0, "undone") == (crm.customers.count(), crm.ledger.get(operation).state)
 
 
 def test_an_undo_inside_a_transaction_is_refused(crm: CRM) -> None:

@@ -64,6 +64,12 @@ def key_text(text: str) -> str:
     return text if text.isascii() else unicodedata.normalize("NFC", strip_marks(text)).strip()
 
 
+def key_of(cell: str) -> str:
+    """Return the key that a cell gives: trimmed, without the apostrophe of an export, as it is stored."""
+    text = cell.strip()
+    return key_text(without_guard(text) if text[:1] == "'" else text)
+
+
 def join_tags(tags: Sequence[str], separator: str) -> str:
     """Write tags into one cell; one that has a comma, a quote or white space at its ends is put in quotes.
 

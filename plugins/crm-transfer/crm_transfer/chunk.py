@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import datetime as dt
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 from typing import Any, Final
 
@@ -78,8 +78,10 @@ class Chunk:
         self._entries: dict[int, list[_Entry]] = {}
         self._made: dict[tuple[str, str], dict[str, Record]] = {}
         self._same: dict[int, list[_Entry]] = {}
+        self._settled: dict[int, list[Row]] = {}
         self._firm = 0
         self._refused: set[tuple[str, str, str]] = set()
+        self.written = 0
 
     def prepare(self) -> None:
         """Find keys and duplicates, what is known, values and references: all that needs no write lock."""
@@ -87,12 +89,11 @@ class Chunk:
             if self._only not in (None, at):
                 continue
             applies = reader.applies or _always
-            entries = [
+            self._entries[at] = [
                 _Entry(row, key)
-                for row in self._rows
+                for row in self._not_settled(at, reader)
                 if row.error is None and applies(row.cells) and (key := self._key(reader, row)) is not None
             ]
-            self._entries[at] = entries
             if self._only is None and not reader.repeats:
                 self._refuse_doubles(at, reader)
         wanted = [(at, self._readers[at]) for at in self._entries]
@@ -106,8 +107,17 @@ class Chunk:
 
     def write(self) -> None:
         """Write, record by record: to be called inside one transaction."""
+        self.written = 0
         for at in self._entries:
             self._store(at, self._readers[at])
+
+    def committed(self) -> None:
+        """Remember which rows need not be looked at when they come again: to be called after the transaction."""
+        for at, reader in enumerate(self._readers):
+            if self._may_settle(reader):
+                content = reader.content
+                good = (content(row.cells) for row in self._rows if at in row.status and row.error is None)
+                self._spill.settle(f"{self._file}/{at}", good)
 
     def torn(self) -> list[Row]:
         """Return the rows that were refused when some of their records, or of others', had been written."""
@@ -121,7 +131,7 @@ class Chunk:
         """Forget what was found, to begin anew; rows refused so far stay so with `refused`."""
         if refused:
             self._forget_refused()
-        self._entries, self._made, self._same = {}, {}, {}
+        self._entries, self._made, self._same, self._settled = {}, {}, {}, {}
         for row in self._rows:
             row.error, row.status, row.waiting = row.error if refused else None, {}, frozenset()
             row.kept, row.stored = [], {}
@@ -146,6 +156,24 @@ class Chunk:
         entries = [(entry, False) for entry in self._entries.get(at, ())]
         entries += [(entry, True) for entry in self._same.get(at, ())]
         return [(entry.row, entry.known, same) for entry, same in entries if entry.known is not None]
+
+    # Rows that come again
+
+    def _may_settle(self, reader: RecordReader) -> bool:
+        """Whether a row that says what an earlier one said changes nothing: nothing of that one is ever taken back."""
+        return reader.repeats and reader.per == "row" and self._only is None and not self._waits
+
+    def _not_settled(self, at: int, reader: RecordReader) -> Sequence[Row]:
+        """Return the rows that say something of a record which no earlier row of the file said in the same words."""
+        known = self._spill.settled(f"{self._file}/{at}") if self._may_settle(reader) else ()
+        if not known:
+            return self._rows
+        content = reader.content
+        left: list[Row] = []
+        again = self._settled[at] = list[Row]()
+        for row in self._rows:
+            (again if content(row.cells) in known else left).append(row)
+        return left
 
     # Keys
 
@@ -191,13 +219,16 @@ class Chunk:
 
     def _compare(self, at: int, reader: RecordReader) -> None:
         """Leave out what is unchanged, read the values of the others."""
+        for row in self._settled.get(at, ()):
+            if row.error is None:
+                row.status[at] = "unchanged"
         live = [entry for entry in self._entries[at] if entry.row.error is None]
         known = self._lookup.known(reader.kind.name, reader.system, [entry.key for entry in live])
         left: list[_Entry] = []
         same = self._same.setdefault(at, [])
         for entry in live:
             row = entry.row
-            entry.digest = reader.digest(row.cells)
+            entry.digest = reader.digest(reader.content(row.cells))
             entry.known = known.get(entry.key)
             if entry.known is not None:
                 kept = reader.keeps_merged and entry.known.state == "merged"
@@ -236,7 +267,7 @@ class Chunk:
         for reference in reader.references:
             names = {name for entry in entries for wanted, name in entry.wanted if wanted is reference}
             self._lookup.load(reference, names)
-        makers = self._makers()
+        makers = self._makers({(each.target, each.system) for each in reader.references})
         for entry in entries:
             for reference, name in entry.wanted:
                 self._check(at, entry, reference, name, makers)
@@ -270,12 +301,12 @@ class Chunk:
             refusal = _refused(reference, name) if known else self._lookup.unknown(reference, name)
             entry.row.error = entry.row.error or refusal
 
-    def _makers(self) -> dict[tuple[str, str, str], tuple[int, int]]:
-        """Return which (row, record) of this chunk first makes each key."""
+    def _makers(self, wanted: Collection[tuple[str, str]]) -> dict[tuple[str, str, str], tuple[int, int]]:
+        """Return which (row, record) of this chunk first makes each key of the (record types, systems) wanted."""
         makers: dict[tuple[str, str, str], tuple[int, int]] = {}
         for at, entries in self._entries.items():
             reader = self._readers[at]
-            for entry in entries:
+            for entry in entries if (reader.kind.name, reader.system) in wanted else ():
                 place = (entry.row.turn, at)
                 name = (reader.kind.name, reader.system, entry.key)
                 if entry.row.error is None and makers.get(name, place) >= place:
@@ -306,6 +337,7 @@ class Chunk:
         if not writes:
             return
         outcome = service.write_many(writes)
+        self.written += len(writes)
         for refusal in outcome.refused:
             row = entries[refusal.index].row
             column, cells = reader.sources.get(refusal.field, (refusal.field, ()))

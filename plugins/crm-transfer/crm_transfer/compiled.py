@@ -16,7 +16,7 @@ import attrs
 
 from crm_core.extend import Pipeline
 from crm_core.records import Record, RecordType, Registry
-from crm_transfer.cells import key_text, moment_reader, without_guard
+from crm_transfer.cells import key_of, key_text, moment_reader, without_guard
 from crm_transfer.columns import Cells, Columns, Kind
 from crm_transfer.conditions import holds
 from crm_transfer.currencies import declared_unit
@@ -63,13 +63,18 @@ class Reference:
     required: bool
     column: str
 
+    @property
+    def place(self) -> tuple[str, str, str]:
+        """Where its names are looked up: the type, the system, the field."""
+        return self.target, self.system, self.by
+
 
 @attrs.frozen(kw_only=True)
 class RecordReader:
     """One record of a row: which rows make it, under which key, with which values.
 
-    `values` raises `BadCell`; `digest` marks what of the row (and of the mapping) the record was made from; `sources`
-    says of each field which columns it is read from, by name and by place. `policies` says of each field who wins where
+    `values` raises `BadCell`; `digest` marks `content`, what the mapping uses of the row; `sources` says of each field
+    which columns it is read from, by name and by place. `policies` says of each field who wins where
     the record is there and says something else, `changed` when the source changed the row. `ids` and `same` say by what
     a record is known that is there without the key. With `keeps_merged` a row of a record that was merged leaves the
     survivor as it is.
@@ -83,7 +88,8 @@ class RecordReader:
     key_columns: str
     applies: Callable[[Cells], bool] | None
     key: Callable[[Cells], str]
-    digest: Callable[[Cells], str]
+    content: Callable[[Cells], str]
+    digest: Callable[[str], str]
     values: Callable[[Cells], dict[str, Any]]
     references: tuple[Reference, ...]
     also: tuple[tuple[str, Callable[[Cells], str]], ...]
@@ -202,7 +208,7 @@ def _record(
     changed = _changed(spec, form, mine)
     if spec.per == "group" and views.layout is not None:
         mine.used.add(views.layout.lines)
-    tag, digest = digest_of(spec, form, mine.used)
+    tag, content, digest = digest_of(spec, form, mine.used)
     return RecordReader(
         kind=kind,
         system=spec.system,
@@ -212,6 +218,7 @@ def _record(
         key_columns=" + ".join(key_part),
         applies=applies,
         key=key,
+        content=content,
         digest=digest,
         values=values,
         references=references,
@@ -306,11 +313,11 @@ class _Part(Columns):
         """Return the reader of a key: its parts joined by a slash, empty when one of the columns is."""
         if len(parts) == 1:
             only = self.index(parts[0].column, place)
-            return lambda cells: key_text(without_guard(cells[only].strip()))
+            return lambda cells: key_of(cells[only])
         pieces = [(self.index(part.column, place) if part.column else -1, part.const) for part in parts]
 
         def read(cells: Cells) -> str:
-            texts = [const if at < 0 else key_text(without_guard(cells[at].strip())) for at, const in pieces]
+            texts = [const if at < 0 else key_of(cells[at]) for at, const in pieces]
             return "/".join(texts) if all(texts) else ""
 
         return read

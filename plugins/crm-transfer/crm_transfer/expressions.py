@@ -13,7 +13,7 @@ from typing import Any, Final
 import attrs
 
 from crm_transfer.cells import written
-from crm_transfer.conditions import Condition, conditions
+from crm_transfer.conditions import Condition, columns_asked, conditions
 from crm_transfer.patterns import fault_of
 from crm_transfer.tables import Table
 
@@ -207,3 +207,11 @@ def columns_of(made: Expression) -> Sequence[str]:
     own = [made.text] if made.operation == COLUMN else []
     measures = [each for _, each in made.options if isinstance(each, Expression)]
     return list(dict.fromkeys([*own, *(name for each in (*made.args, *measures) for name in columns_of(each))]))
+
+
+def columns_read(made: Expression) -> Sequence[str]:
+    """Return all columns that an expression depends on, those of its conditions too, each once."""
+    measures = [each for _, each in made.options if isinstance(each, Expression)]
+    asked = [name for branch in made.branches for name in columns_asked(branch)]
+    inner = [name for each in (*made.args, *measures) for name in columns_read(each)]
+    return list(dict.fromkeys([*([made.text] if made.operation == COLUMN else []), *asked, *inner]))

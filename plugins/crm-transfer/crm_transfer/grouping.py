@@ -14,7 +14,7 @@ from typing import Any, Final, Literal
 
 import attrs
 
-from crm_transfer.cells import key_text, without_guard
+from crm_transfer.cells import key_of
 from crm_transfer.columns import Cells, Columns, Kind
 from crm_transfer.conditions import Condition, conditions
 from crm_transfer.errors import BadCell, MappingError
@@ -292,9 +292,12 @@ class Level(Columns):
 
 def group_key(columns: Sequence[int]) -> Callable[[Cells], str]:
     """Return the function that gives the key of a row's group, empty when one of the columns is."""
+    if len(columns) == 1:
+        (only,) = columns
+        return lambda cells: key_of(cells[only])
 
     def read(cells: Cells) -> str:
-        texts = [key_text(without_guard(cells[at].strip())) for at in columns]
+        texts = [key_of(cells[at]) for at in columns]
         return "/".join(texts) if all(texts) else ""
 
     return read

@@ -35,7 +35,7 @@ class Lookup:
         """Look records of this CRM up."""
         self._crm = crm
         self._own: dict[tuple[str, str], str] = {}
-        self._found: dict[tuple[str, str, str, str], int | BadCell] = {}
+        self._found: dict[tuple[str, str, str], dict[str, int | BadCell]] = {}
         self._told: dict[tuple[str, str, str, str], str] = {}
         self._known_names: dict[tuple[str, str], tuple[list[int], list[str], list[str]]] = {}
 
@@ -62,10 +62,10 @@ class Lookup:
 
     def load(self, reference: Reference, names: Collection[str]) -> None:
         """Look names up that are not remembered."""
-        wanted = [name for name in names if self.found(reference, name) is None]
-        if len(self._found) > _REMEMBERED:
+        if sum(map(len, self._found.values())) > _REMEMBERED:
             self._found.clear()
-            wanted = list(names)
+        known = self._names_of(reference)
+        wanted = [name for name in names if name not in known]
         if reference.by:
             for name in wanted:
                 self._by_field(reference, name)
@@ -73,13 +73,14 @@ class Lookup:
         for at in range(0, len(wanted), _BATCH):
             entries = self.known(reference.target, reference.system, wanted[at : at + _BATCH])
             for name, entry in entries.items():
-                self._found[_place(reference, name)] = (
-                    entry.record_id if entry.state in ("live", "merged") else _gone(reference, entry)
-                )
+                known[name] = entry.record_id if entry.state in ("live", "merged") else _gone(reference, entry)
 
     def found(self, reference: Reference, name: str) -> Found:
         """Return what was found under a name."""
-        return self._found.get(_place(reference, name))
+        return self._names_of(reference).get(name)
+
+    def _names_of(self, reference: Reference) -> dict[str, int | BadCell]:
+        return self._found.setdefault(reference.place, {})
 
     def forget(self) -> None:
         """Forget everything: a chunk was rolled back."""
@@ -100,9 +101,9 @@ class Lookup:
                 f"is the {reference.by} of several {kind.plural}: {listed}{more}; point at it by its external id "
                 f"(ref without by), or map the name to another one"
             )
-            self._found[_place(reference, name)] = BadCell("ambiguous", message)
+            self._names_of(reference)[name] = BadCell("ambiguous", message)
         elif records:
-            self._found[_place(reference, name)] = records[0].id
+            self._names_of(reference)[name] = records[0].id
 
     def _known_as(self, kind: str, record_id: int) -> str:
         """Return the external ids of a record, in brackets."""
@@ -121,7 +122,7 @@ class Lookup:
 
     def _close(self, reference: Reference, name: str) -> str:
         """Return `; did you mean ...?` with the ids, for the first names that were not found."""
-        place = _place(reference, name)
+        place = (*reference.place, name)
         if place not in self._told:
             if len(self._told) >= _ASKED:
                 return ""
@@ -154,10 +155,6 @@ def own_id(key: str, prefix: str) -> int | None:
 def merged_ids(crm: CRM, kind: str, ids: Sequence[str]) -> dict[str, ExternalId]:
     """Return the trails that lead from ids of records that were merged to what they are now, by id as people see it."""
     return crm.external_ids.find_many(kind, MERGED, ids) if ids else {}
-
-
-def _place(reference: Reference, name: str) -> tuple[str, str, str, str]:
-    return reference.target, reference.system, reference.by, name
 
 
 def _gone(reference: Reference, entry: ExternalId) -> BadCell:

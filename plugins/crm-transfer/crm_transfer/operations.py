@@ -51,10 +51,17 @@ class Scope:
     def instant(self, kind: Kind) -> Callable[[str], int]:
         """Return the reader of microseconds since 1970, by which days and times are put in order."""
         moment, zone = self.moment(kind), self.zone
+        known: dict[str, int] = {}
 
         def read(text: str) -> int:
-            when = moment(text)
-            return to_micros(when if isinstance(when, dt.datetime) else local_midnight(when, zone))
+            found = known.get(text)
+            if found is None:
+                when = moment(text)
+                found = to_micros(when if isinstance(when, dt.datetime) else local_midnight(when, zone))
+                if len(known) >= 10_000:
+                    known.clear()
+                known[text] = found
+            return found
 
         return read
 

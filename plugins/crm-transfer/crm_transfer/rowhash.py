@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Sequence
 from operator import itemgetter
-from typing import Final
+from typing import Any, Final
 
 import attrs
 
@@ -19,38 +19,28 @@ _TAG: Final = 5
 _DIGEST: Final = 21
 _DIGESTS: Final = 3
 """Five characters of a digest name the mapping; three digests fit the 64 characters of a row hash."""
-_REMEMBERED: Final = 10_000
-_SHORT: Final = 300
-"""How many digests of rows that repeat are remembered, and how long such rows may be: a few MB."""
 
 
-def digest_of(spec: RecordMap, form: FileForm, used: set[int]) -> tuple[str, Callable[[Cells], str]]:
-    """Return the tag of a record's mapping, and the function that digests what the mapping uses of a row."""
+def digest_of(
+    spec: RecordMap, form: FileForm, used: set[int]
+) -> tuple[str, Callable[[Cells], str], Callable[[str], str]]:
+    """Return the tag of a record's mapping, what it uses of a row as one text, and the digest of such a text."""
     plain = attrs.evolve(spec, place="", fields=tuple(attrs.evolve(field, place="") for field in spec.fields))
     salt = hashlib.blake2b(repr((plain, form)).encode(), digest_size=16)
-    key, tag = salt.digest(), salt.hexdigest()[:_TAG]
-    order = sorted(used)
-    pick = itemgetter(*order) if len(order) > 1 else None
-    blake2b = hashlib.blake2b
+    tag, keyed = salt.hexdigest()[:_TAG], hashlib.blake2b(digest_size=8, key=salt.digest())
+    order, several = sorted(used), len(used) > 1
+    pick: Callable[[Cells], Any] = itemgetter(*order) if order else lambda cells: ""
 
-    def digest(cells: Cells) -> str:
-        text = "\x1f".join(pick(cells)) if pick else cells[order[0]]
-        return tag + blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8, key=key).hexdigest()
+    def content(cells: Cells) -> str:
+        found = pick(cells)
+        return "\x1f".join(found) if several else str(found)
 
-    if not (spec.repeats and pick):
-        return tag, digest
-    known: dict[str, str] = {}
+    def digest(content: str) -> str:
+        made = keyed.copy()
+        made.update(content.encode("utf-8", "surrogatepass"))
+        return tag + made.hexdigest()
 
-    def remembered(cells: Cells) -> str:
-        text = "\x1f".join(pick(cells))
-        found = known.get(text)
-        if found is None:
-            found = digest(cells)
-            if len(known) < _REMEMBERED and len(text) <= _SHORT:
-                known[text] = found
-        return found
-
-    return tag, remembered
+    return tag, content, digest
 
 
 def is_same(stored: str | None, digest: str) -> bool:

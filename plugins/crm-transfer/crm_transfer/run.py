@@ -25,6 +25,7 @@ from crm_transfer.leftover import refuse_leftovers
 from crm_transfer.lookup import Lookup
 from crm_transfer.mapping import RowMapping
 from crm_transfer.opening import importer_for, open_source
+from crm_transfer.pace import Pace
 from crm_transfer.rejects import write_rejects
 from crm_transfer.report import SHOWN, FileReport, ImportReport, RowError, listed, shown
 from crm_transfer.rows import Row
@@ -32,10 +33,6 @@ from crm_transfer.spill import Made, Rejected, Spill, Waiting
 from crm_transfer.staging import Grouping
 from crm_transfer.takeback import TakeBack
 
-_SMALLEST, _FIRST, _LARGEST = 300, 1_000, 2_000
-"""Records of a chunk: at least, at first, at most; a row may make many."""
-_LOCK_SECONDS: Final = 0.03
-"""How long the writes of one chunk should hold the lock, before the sync of its commit: others wait about that long."""
 _ATTEMPTS: Final = 3
 
 Progress = Callable[[int, int, str], None]
@@ -119,7 +116,7 @@ class Run:
         self._lookup = Lookup(crm)
         self._arbiter = Arbiter(crm)
         self._resumed: int | None = None
-        self._size = _FIRST
+        self._pace = Pace()
         self._done = self._total = 0
         self._linked: Counter[tuple[int, int]] = Counter()
         self._checked: Counter[tuple[int, int]] = Counter()
@@ -174,17 +171,18 @@ class Run:
             self._tell(stage.skipped.total(), jobs, job)
 
     def _chunks(self, job: Job) -> Iterator[list[Row | BadRow]]:
-        self._size = max(1, min(self._size, _FIRST // len(job.compiled.records)))
+        self._pace.of_file(len(job.compiled.records))
         stage = job.compiled.stage
         if stage is not None:
-            yield from stage.chunks(job.source.rows, lambda: self._size, lambda rows: self._tell_sorting(rows, job))
+            pace = self._pace
+            yield from stage.chunks(job.source.rows, lambda: pace.size, lambda rows: self._tell_sorting(rows, job))
             return
         rows: list[Row | BadRow] = []
         for found in job.source.rows:
             rows.append(
                 found if isinstance(found, BadRow) else Row(found.number, list(found.cells), found.number, found.number)
             )
-            if len(rows) >= self._size:
+            if len(rows) >= self._pace.size:
                 yield rows
                 rows = []
         if rows:
@@ -229,12 +227,13 @@ class Run:
             self._prepare(chunk, rows, readers, grouping)
             try:
                 with self._crm.transaction():
-                    started = perf_counter()
+                    seconds = self._pace.watch()
                     chunk.write()
                     if grouping is not None:
                         grouping.settle(rows)
                     self._leave_out_torn(chunk)
-                    seconds = perf_counter() - started
+                    spent = seconds()
+                chunk.committed()
                 break
             except _Torn:
                 self._lookup.forget()
@@ -247,7 +246,7 @@ class Run:
                 chunk.reset()
                 if grouping is not None:
                     grouping.anew(rows)
-        self._adapt(len(rows), len(readers), seconds)
+        self._pace.adapt(len(rows), chunk.written, spent)
 
     def _prepare(
         self, chunk: Chunk, rows: Sequence[Row], readers: Sequence[RecordReader], grouping: Grouping | None
@@ -269,13 +268,6 @@ class Run:
         for row in torn:  # it is all taken back in the end; only the counts must be those of a real run
             row.status.clear()
 
-    def _adapt(self, rows: int, records: int, seconds: float) -> None:
-        """Choose the size of the next chunk so that it holds the write lock for about 30 ms: smaller at once."""
-        fitting = int(rows * _LOCK_SECONDS / max(seconds, 0.001))
-        if rows >= self._size or fitting < self._size:
-            smallest = max(1, _SMALLEST // records)
-            self._size = max(smallest, min(_LARGEST, fitting, (self._size + fitting) // 2))
-
     # Counting
 
     def _settle(self, at: int, job: Job, rows: Sequence[Row], report: FileReport, spill: Spill) -> None:
@@ -291,7 +283,7 @@ class Run:
                 totals["rejected"] += 1
                 for number, reader in enumerate(readers):
                     if number in row.status or reader.applies is None or reader.applies(row.cells):
-                        records[number, row.status.get(number, "rejected")] += 1
+                        records[number, "rejected"] += 1  # nothing of the row is written, whatever is there already
                 continue
             for made in row.status.items():
                 records[made] += 1
@@ -322,7 +314,7 @@ class Run:
         left = spill.next_round()
         last = False
         while left:
-            for chunk in spill.waiting(self._size):
+            for chunk in spill.waiting(self._pace.size):
                 self._waited(chunk, jobs[chunk[0].file], report.files[chunk[0].file], spill, last=last)
             before, left = left, spill.next_round()
             last = left == before

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import sqlite3
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence, Set
 from pathlib import Path
 from types import TracebackType
 from typing import Final
@@ -19,6 +19,9 @@ from crm_core.errors import CrmError, StorageFull
 
 _REPEATED: Final = 20_000
 """How many keys that repeat are remembered in memory, by scope: a product is asked for in every chunk."""
+_SETTLED: Final = 20_000
+_SHORT: Final = 300
+"""How many contents of rows that repeat are remembered, and how long they may be: a few MB."""
 
 
 @attrs.frozen
@@ -101,6 +104,7 @@ class Spill:
             raise _full(self._folder.name, problem) from problem
         self._round = 0
         self._repeated: dict[str, dict[str, int]] = {}
+        self._settled: dict[str, set[str]] = {}
 
     def _prepare(self) -> None:
         for statement in (
@@ -147,7 +151,7 @@ class Spill:
             if len(repeated) > _REPEATED:
                 repeated.clear()
             repeated |= {key: first[key] for _, key, row in fresh if first[key] != row}
-        return {row: first[key] for row, key in keys if first.get(key, row) != row}
+        return {row: first[key] for row, key in keys if first.get(key, row) != row} if first else {}
 
     def forget(self, scope: str, keys: Sequence[tuple[int, str]]) -> None:
         """Forget (row, key) pairs of a scope: those rows made nothing."""
@@ -158,6 +162,16 @@ class Spill:
         self._db.executemany(
             "DELETE FROM seen WHERE scope = ? AND key = ? AND row = ?", [(scope, key, row) for row, key in keys]
         )
+
+    def settled(self, scope: str) -> Set[str]:
+        """Return the contents of rows whose record is there by now: another such row changes nothing."""
+        return self._settled.setdefault(scope, set())
+
+    def settle(self, scope: str, contents: Iterable[str]) -> None:
+        """Remember contents of rows that were written, or changed nothing; a few thousand of the short ones."""
+        known = self._settled.setdefault(scope, set())
+        if len(known) < _SETTLED:
+            known.update(content for content in contents if len(content) <= _SHORT)
 
     def wait(self, waiting: Sequence[Waiting]) -> None:
         """Put records off to the next round."""

@@ -15,7 +15,7 @@ from typing import Final, Protocol
 import attrs
 
 from crm_core.extend import BadRow, SourceRow
-from crm_transfer.cells import key_text, without_guard
+from crm_transfer.cells import key_of
 from crm_transfer.columns import Cells
 from crm_transfer.errors import BadCell
 from crm_transfer.grouping import Disagreement, GroupMap, Layout, Reduction, Unreadable, digest_of_lines, group_key
@@ -29,6 +29,10 @@ EQUAL: Final = "equal to another one of the group in every cell"
 _TOLD: Final = 20_000
 GROUP: Final = "G"
 LINE: Final = "L"
+
+
+Prepared = tuple[int, list[str], BadCell | None]
+"""The number of a row, its cells with the computed ones, and why it is refused."""
 
 
 @attrs.frozen
@@ -66,7 +70,7 @@ class Stage:
             return
         chunk: list[Row | BadRow] = []
         for found in self._prepared(rows):
-            chunk.append(found)
+            chunk.append(found if isinstance(found, BadRow) else Row(found[0], found[1], found[0], found[0], found[2]))
             if len(chunk) >= size():
                 yield chunk
                 chunk = []
@@ -78,35 +82,28 @@ class Stage:
         left = [f"{_rows(count)} left out: {name}" for name, count in self.skipped.items()]
         return [*left, *(self.grouping.told() if self.grouping is not None else ())]
 
-    def _prepared(self, rows: Iterable[SourceRow | BadRow]) -> Iterator[Row | BadRow]:
+    def _prepared(self, rows: Iterable[SourceRow | BadRow]) -> Iterator[Prepared | BadRow]:
         """Compute the columns of each row, and leave out or refuse those that a rule names."""
+        computed, rules = self.computed, self.rules
         for found in rows:
             if isinstance(found, BadRow):
                 yield found
                 continue
-            row = Row(found.number, list(found.cells), found.number, found.number)
-            self._compute(row)
-            if not self._skips(row):
-                yield row
-
-    def _compute(self, row: Row) -> None:
-        cells = row.cells
-        for read in self.computed:
-            try:
-                cells.append(read(cells))
-            except BadCell as bad:
-                cells.append("")
-                row.error = row.error or bad
-
-    def _skips(self, row: Row) -> bool:
-        for rule in self.rules:
-            if not rule.applies(row.cells):
-                continue
-            if not rule.reject:
-                self.skipped[rule.name] += 1
-                return True
-            row.error = row.error or BadCell("rule", f"{rule.name}: {rule.reject}")
-        return False
+            cells, error = list(found.cells), None
+            for read in computed:
+                try:
+                    cells.append(read(cells))
+                except BadCell as bad:
+                    cells.append("")
+                    error = error or bad
+            for rule in rules:
+                if rule.applies(cells):
+                    if not rule.reject:
+                        self.skipped[rule.name] += 1
+                        break
+                    error = error or BadCell("rule", f"{rule.name}: {rule.reject}")
+            else:
+                yield found.number, cells, error
 
 
 class Search(Protocol):
@@ -147,7 +144,7 @@ class Grouping:
     _order: int = 0
 
     def chunks(
-        self, rows: Iterable[Row | BadRow], size: Callable[[], int], sorting: Callable[[int], None]
+        self, rows: Iterable[Prepared | BadRow], size: Callable[[], int], sorting: Callable[[int], None]
     ) -> Iterator[list[Row | BadRow]]:
         """Yield whole groups in chunks: first those that look for no other group, then those that do."""
         with Sorter() as sorter, Offers() as offers:
@@ -199,17 +196,21 @@ class Grouping:
 
     # From rows to groups
 
-    def _keyed(self, rows: Iterable[Row | BadRow], sorting: Callable[[int], None]) -> Iterator[Keyed]:
+    def _keyed(self, rows: Iterable[Prepared | BadRow], sorting: Callable[[int], None]) -> Iterator[Keyed]:
         """Give each row the key of its group, as plain values; one that has none comes first, under an empty key."""
-        key_of = group_key(self.layout.by)
+        key_of_group, last = group_key(self.layout.by), max(self.layout.by)
         for count, row in enumerate(rows, 1):
             if not count % _TOLD:
                 sorting(count)
-            bad = isinstance(row, BadRow)
-            key = "" if bad and len(row.cells) <= max(self.layout.by) else key_of(row.cells)
-            if not key and isinstance(row, Row) and row.error is None:
-                row.error = BadCell("key", "is empty, so the row belongs to no group; fill it in", column=self._by)
-            yield key, row.number, (tuple(row.cells), _fault(row), bad)
+            if isinstance(row, BadRow):
+                key = "" if len(row.cells) <= last else key_of_group(row.cells)
+                yield key, row.number, (tuple(row.cells), (row.rule, row.message, row.column, row.value), True)
+                continue
+            number, cells, error = row
+            key = key_of_group(cells)
+            if not key and error is None:
+                error = BadCell("key", "is empty, so the row belongs to no group; fill it in", column=self._by)
+            yield key, number, (tuple(cells), None if error is None else _fault(error), False)
 
     def _first(self, ordered: Iterable[Keyed], offers: Offers, later: Store) -> Iterator[list[Row | BadRow]]:
         """Make groups of rows, put off those that look for another group, and remember what those may find."""
@@ -287,6 +288,8 @@ class Grouping:
 
     def _once(self, group: Group) -> None:
         """Count rows that are equal in every cell of the file, and do with them what the mapping says."""
+        if len({tuple(row.cells[: self.width]) for row in group.rows}) == len(group.rows):
+            return
         kept: list[Row] = []
         known: dict[tuple[str, ...], int] = {}
         for row in group.rows:
@@ -379,7 +382,9 @@ class Grouping:
         return list(lines.values())
 
     def _line_of(self, row: Row) -> str:
-        return "/".join(key_text(without_guard(row.cells[at].strip())) for at in self.layout.line)
+        if len(self.layout.line) == 1:
+            return key_of(row.cells[self.layout.line[0]])
+        return "/".join(key_of(row.cells[at]) for at in self.layout.line)
 
     @property
     def _by(self) -> str:
@@ -412,11 +417,8 @@ def _content(found: Keyed) -> tuple[tuple[str, ...], int]:
     return found[2][0], found[1]
 
 
-def _fault(row: Row | BadRow) -> tuple[str, str, str, str] | None:
-    if isinstance(row, BadRow):
-        return row.rule, row.message, row.column, row.value
-    error = row.error
-    return None if error is None else (error.rule, error.message, error.column, error.value)
+def _fault(error: BadCell) -> tuple[str, str, str, str]:
+    return error.rule, error.message, error.column, error.value
 
 
 def _unpacked(found: Keyed) -> Row | BadRow:

@@ -19,6 +19,7 @@ import shutil
 import sqlite3
 import tomllib
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +28,14 @@ import pytest
 
 from crm_core import CRM
 from crm_core.cli.main import main
+from crm_core.errors import NotFound, UndoRefused
+from crm_transfer.importing import import_file
+from crm_transfer.mapping import load_mapping, parse_mapping
+from tests.databases import DATABASES
+from tests.opening import url_for
 
 HERE = Path(__file__).parent / "corpus"
+NAMES = HERE / "mappings" / "names.toml"
 ERROR_COLUMNS = ["error_row", "error_column", "error_rule", "error_message"]
 MARK = re.compile(r" \[as rejected: [0-9a-f]{12}\]$")
 MARKED = {"duplicate", "columns", "header", "quotes", "nul", "json"}
@@ -103,14 +110,17 @@ def prepare(folder: Path, case: dict[str, Any], crm: Call) -> list[str]:
     """Lay the file and the mapping of a case in the folder, import what was `before`; return the import's arguments."""
     shutil.copy(HERE / "files" / case["file"], folder)
     if "before" in case:
-        names = HERE / "mappings" / "names.toml"
-        assert 0 == crm("import", "customers", str(HERE / "files" / case["before"]), "--map", str(names)).code
-    mapping = (HERE / "mappings" / f"{case.get('mapping', 'names')}.toml").read_text(encoding="utf-8")
-    form = case.get("form", "")
-    (folder / "m.toml").write_text(mapping.replace("[file]\n", f"[file]\n{form}\n", 1), encoding="utf-8")
+        assert 0 == crm("import", "customers", str(HERE / "files" / case["before"]), "--map", str(NAMES)).code
+    mapping = mapping_of(case)
+    (folder / "m.toml").write_text(mapping, encoding="utf-8")
     makes = re.search(r'^type = "(\w+)"', mapping, re.M)
     assert makes is not None
     return ["import", f"{makes[1]}s", case["file"], "--map", "m.toml"]
+
+
+def mapping_of(case: dict[str, Any]) -> str:
+    mapping = (HERE / "mappings" / f"{case.get('mapping', 'names')}.toml").read_text(encoding="utf-8")
+    return mapping.replace("[file]\n", f"[file]\n{case.get('form', '')}\n", 1)
 
 
 def report_of(said: Said) -> dict[str, Any]:
@@ -139,21 +149,18 @@ def told_of(field: Any, record: Any, names: dict[int, Any]) -> Any:
     return names[value] if value is not None and field.declaration.references else field.codec.show(value)
 
 
-def stored(folder: Path) -> dict[str, list[dict[str, Any]]]:
+def stored(opened: CRM) -> dict[str, list[dict[str, Any]]]:
     """Return what the records say, in the order in which they were made; a reference is told by a name."""
     found: dict[str, list[dict[str, Any]]] = {}
     names: dict[int, Any] = {}
-    with CRM.open(folder / "ws") as opened:
-        for name, kind in opened.registry.types.items():
-            if kind.declaration.internal:
-                continue
-            records = sorted(opened.records(name).iterate(), key=lambda record: record.id)
-            names |= {record.id: getattr(record, "name", None) for record in records}
-            told = [{path: told_of(field, record, names) for path, field in kind.fields.items()} for record in records]
-            if told:
-                found[name] = [
-                    {path: value for path, value in each.items() if value not in (None, [])} for each in told
-                ]
+    for name, kind in opened.registry.types.items():
+        if kind.declaration.internal:
+            continue
+        records = sorted(opened.records(name).iterate(), key=lambda record: record.id)
+        names |= {record.id: getattr(record, "name", None) for record in records}
+        told = [{path: told_of(field, record, names) for path, field in kind.fields.items()} for record in records]
+        if told:
+            found[name] = [{path: value for path, value in each.items() if value not in (None, [])} for each in told]
     return found
 
 
@@ -221,7 +228,8 @@ def test_the_rows_of_a_file_are_taken_or_refused_by_name(name: str, folder: Path
 
     real = report_of(crm(*arguments, "--json"))
     assert outcome(dry) == outcome(real)
-    assert case.get("stored", {}) == stored(folder)
+    with CRM.open(folder / "ws") as opened:
+        assert case.get("stored", {}) == stored(opened)
     rejects, wrong = rejects_of(real)
     assert case.get("rejects", []) == rejects
     marks = [(found[2], mark) for found in wrong for mark in MARK.findall(found[3])]
@@ -250,6 +258,37 @@ def test_a_corrected_reject_file_is_imported_with_the_same_mapping(name: str, fo
     report = report_of(said)
     assert (0, 0, []) == (said.code, report["rejected"], report["errors"])
     assert case.get("fixed", case["counts"][-1]) == report["created"] == report["read"]
+
+
+@pytest.mark.parametrize("server", DATABASES[1:])
+def test_a_server_takes_and_refuses_the_same_rows(server: str, tmp_path: Path) -> None:
+    """All cases in one database, each taken back before the next one: making its tables takes longer than they do."""
+    with url_for(server, tmp_path) as url:
+        settings = (HERE / "crm.toml").read_text(encoding="utf-8").replace("sqlite:///crm.db", url)
+        (tmp_path / "crm.toml").write_text(settings, encoding="utf-8")
+        with CRM.open(tmp_path) as opened:
+            for name, case in CASES.items():
+                if "fault" not in case:
+                    folder = tmp_path / name
+                    folder.mkdir()
+                    assert_same_rows(opened, case, Path(shutil.copy(HERE / "files" / case["file"], folder)))
+
+
+def assert_same_rows(opened: CRM, case: dict[str, Any], path: Path) -> None:
+    operations = []
+    if "before" in case:
+        operations.append(import_file(opened, HERE / "files" / case["before"], load_mapping(NAMES)).operation)
+    report = import_file(opened, path, parse_mapping(mapping_of(case)), rejects=path.parent)
+    told = report.to_json()
+    assert case["counts"] == [told[status] for status in COUNTS], case["file"]
+    errors = [dict(zip(("file", *ERROR), (case["file"], *error), strict=True)) for error in case.get("errors", [])]
+    assert errors == told["errors"]
+    assert case.get("stored", {}) == stored(opened)
+    for operation in [report.operation, *operations]:
+        if operation is not None and opened.ledger.get(operation).state != "undone":
+            with suppress(NotFound, UndoRefused):  # it wrote nothing
+                opened.ledger.undo(operation)
+    assert {} == stored(opened)
 
 
 def test_every_file_of_the_corpus_has_a_case() -> None:

@@ -18,12 +18,13 @@ from hypothesis import strategies as st
 
 from crm_core import CRM, Money, hookimpl
 from crm_core.events import CustomersChanging, Veto
-from crm_transfer import run, staging
+from crm_transfer import pace, staging
 from crm_transfer.errors import MappingError
 from crm_transfer.importing import import_file, import_plan, resume_import
 from crm_transfer.mapping import parse_mapping
 from crm_transfer.plan import load_plan
 from crm_transfer.report import ImportReport
+from tests.opening import EVERYWHERE, STORAGES, url_for
 
 _spec = importlib.util.spec_from_file_location("transfer_content", Path(__file__).parent / "content.py")
 assert _spec is not None
@@ -117,13 +118,13 @@ ROWS = [
 ]
 
 
-@pytest.fixture(params=["memory:", "sqlite"])
+@pytest.fixture(params=STORAGES)
 def crm(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[CRM]:
-    if request.param == "sqlite":
-        request.node.user_properties.append(("database", "sqlite"))
-    url = "memory:" if request.param == "memory:" else f"sqlite:///{tmp_path / 'crm.db'}"
-    with CRM.open(url) as opened:
+    with url_for(str(request.param), tmp_path) as url, CRM.open(url) as opened:
         yield opened
+
+
+on_every_database = pytest.mark.parametrize("crm", EVERYWHERE, indirect=True)
 
 
 def write(path: Path, rows: Sequence[Sequence[str]], head: Sequence[str] = HEAD) -> Path:
@@ -201,6 +202,7 @@ def refunded(crm: CRM) -> dict[str, str]:
     return {ids[s.id]: ids[s.refunds_sale_id] for s in crm.sales.iterate() if s.refunds_sale_id is not None}
 
 
+@on_every_database
 def test_a_refund_finds_its_sale_in_what_an_earlier_file_brought(crm: CRM, tmp_path: Path) -> None:
     bring(crm, write(tmp_path / "december.csv", ROWS))
     january = write(tmp_path / "january.csv", LATER)
@@ -217,6 +219,7 @@ def test_a_refund_finds_its_sale_in_what_an_earlier_file_brought(crm: CRM, tmp_p
     assert {"C536379": "536365"} == refunded(crm)
 
 
+@on_every_database
 def test_files_of_months_and_one_file_of_all_of_them_say_the_same(crm: CRM, tmp_path: Path) -> None:
     bring(crm, write(tmp_path / "december.csv", ROWS))
     bring(crm, write(tmp_path / "january.csv", LATER))
@@ -227,6 +230,7 @@ def test_files_of_months_and_one_file_of_all_of_them_say_the_same(crm: CRM, tmp_
     assert (0, 0) == (again.counts.updated, again.counts.created)
 
 
+@on_every_database
 def test_a_refund_that_came_before_its_sale_finds_it_when_its_file_comes_again(crm: CRM, tmp_path: Path) -> None:
     january = write(tmp_path / "january.csv", LATER[:1])
     bring(crm, january)
@@ -275,6 +279,7 @@ def test_a_later_file_with_one_more_line_updates_the_invoice(crm: CRM, tmp_path:
     assert ("sale", Decimal("40.74"), 3) == sales(crm)["536365"]
 
 
+@on_every_database
 def test_an_invoice_that_lost_a_line_is_refused_unless_the_mapping_keeps_it(crm: CRM, tmp_path: Path) -> None:
     bring(crm, write(tmp_path / "o.csv", ROWS))
     fewer = write(tmp_path / "o.csv", [row for row in ROWS if row[1] != "71053"])
@@ -326,6 +331,7 @@ def test_the_rest_of_an_invoice_is_kept_when_the_mapping_says_so(crm: CRM, tmp_p
     assert ("sale", Decimal("40.74"), 3) == sales(crm)["536365"]
 
 
+@on_every_database
 def test_what_a_look_up_refuses_takes_the_invoice_with_it_and_the_rest_is_summed_anew(crm: CRM, tmp_path: Path) -> None:
     known = SHOP.replace(
         'type = "product"\nkey = "code"', 'type = "product"\nkey = "code"\nwhen = { column = "code", not = "71053" }'
@@ -487,6 +493,19 @@ def test_a_record_that_repeats_is_made_by_the_next_row_when_the_first_is_refused
         assert ["name 1"] == [product.name for product in crm.records("product").iterate()]
 
 
+@pytest.mark.parametrize("size", [1, 4, 1_000])
+def test_the_records_of_a_refused_row_count_as_refused_wherever_a_chunk_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    monkeypatch.setattr(pace, "_FIRST", size)
+    days = ["01/12/2010 08:26", "31/11/2010 08:26"]
+    rows = [[str(at), "P1", "tea", "1", days[at % 2], "1", "A", "UK"] for at in range(10)]
+    path = write(tmp_path / "o.csv", rows)
+    with CRM.open("memory:") as crm:
+        types = {name: (each.created, each.unchanged, each.rejected) for name, each in bring(crm, path).types.items()}
+    assert ((1, 4, 5), (1, 4, 5)) == (types["customer"], types["product"])
+
+
 line = st.tuples(
     st.sampled_from(["1", "2", "3", "C4", "C5", ""]),
     st.sampled_from(["P1", "P2", "P3", "POST"]),
@@ -524,7 +543,7 @@ def test_shuffled_equals_ordered_dry_equals_real_twice_equals_once_and_undo_rest
         CRM.open("memory:", plugins=[NoMarmalade()]) as crm,
         CRM.open("memory:", plugins=[NoMarmalade()]) as other,
     ):
-        patch.setattr(run, "_FIRST", size)
+        patch.setattr(pace, "_FIRST", size)
         path = write(tmp_path / "o.csv", rows)
         dry = bring(crm, path, mapping, dry_run=True)
         real = bring(crm, path, mapping)

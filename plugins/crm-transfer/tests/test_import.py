@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from crm_core import CRM, Customer, Money, hookimpl
 from crm_core.errors import UsageError
 from crm_core.events import CustomersChanging, Veto
-from crm_transfer import run
+from crm_transfer import pace
 from crm_transfer.errors import FileFault, MappingError
 from crm_transfer.importing import import_file, resume_import
 from crm_transfer.mapping import parse_mapping
@@ -153,7 +153,7 @@ def test_duplicates_inside_a_file_are_named_in_pairs(crm: CRM, tmp_path: Path) -
 def test_duplicates_are_named_across_chunks_and_equal_cells_read_alike(
     crm: CRM, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(run, "_FIRST", 2)
+    monkeypatch.setattr(pace, "_FIRST", 2)
     rows = [[f"C{number % 5}", "Ada" if number % 2 else f"Bob {number}", "", "", ""] for number in range(9)]
     report = bring(crm, write(tmp_path / "people.csv", rows))
     assert (5, 4) == (report.counts.created, report.counts.rejected)

@@ -47,6 +47,8 @@ _VALUES = {
     "postal": _POSTAL,
     "phone": st.integers(1000, 9999).map("+98 21 1234 {}".format),
     "email": st.integers(1, 9999).map("a{}@example.org".format),
+    "telegram": st.sampled_from(["@ada", "@سارا", "ada:1;x,y", "%41da", "//ada", "https://t.me/ada"]),
+    "whatsapp": st.integers(1000, 9999).map("+98 912 345 {}".format),
     "web": st.integers(1, 9999).map("https://example.org/{},x;y".format),
 }
 _POINT = st.sampled_from(sorted(_VALUES)).flatmap(
@@ -131,6 +133,35 @@ def test_the_card_of_another_program_goes_out_as_it_came_in(tmp_path: Path, form
             ("postal", "Weg 1, 10115 Berlin, Germany", "home", False),
         } == found
         assert_nothing_changes(crm, tmp_path, (form,))
+
+
+def test_addresses_of_messengers_are_read_however_programs_write_them(tmp_path: Path) -> None:
+    lines = [
+        "IMPP;TYPE=work:telegram:@ada",
+        "item1.IMPP;X-SERVICE-TYPE=Telegram;type=pref:x-apple:ada%20l",
+        "item1.X-ABLabel:Büro Nord",
+        "IMPP:whatsapp:+98 912 345 6789",
+        "IMPP;VALUE=uri:viber\\:+37477123456",
+        "X-INSTAGRAM:ada.makes",
+        "IMPP:xmpp:ada@example.org",
+        "IMPP:whatsapp:nobody",
+    ]
+    path = tmp_path / "im.vcf"
+    text = ["BEGIN:VCARD", "VERSION:3.0", "FN:Ada", *lines, "END:VCARD", ""]
+    path.write_text("\r\n".join(text), encoding="utf-8", newline="")
+    with CRM.open("memory:") as crm:
+        report = bring(crm, path)
+        assert (1, 0) == (report.counts.created, report.counts.rejected)
+        found = {(p.kind, p.value, p.label, p.primary) for p in crm.contact_points.iterate()}
+        assert {
+            ("telegram", "ada l", "Büro Nord", True),
+            ("telegram", "@ada", "work", False),
+            ("whatsapp", "+98 912 345 6789", None, True),
+            ("viber", "+37477123456", None, True),
+            ("instagram", "ada.makes", None, True),
+        } == found
+        assert "columns that the mapping does not use: IMPP" in report.files[0].notes, "xmpp is no kind of ours"
+        assert_nothing_changes(crm, tmp_path)
 
 
 @pytest.mark.parametrize(

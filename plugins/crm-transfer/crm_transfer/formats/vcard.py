@@ -17,6 +17,7 @@ from crm_transfer.again import remarked, uncorrected
 from crm_transfer.cells import guarded
 from crm_transfer.errors import BadCell, FileFault, MappingError
 from crm_transfer.formats.contacts import OWN, Contact, Employers, Point, birthday, contacts_mapping, one_line
+from crm_transfer.formats.messengers import MESSENGERS, NUMBERED, with_messengers
 from crm_transfer.formats.unchanged import Stamp, refuse_change, stamp_of
 from crm_transfer.formats.vcardtext import (
     EMPLOYER,
@@ -31,7 +32,7 @@ from crm_transfer.formats.vcardtext import (
 )
 
 _RAW: Final = "vCard"
-_ADDRESSES: Final = {"TEL": "phone", "EMAIL": "email", "ADR": "postal", "URL": "web"}
+_ADDRESSES: Final = {"TEL": "phone", "EMAIL": "email", "ADR": "postal", "URL": "web", **MESSENGERS}
 _TAKEN: Final = (
     "UID",
     "FN",
@@ -71,7 +72,7 @@ def open_vcard(path: Path, options: Mapping[str, Any]) -> Source:
         total += 1
         pictures += bool(card.binaries)
         try:
-            properties = card.properties()
+            properties = _properties(card)
             contact = _contact(properties, card.version)
         except BadCell:
             continue
@@ -104,6 +105,16 @@ def write_vcard(path: Path, columns: Sequence[str], rows: Iterable[Sequence[str]
             card, *wrong = remarked(columns, row, [_RAW, *told], [row[raw], *(row[at] for at in told.values())])
             errors = [f"{_ERRORS}{_property(name)}:{escaped(text)}" for name, text in zip(told, wrong, strict=True)]
             file.writelines(card_lines([*card.split("\n"), *errors]))
+
+
+def _properties(card: Card) -> list[Property]:
+    """Return the properties of a card, addresses of messengers by the messenger's name.
+
+    Raises:
+        BadCell: one of them is not written as it must be.
+    """
+    found = card.properties()
+    return with_messengers(found, ours=_is_ours(found))
 
 
 def _property(name: str) -> str:
@@ -228,7 +239,7 @@ def _rows(
         try:
             if bad := uncorrected([_RAW, *card.told], [cells[at[_RAW]], *card.told.values()]):
                 raise bad
-            properties = card.properties()
+            properties = _properties(card)
             contact = _contact(properties, card.version)
             if not contact.key:
                 raise BadCell("empty", "the card has neither a name nor an address")
@@ -328,7 +339,9 @@ def _values(properties: Sequence[Property], name: str, version: str) -> list[tup
 
 def _said(name: str, value: str) -> str:
     """Return what an address says, however it is written."""
-    return (phone_key(value) if name == "TEL" else email_key(value) if name == "EMAIL" else "") or value
+    if name == "TEL" or name in NUMBERED:
+        return phone_key(value) or value
+    return (email_key(value) if name == "EMAIL" else "") or value
 
 
 def _key(name: str, value: str) -> str:
