@@ -109,6 +109,7 @@ class OutgoingMessage:
         recipient: who gets it.
         subject: its subject, one line; empty where the channel has none.
         text: its text.
+        html: the same as HTML, for channels that show it; the others leave it out.
         thread: the channel's id of the conversation, if it goes on with one.
         replies_to: references of the messages that it answers, the nearest first.
         attachments: its files.
@@ -120,6 +121,7 @@ class OutgoingMessage:
     recipient: Address
     subject: str = attrs.field(default="", validator=_one_line)
     text: str = ""
+    html: str = ""
     thread: str = attrs.field(default="", validator=_one_line)
     replies_to: tuple[str, ...] = attrs.field(default=(), validator=_one_line_each)
     attachments: tuple[Attachment, ...] = ()
