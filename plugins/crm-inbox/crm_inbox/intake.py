@@ -63,7 +63,7 @@ def receive(crm: CRM, account: str, received: Received, *, polled: bool = False)
     total = Intake()
     with crm.operation(f"intake {account}", kind="channel"):
         for number, chunk in enumerate(chunks, 1):
-            files = {key: _kept(crm, message) for key, message in chunk}
+            files = {key: kept_files(crm, message.attachments) for key, message in chunk}
             last = number == len(chunks)
             batch = _Batch(crm, account, kind.name, chunk, files, received if last else None, polled=polled)
             total = total.plus(_stored(crm, batch))
@@ -120,9 +120,9 @@ def _stored(crm: CRM, batch: _Batch) -> Intake:
         return crm.retried(batch.store)
 
 
-def _kept(crm: CRM, message: IncomingMessage) -> list[InboxAttachment]:
+def kept_files(crm: CRM, files: Sequence[Attachment]) -> list[InboxAttachment]:
     """Write the files of a message to the store, before any record names them."""
-    return [_attachment(crm, each, number) for number, each in enumerate(message.attachments, 1)]
+    return [_attachment(crm, each, number) for number, each in enumerate(files, 1)]
 
 
 def _attachment(crm: CRM, attachment: Attachment, number: int) -> InboxAttachment:
