@@ -83,6 +83,8 @@ class IncomingMessage:
         automatic: whether the channel knows that no person wrote it: "reply", "bounce" or "bulk".
         kind: "call" for a call, and then
         duration: how long it took, in seconds; None if nobody answered.
+        direction: "out" for one that we sent by another way than the outbox, as a folder of sent mails has it; then
+        recipient: whom it went to, for `sender` is ourselves.
     """
 
     external_id: str = attrs.field(validator=_filled)
@@ -98,6 +100,8 @@ class IncomingMessage:
     automatic: Automatic = ""
     kind: Literal["message", "call"] = "message"
     duration: int | None = None
+    direction: Literal["in", "out"] = "in"
+    recipient: Address | None = None
 
 
 @attrs.frozen(kw_only=True)
