@@ -215,6 +215,8 @@ class _Batch:
             duration=message.duration,
         )
         outcome = self._crm.interactions.write_many([Write(record=interaction, external=(self._system, key))])
+        if outcome.refused and isinstance(outcome.refused[0].error, DuplicateKey):
+            raise outcome.refused[0].error  # it came by another way since we looked, and is found by another look
         if outcome.refused:
             self._hold(key, message, str(outcome.refused[0].error), sender.customer_id)
             return Intake(held=1, leads=sender.made)

@@ -16,7 +16,7 @@ from crm_inbox import HeldMessage, InboxAttachment, InboxMessage, receive
 from crm_inbox.attachments import place_of, safe_name
 from crm_inbox.automatic import writer_of
 from crm_inbox.held import message_of
-from crm_inbox.intake import retake
+from crm_inbox.intake import _Batch, retake
 from crm_inbox.quoting import parts_of
 from crm_inbox.sweeping import sweep, swept_stores
 
@@ -349,3 +349,14 @@ def test_the_files_of_an_erased_person_go_unless_somebody_else_has_the_same(crm:
     )
     assert [b"both"] == [path.read_bytes() for path in (place / "attachments").rglob("*") if path.is_file()]
     assert 1 == crm.records(InboxAttachment).count("not digest is null")
+
+
+def test_a_message_that_came_by_another_way_since_we_looked_is_known_and_not_held(
+    crm: CRM, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert 1 == receive(crm, "desk", Received(messages=[message("1")])).new
+    real, looked = _Batch._known, iter([True])
+    monkeypatch.setattr(_Batch, "_known", lambda self: set() if next(looked, False) else real(self))
+    again = receive(crm, "desk", Received(messages=[message("1")]))
+    assert (0, 1, 0) == (again.new, again.known, again.held)
+    assert (1, 0) == (crm.interactions.count(), crm.records(HeldMessage).count())
