@@ -15,7 +15,16 @@ import pytest
 from crm_channel_folder.channel import FolderChannel
 from crm_core import CRM, Customer
 from crm_core.extend import OutgoingMessage, Receipt, Received
-from crm_inbox import InboxMessage, OutboxMessage, receive, send
+from crm_inbox import (
+    Campaign,
+    InboxMessage,
+    Mailing,
+    MessageTemplate,
+    OutboxMessage,
+    receive,
+    send,
+    send_to_many,
+)
 from tests.databases import DATABASES
 from tests.opening import url_for
 
@@ -75,3 +84,19 @@ def test_a_message_leaves_once_however_many_workers_there_are(
     assert Counter(wanted) == Counter(sent)
     assert 30 == houses[0].records(OutboxMessage).count('status = "sent"')
     assert 1 == houses[0].interactions.count('direction = "in"')
+
+
+def test_a_campaign_that_is_begun_twice_at_once_reaches_everybody_once(houses: list[CRM]) -> None:
+    first, second = houses
+    first.records(MessageTemplate).add(MessageTemplate(name="terms", body="Dear {{ customer.name }}"))
+    people = []
+    with first.transaction():
+        for number in range(130):
+            people.append(first.customers.add(Customer(name=f"P{number}"), email=f"p{number}@example.org").id)
+    mailing = Mailing(template="terms", key="k", purpose="service")
+    done = together(lambda: send_to_many(first, mailing, people), lambda: send_to_many(second, mailing, people))
+    assert 130 == sum(each.queued for each in done)
+    assert 260 == sum(each.queued + each.before + sum(each.left_out.values()) for each in done)
+    messages = list(first.records(OutboxMessage).find(limit=None))
+    assert (130, 130) == (len(messages), len({each.customer_id for each in messages}))
+    assert (130, 1) == (first.interactions.count(), first.records(Campaign).count())
