@@ -42,6 +42,7 @@ from crm_core.values import Clock, SystemClock
 if TYPE_CHECKING:
     from sqlalchemy import CompoundSelect, Select
 
+    from crm_core.extend import Outbox
     from crm_core.ledger.provenance import Provenance
     from crm_core.ledger.undo import Undo
     from crm_core.query.tables import Tables
@@ -310,6 +311,34 @@ class CRM:
 
         return JobService(self)
 
+    def service(self, name: str) -> Any:
+        """Return what a plugin does for others, by name: the same object each time.
+
+        Raises:
+            NotFound: no plugin at work hands over such a service.
+        """
+        if name not in self._plugin_services:
+            found = {each.item.name: each.item for each in self.host.collect("register_services")}
+            if name not in found:
+                known = ", ".join(sorted(found)) or "none"
+                hint = (
+                    f"pip install crm-inbox brings it; there are: {known}"
+                    if name == "outbox"
+                    else f"there are: {known}"
+                )
+                raise NotFound(f"no plugin at work does the service {name!r}", hint=hint)
+            self._plugin_services[name] = found[name].open(self)
+        return self._plugin_services[name]
+
+    @property
+    def outbox(self) -> Outbox:
+        """How messages leave: `crm.outbox.send("Your order left.", customer=sara.id)`; of crm-inbox.
+
+        Raises:
+            NotFound: no plugin at work has an outbox.
+        """
+        return cast("Outbox", self.service("outbox"))
+
     @cached_property
     def metrics(self) -> MetricService:
         """The numbers: `crm.metrics.compute("win_rate", period="2017-Q2", by="owner")`."""
@@ -415,6 +444,7 @@ class CRM:
         """Build everything that follows from settings and plugins."""
         for name in ("tables", "channels", "jobs", "metrics", "segments"):
             self.__dict__.pop(name, None)
+        self._plugin_services: dict[str, Any] = {}
         require_known_currencies(self.settings)
         self.zone = self.settings.zone
         self.registry = registry_of(self.settings, self.host)

@@ -49,6 +49,7 @@ from crm_core.extend import (
     ProfileSection,
     ReportSection,
     Segment,
+    Service,
     StorageScheme,
     Topic,
 )
@@ -232,6 +233,11 @@ class AppHooks:
     @_hook("collect", Job)
     def register_jobs(self) -> Iterable[Job]:
         """Hand over work that `crm run` does again and again, such as polling and sending."""
+        raise NotImplementedError
+
+    @_hook("collect", Service)
+    def register_services(self) -> Iterable[Service]:
+        """Hand over what other plugins may use, such as the outbox: `crm.service("outbox")`."""
         raise NotImplementedError
 
     @_hook("collect", Importer)

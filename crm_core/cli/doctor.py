@@ -82,6 +82,7 @@ def _workspace(crm: CRM) -> Iterator[Finding]:
     yield from _deliveries(crm)
     yield from _stages(crm)
     yield from _rates(crm)
+    yield from _accounts(crm)
 
 
 def _ledger(crm: CRM) -> Iterator[Finding]:
@@ -153,3 +154,10 @@ def _rates(crm: CRM) -> Iterator[Finding]:
         yield Finding("rates", "doubtful", f"sales in {code} cannot be converted to {target}", advice)
     if not missing:
         yield Finding("rates", "well", f"every currency converts to {target}")
+
+
+def _accounts(crm: CRM) -> Iterator[Finding]:
+    """Accounts of channels whose settings do not work; nothing is sent."""
+    if crm.channels.accounts:
+        for each in crm.channels.check():
+            yield Finding(f"account {each.account}", "well" if each.well else "wrong", each.told, each.hint)

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Protocol
 
 import attrs
+
+from crm_core.extend.channel import Address, Attachment
+from crm_core.records import Record
 
 
 @attrs.frozen(kw_only=True)
@@ -169,6 +173,69 @@ class Job:
     parts: Callable[[Any], Mapping[str, float]]
     run: Callable[[JobRun], JobDone]
     waiting: Callable[[Any, str], bool] | None = None
+
+
+@attrs.frozen(kw_only=True)
+class Service:
+    """What a plugin does for other plugins: `open(crm)` makes it for one CRM, when `crm.service(name)` first asks.
+
+    Whoever uses it knows it by its name and need not import the plugin. A name that the kernel has a protocol for, such
+    as `outbox`, keeps to that.
+    """
+
+    name: str
+    help: str
+    open: Callable[[Any], Any]
+
+
+class Outbox(Protocol):
+    """The service "outbox": how any plugin has a message leave; `crm.outbox`."""
+
+    def send(
+        self,
+        text: str = "",
+        *,
+        customer: int | None = None,
+        account: str = "",
+        to: Address | None = None,
+        subject: str = "",
+        html: str = "",
+        template: str = "",
+        values: Mapping[str, Any] = ...,
+        attachments: Sequence[Attachment] = (),
+        headers: Mapping[str, str] = ...,
+        purpose: str = "service",
+        automatic: bool = False,
+        not_before: datetime | None = None,
+        once: str = "",
+    ) -> Record:
+        """Put a message into the outbox; `crm run` sends it, if it may leave then.
+
+        Args:
+            text: what it says.
+            customer: whom it is for, by id.
+            account: by which account; without it the first that reaches the customer.
+            to: the address; without it the customer's primary one.
+            subject: its subject, one line.
+            html: the same as HTML, for channels that show it.
+            template: the name of a template that says it, in the customer's language, in place of `text`.
+            values: further names that the template may use: texts and numbers.
+            attachments: files that go with it.
+            headers: further headers, by name, for channels that have such.
+            purpose: what consent is looked up for; "service" needs none.
+            automatic: whether no person wrote it.
+            not_before: when it may leave at the earliest.
+            once: a text of which the outbox holds one message at most, so that a hook that is called twice sends once.
+
+        Returns:
+            The record of the message in the outbox.
+
+        Raises:
+            NotFound: nothing reaches them, or there is no such template.
+            UsageError: there is nothing to say, or nobody to say it to.
+            InvalidValue: a header or the subject is not one line, or the template uses what is not known.
+            DuplicateKey: the outbox holds a message with the same `once`.
+        """
 
 
 @attrs.frozen(kw_only=True)

@@ -83,6 +83,8 @@ class IncomingMessage:
         automatic: whether the channel knows that no person wrote it: "reply", "bounce" or "bulk".
         kind: "call" for a call, and then
         duration: how long it took, in seconds; None if nobody answered.
+        direction: "out" for one that we sent by another way than the outbox, as a folder of sent mails has it; then
+        recipient: whom it went to, for `sender` is ourselves.
     """
 
     external_id: str = attrs.field(validator=_filled)
@@ -98,6 +100,8 @@ class IncomingMessage:
     automatic: Automatic = ""
     kind: Literal["message", "call"] = "message"
     duration: int | None = None
+    direction: Literal["in", "out"] = "in"
+    recipient: Address | None = None
 
 
 @attrs.frozen(kw_only=True)
@@ -109,6 +113,7 @@ class OutgoingMessage:
         recipient: who gets it.
         subject: its subject, one line; empty where the channel has none.
         text: its text.
+        html: the same as HTML, for channels that show it; the others leave it out.
         thread: the channel's id of the conversation, if it goes on with one.
         replies_to: references of the messages that it answers, the nearest first.
         attachments: its files.
@@ -120,6 +125,7 @@ class OutgoingMessage:
     recipient: Address
     subject: str = attrs.field(default="", validator=_one_line)
     text: str = ""
+    html: str = ""
     thread: str = attrs.field(default="", validator=_one_line)
     replies_to: tuple[str, ...] = attrs.field(default=(), validator=_one_line_each)
     attachments: tuple[Attachment, ...] = ()

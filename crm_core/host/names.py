@@ -124,6 +124,7 @@ _NAMES: Final[Mapping[str, tuple[str, Callable[[Any], list[str]]]]] = {
     "register_data_migrations": ("data migration", lambda item: [f"{item.table} {item.from_version}"]),
     "register_commands": ("command", _name),
     "register_jobs": ("job", _name),
+    "register_services": ("service", _name),
     "register_importers": ("importer", _name),
     "register_exporters": ("exporter", _name),
 }

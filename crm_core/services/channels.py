@@ -6,8 +6,10 @@ logged, shows a secret of the account.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from threading import Thread
+from time import monotonic
 from types import MappingProxyType, TracebackType
 from typing import Any, Final, Self, TypeVar, cast
 from urllib.parse import quote
@@ -31,8 +33,19 @@ from crm_core.settings.table import Table
 from crm_core.settings.typed import typed_settings
 
 T = TypeVar("T")
+_PATIENCE: Final = 20.0
 _SHORTEST: Final = 4
 """Characters of a secret that are taken out of messages at least: of a shorter one every word might hold some."""
+
+
+@attrs.frozen(kw_only=True)
+class AccountCheck:
+    """What came of trying an account's settings: in words what was reached, or what is wrong and what to do."""
+
+    account: str
+    well: bool
+    told: str
+    hint: str = ""
 
 
 class ChannelService:
@@ -96,6 +109,42 @@ class ChannelService:
         made: Any = typed_settings(kind.settings, table, self._settings.directory)
         account = ChannelAccount(name=name, settings=made, directory=self._settings.directory)
         return OpenChannel(account, kind)
+
+    def check(self, names: Sequence[str] | None = None, *, seconds: float = _PATIENCE) -> list[AccountCheck]:
+        """Try the settings of accounts, of all without names, without sending anything.
+
+        They are tried side by side; one that has not answered in time counts as wrong and holds nobody up.
+
+        Args:
+            names: the accounts.
+            seconds: how long each may take.
+        """
+        chosen = list(self.accounts if names is None else names)
+        found: dict[str, AccountCheck] = {}
+
+        def look(name: str) -> None:
+            found[name] = self._checked(name)
+
+        # Daemons: one that hangs in a network keeps no process alive.
+        threads = [Thread(target=look, args=(name,), name=f"check of {name}", daemon=True) for name in chosen]
+        for thread in threads:
+            thread.start()
+        ends = monotonic() + seconds
+        for thread in threads:
+            thread.join(max(ends - monotonic(), 0))
+        late = f"no answer within {seconds:g} seconds"
+        hint = "see its host, port and security, and the way to the server"
+        answered = dict(found)
+        return [answered.get(name) or AccountCheck(account=name, well=False, told=late, hint=hint) for name in chosen]
+
+    def _checked(self, name: str) -> AccountCheck:
+        try:
+            with self.open(name) as channel:
+                return AccountCheck(account=name, well=True, told=channel.check())
+        except CrmError as error:
+            return AccountCheck(account=name, well=False, told=error.message, hint=error.hint)
+        except Exception as error:  # of a plugin's settings, say
+            return AccountCheck(account=name, well=False, told=f"an unexpected {type(error).__name__}")
 
 
 class OpenChannel:
@@ -187,4 +236,4 @@ def _secrets_of(settings: Any) -> list[Secret]:
     return [each for each in values if isinstance(each, Secret)]
 
 
-__all__ = ["ChannelService", "OpenChannel"]
+__all__ = ["AccountCheck", "ChannelService", "OpenChannel"]

@@ -29,6 +29,7 @@ ANSWERS: dict[str, str] = {
         "capabilities=frozenset())]"
     ),
     "register_jobs": ("[Job(name='{name}', help='', parts=lambda crm: {{}}, run=lambda run: JobDone())]"),
+    "register_services": "[Service(name='{name}', help='', open=lambda crm: None)]",
     "register_topics": "[Topic(name='{name}', label='T')]",
     "before_interactions_change": "[Veto(0, '', '{name} says no')]",
     "on_interactions_changed": "None",

@@ -44,19 +44,22 @@ class EmailChannel(Channel):
         places, missing = _places(cursor), list[str]()
         messages, receipts = list[IncomingMessage](), list[StatusReceipt]()
         count, octets, more = _PAGE, _OCTETS, False
-        for folder in self._settings.folders:
-            if count <= 0 or octets <= 0:
+        for folder in self._settings.read_folders:
+            sent = folder == self._settings.sent
+            # What was sent comes when nothing is left that it may be the answer to.
+            if count <= 0 or octets <= 0 or (sent and more):
                 more = True
                 break
             validity, last = places.get(folder, (0, 0))
             try:
-                self._mailbox.settle(folder, validity, last)
+                if not sent:
+                    self._mailbox.settle(folder, validity, last)
                 page = self._mailbox.read(folder, validity, last, count=count, octets=octets)
             except NoFolder:
                 missing.append(folder)
                 continue
             for each in page.mails:
-                mail = mail_of(each.raw, self._bounds, arrived=each.arrived, size=each.size)
+                mail = mail_of(each.raw, self._bounds, arrived=each.arrived, size=each.size, sent=sent)
                 messages.append(mail.message)
                 receipts.extend(mail.receipts)
                 count -= 1
@@ -84,7 +87,7 @@ class EmailChannel(Channel):
         told = []
         if self._settings.imap_host:
             try:
-                told.append(self._mailbox.check(self._settings.folders))
+                told.append(self._mailbox.check(self._settings.read_folders))
             except NoFolder as error:
                 known = ", ".join(self._mailbox.names())
                 raise TryLater(f"{self._mailbox.place} has no folder {error}", hint=f"folders there: {known}") from None

@@ -80,6 +80,8 @@ def envelope_of(message: OutgoingMessage, settings: EmailSettings, now: datetime
 def _body(message: OutgoingMessage) -> bytes:
     mail = EmailMessage(policy=_POLICY)
     mail.set_content(message.text.encode("utf-8", "replace").decode("utf-8") + "\n")
+    if message.html:
+        mail.add_alternative(message.html.encode("utf-8", "replace").decode("utf-8"), subtype="html")
     for each in message.attachments:
         main, _, sub = _type(each).partition("/")
         mail.add_attachment(each.content, maintype=main, subtype=sub, filename=_file_name(each))

@@ -61,7 +61,9 @@ class Mail:
     receipts: tuple[StatusReceipt, ...] = ()
 
 
-def mail_of(raw: bytes, bounds: Bounds, *, arrived: datetime | None = None, size: int | None = None) -> Mail:
+def mail_of(
+    raw: bytes, bounds: Bounds, *, arrived: datetime | None = None, size: int | None = None, sent: bool = False
+) -> Mail:
     """Return what a mail says, whatever its bytes are.
 
     Args:
@@ -69,15 +71,25 @@ def mail_of(raw: bytes, bounds: Bounds, *, arrived: datetime | None = None, size
         bounds: what it may be made of. One that exceeds them is not taken apart: it comes whole, as a file.
         arrived: when the server received it, for a mail whose date is missing or absurd.
         size: how many bytes it has, if `raw` is only its beginning.
+        sent: whether we wrote it, as in the folder of sent mails.
     """
     try:
-        return _read(raw, bounds, arrived, size)
+        mail, headers = _read(raw, bounds, arrived, size)
     except Exception as error:  # a fault of a parser, for which no mail of the mailbox may have to wait
         content = Content.whole(raw, f"reading it failed: {type(error).__name__}")
-        return _mail(raw, Headers(Message(), bounds), content, Report(), bounds, arrived)
+        headers = Headers(Message(), bounds)
+        mail = _mail(raw, headers, content, Report(), bounds, arrived)
+    return _sent(mail, headers) if sent else mail
 
 
-def _read(raw: bytes, bounds: Bounds, arrived: datetime | None, size: int | None) -> Mail:
+def _sent(mail: Mail, headers: Headers) -> Mail:
+    """Return a mail that we wrote: it is for the first of its recipients."""
+    found = [each for name in ("to", "cc", "bcc") for each in _addresses(headers, name)]
+    message = attrs.evolve(mail.message, direction="out", recipient=found[0] if found else None, automatic="")
+    return Mail(message=message)
+
+
+def _read(raw: bytes, bounds: Bounds, arrived: datetime | None, size: int | None) -> tuple[Mail, Headers]:
     cut = size is not None and size > len(raw)
     reason = f"it has {size:,} bytes, more than max_bytes" if cut else _excess(raw, bounds)
     root: Message | None = None
@@ -97,7 +109,7 @@ def _read(raw: bytes, bounds: Bounds, arrived: datetime | None, size: int | None
         content = Content(text=f"[This mail stays in the mailbox: {reason}.]")
     else:
         content = Content.whole(raw, reason)
-    return _mail(raw, headers, content, report, bounds, arrived)
+    return _mail(raw, headers, content, report, bounds, arrived), headers
 
 
 def _mail(

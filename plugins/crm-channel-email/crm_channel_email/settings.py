@@ -70,6 +70,7 @@ class EmailSettings:
     ca_file: str = ""
     timeout: float = attrs.field(default=30.0, validator=attrs.validators.gt(0))
     folders: tuple[str, ...] = attrs.field(default=("INBOX",), validator=attrs.validators.min_len(1))
+    sent: str = attrs.field(default="", validator=_one_line)
     since: str = attrs.field(default="", validator=_day)
     afterwards: Literal["leave", "mark_read", "delete"] = "leave"
     charset: str = attrs.field(default="windows-1252", validator=_charset)
@@ -80,10 +81,17 @@ class EmailSettings:
     def __attrs_post_init__(self) -> None:
         if not self.imap_host and not self.smtp_host:
             raise ValueError("imap_host or smtp_host must be named, or both")
+        if self.sent in self.folders:
+            raise ValueError("sent must not be one of folders: what is in it was written by us")
         if self.password is not None and self.token is not None:
             raise ValueError("password and token exclude each other")
         if self.password is None and self.token is None and (self.imap_host or self.smtp_login):
             raise ValueError("password or token must say where the secret is; smtp_login = false sends without any")
+
+    @property
+    def read_folders(self) -> tuple[str, ...]:
+        """The folders that are read, that of sent mails last."""
+        return (*self.folders, self.sent) if self.sent else self.folders
 
     @property
     def login(self) -> str:

@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
+import email
+import imaplib
 import subprocess
 import sys
 from collections.abc import Iterator
+from email import policy
 from pathlib import Path
+from time import time
 
 import pytest
 
-from crm_core import CRM, Customer
+from crm_core import CRM, Consent, Customer
 from crm_core.extend import JobRun
-from crm_inbox import InboxAttachment, InboxMessage, OutboxMessage, send
+from crm_inbox import (
+    InboxAttachment,
+    InboxMessage,
+    Mailing,
+    MessageTemplate,
+    OutboxMessage,
+    send,
+    send_to_many,
+)
 from crm_inbox.polling import poll_account
 from crm_inbox.sending import send_account
 from tests.mail import PASSWORD, Dovecot, Post
@@ -115,3 +127,72 @@ def test_a_reply_finds_its_thread(crm: CRM, imap: Dovecot, smtp: Post, user: str
     (came,) = crm.interactions.find('direction = "in"')
     assert (sara.id, went.id, went.thread) == (came.customer_id, came.in_reply_to_id, came.thread)
     assert came.needs_answer
+
+
+def test_an_answer_from_a_mail_program_is_in_the_conversation_and_settles_it(
+    crm: CRM, imap: Dovecot, smtp: Post, user: str, place: Path
+) -> None:
+    with (place / "crm.toml").open("a", encoding="utf-8") as settings:
+        settings.write('sent = "Sent"\nafterwards = "delete"\n')
+    sara = crm.customers.add(Customer(name="سارا"), email="sara@example.net")
+    ours = send(crm, "From the outbox", customer=sara.id, account="desk")
+    send_account(run(crm))
+    mails = [
+        f"From: {user}\r\nTo: Sara <sara@example.net>\r\nMessage-ID: <a@x.org>\r\nIn-Reply-To: <q@x.org>\r\n"
+        "Date: Mon, 1 Jan 2035 00:00:00 +0000\r\nReferences: <q@x.org>\r\n\r\nBy hand\r\n",
+        f"From: {user}\r\nTo: sara@example.net\r\nMessage-ID: {ours.message_id}\r\n\r\nFrom the outbox\r\n",
+        f"From: {user}\r\nTo: new@example.net\r\nMessage-ID: <n@x.org>\r\n\r\nTo a stranger\r\n",
+        f"From: {user}\r\nMessage-ID: <nobody@x.org>\r\n\r\nTo nobody\r\n",
+    ]
+    with imaplib.IMAP4("127.0.0.1", imap.port, 30) as client:
+        client.login(user, PASSWORD)
+        client.create("Sent")
+        for each in mails:
+            client.append("Sent", "", imaplib.Time2Internaldate(time()), each.encode())
+    imap.deliver(user, b"From: sara@example.net\r\nMessage-ID: <q@x.org>\r\nSubject: Q\r\n\r\nWhere is it?\r\n")
+    with CRM.open(place) as again:
+        poll_account(run(again))
+        (asked,) = again.interactions.find('direction = "in"')
+        went = {one.body: one for one in again.interactions.find('direction = "out"')}
+        assert {"From the outbox", "By hand", "To a stranger", "To nobody"} == set(went)
+        answer = went["By hand"]
+        assert (sara.id, asked.id, asked.thread) == (answer.customer_id, answer.in_reply_to_id, answer.thread)
+        assert (False, True) == (asked.needs_answer, asked.answered_at is not None)
+        assert [None, None] == [went[each].customer_id for each in ("To a stranger", "To nobody")]
+        assert 1 == again.customers.count(), "whom we write to is no lead"
+        assert not any(one.needs_answer for one in went.values())
+        poll_account(run(again))
+        assert 5 == again.interactions.count()
+    with imaplib.IMAP4("127.0.0.1", imap.port, 30) as client:
+        client.login(user, PASSWORD)
+        assert [b"4"] == client.select("Sent", readonly=True)[1], "what we wrote stays in its folder"
+
+
+def test_bulk_mail_leaves_with_one_click_and_both_forms_of_its_text(
+    place: Path, smtp: Post, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LEAVE_SECRET", "a long enough secret")
+    with (place / "crm.toml").open("a", encoding="utf-8") as settings:
+        settings.write('[channels.leave]\ntype = "unsubscribe"\nurl = "https://crm.example.org/hooks/leave"\n')
+        settings.write('secret = {env = "LEAVE_SECRET"}\n')
+    with CRM.open(place) as crm:
+        sara = crm.customers.add(Customer(name="سارا", language="fa"), email="sara@example.net")
+        (point,) = crm.customers.contact_points(sara.id)
+        crm.records(Consent).add(
+            Consent(contact_point_id=point.id, purpose="marketing", status="granted", at=crm.clock.now())
+        )
+        body, html = "سلام {{ customer.name }}", "<p>سلام {{ customer.name }} <a href='{{ unsubscribe_url }}'>x</a></p>"
+        crm.records(MessageTemplate).add(
+            MessageTemplate(name="news", language="fa", subject="خبر", body=body, html=html)
+        )
+        send_to_many(crm, Mailing(template="news", key="k"), [sara.id])
+        send_account(run(crm))
+    (taken,) = smtp.taken
+    mail = email.message_from_bytes(bytes(taken.content or b""), policy=policy.default)
+    assert ("خبر", "List-Unsubscribe=One-Click") == (mail["Subject"], mail["List-Unsubscribe-Post"])
+    assert mail["List-Unsubscribe"].startswith("<https://crm.example.org/hooks/leave?u=")
+    plain, rich = (mail.get_body([kind]) for kind in ("plain", "html"))  # type: ignore[attr-defined]
+    assert "multipart/alternative" == mail.get_content_type()
+    assert "سلام سارا" == plain.get_content().strip()
+    assert 'dir="rtl"' in rich.get_content()
+    assert mail["List-Unsubscribe"].strip("<>") in rich.get_content()

@@ -29,6 +29,11 @@ _METHODS: Final = ("GET", "POST")
 _AGAIN: Final = 10
 """Seconds after which a service may try again what was not taken in."""
 _FIELDS: Final = 100
+_PAGE_HEADERS: Final = {
+    "content-type": "text/html; charset=utf-8",
+    "content-security-policy": "default-src 'none'; form-action 'self'; frame-ancestors 'none'",
+    "referrer-policy": "no-referrer",
+}
 
 log = logging.getLogger(__name__)
 
@@ -164,6 +169,8 @@ def _answer_of(received: Received) -> _Answer:
         headers |= {"access-control-allow-origin": received.origin, "vary": "origin"}
     if isinstance(received, Brought) and received.location:
         return _Answer(303, headers={**headers, "location": received.location})
+    if isinstance(received, Brought) and received.page:
+        headers |= _PAGE_HEADERS
     return _Answer(200, received.reply, headers)
 
 

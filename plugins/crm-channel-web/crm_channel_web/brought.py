@@ -21,9 +21,11 @@ class Brought(Received):
             `store` writes; without it the service is asked to come again.
         origin: the web page that may read the answer, as its header `Origin` says it; empty for none.
         location: where a browser goes on to; empty: it stays.
+        page: whether `reply` is a page of HTML for a browser.
     """
 
     store: Callable[[Any, str], None] | None = None
     otherwise: IncomingMessage | None = None
     origin: str = ""
     location: str = ""
+    page: bool = False

@@ -15,8 +15,10 @@ class WebChannelPlugin:
     def register_channels(self) -> Iterable[ChannelType]:
         """Hand over the channels, all of them by webhook."""
         from crm_channel_web.forms import FormSettings, WebForm
+        from crm_channel_web.leaving import Unsubscribe
         from crm_channel_web.shops import Shopify, ShopifySettings, WooCommerce, WooCommerceSettings
         from crm_channel_web.standard import StandardWebhook, WebhookSettings
+        from crm_inbox import UnsubscribeSettings
 
         able: frozenset[ChannelCapability] = frozenset({"webhook"})
         return [
@@ -37,6 +39,15 @@ class WebChannelPlugin:
                 open=WebForm,
                 capabilities=able,
                 help="What people write in a form on a web page.",
+            ),
+            ChannelType(
+                name="unsubscribe",
+                label="Unsubscribing",
+                address_kind="email",
+                settings=UnsubscribeSettings,
+                open=Unsubscribe,
+                capabilities=able,
+                help="The links by which people leave bulk mail.",
             ),
             ChannelType(
                 name="woocommerce",

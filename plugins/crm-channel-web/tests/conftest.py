@@ -54,6 +54,11 @@ secret = {env = "SHOP"}
 [channels.boutique]
 type = "shopify"
 secret = {env = "SHOP"}
+[channels.leave]
+type = "unsubscribe"
+secret = {env = "SHOP"}
+url = "https://crm.example.org/hooks/leave"
+question = "Keine <Post> mehr?"
 [channels.open]
 type = "webhook"
 secret = {env = "NOT_THERE"}

@@ -1,6 +1,7 @@
 """Every conversation in one place: intake, inbox and outbox for crm-core.
 
-`receive` takes in what a webhook brought, `send` puts a message into the outbox; both are public API for plugins.
+`receive` takes in what a webhook brought, `send` puts a message into the outbox (any plugin has it as
+`crm.outbox.send`), `send_to_many` one for each of many: public API for plugins.
 """
 
 from __future__ import annotations
@@ -8,24 +9,60 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from crm_inbox.bulk import Mailing, MailingReport, send_to_many
     from crm_inbox.intake import Intake, receive
     from crm_inbox.outbox import send
-    from crm_inbox.records import Assignment, HeldMessage, InboxAttachment, InboxMessage, InboxState, OutboxMessage
+    from crm_inbox.records import (
+        Assignment,
+        Campaign,
+        HeldMessage,
+        InboxAttachment,
+        InboxMessage,
+        InboxState,
+        MessageTemplate,
+        OutboxMessage,
+    )
+    from crm_inbox.templates import Letter, letter
+    from crm_inbox.unsubscribing import UnsubscribeSettings, link_of, read_token, withdraw
 
 __all__ = [
     "Assignment",
+    "Campaign",
     "HeldMessage",
     "InboxAttachment",
     "InboxMessage",
     "InboxState",
     "Intake",
+    "Letter",
+    "Mailing",
+    "MailingReport",
+    "MessageTemplate",
     "OutboxMessage",
+    "UnsubscribeSettings",
+    "letter",
+    "link_of",
+    "read_token",
     "receive",
     "send",
+    "send_to_many",
+    "withdraw",
 ]
 __version__ = "0.1.0"
 
-_PLACES = {"Intake": "intake", "receive": "intake", "send": "outbox"}
+_PLACES = {
+    "Intake": "intake",
+    "Letter": "templates",
+    "Mailing": "bulk",
+    "MailingReport": "bulk",
+    "UnsubscribeSettings": "unsubscribing",
+    "letter": "templates",
+    "link_of": "unsubscribing",
+    "read_token": "unsubscribing",
+    "receive": "intake",
+    "send": "outbox",
+    "send_to_many": "bulk",
+    "withdraw": "unsubscribing",
+}
 
 
 def __getattr__(name: str) -> Any:

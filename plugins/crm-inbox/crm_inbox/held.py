@@ -56,6 +56,7 @@ def message_of(held: HeldMessage) -> tuple[IncomingMessage, list[InboxAttachment
     fields |= {
         "sender": Address(**fields["sender"]),
         "at": datetime.fromisoformat(fields["at"]) if fields["at"] else None,
+        "recipient": Address(**recipient) if (recipient := fields.get("recipient")) else None,
         "replies_to": tuple(fields["replies_to"]),
         "attachments": (),
     }

@@ -16,7 +16,7 @@ from crm_inbox.intake import retake
 from crm_inbox.outbox import send
 from crm_inbox.quoting import parts_of
 from crm_inbox.records import Assignment, HeldMessage, InboxAttachment
-from crm_inbox.waiting import SORTS, Item, inbox, item_of
+from crm_inbox.waiting import SORTS, Item, headline, inbox, item_of
 
 if TYPE_CHECKING:
     from crm_core import CRM
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
         "crm inbox",
         "crm inbox --owner ada --sort topic",
         "crm inbox --channel email --all --limit 100 --json",
+        "crm inbox --follow",
     ),
 )
 @click.option("--owner", metavar="USER", help="Only what this user looks after.")
@@ -37,23 +38,33 @@ if TYPE_CHECKING:
 @click.option("--sort", type=click.Choice(SORTS), default="age", show_default=True, help="Order; by age within it.")
 @click.option("--all", "answered", is_flag=True, help="Also what waits no longer, after what waits.")
 @click.option("--limit", type=Number(1, 10_000), default=50, show_default=True, help="At most so many.")
+@click.option("--follow", is_flag=True, help="Go on: show what comes in and what is answered, until Ctrl-C.")
 @click.pass_context
 def inbox_(
-    context: click.Context, owner: str | None, channel: str, about: str, sort: str, answered: bool, limit: int
+    context: click.Context,
+    owner: str | None,
+    channel: str,
+    about: str,
+    sort: str,
+    answered: bool,
+    limit: int,
+    follow: bool,
 ) -> None:
-    """Show what waits for an answer, the oldest first."""
+    """Show what waits for an answer, the oldest first.
+
+    With --follow one line for each that comes in, and one when it is answered; with --json each is an object.
+    """
     if context.invoked_subcommand is not None:
         return
+    if follow and answered:
+        raise UsageError("--follow shows what waits, and no older answers", hint="leave out --all")
     with workspace() as crm:
-        found = inbox(
-            crm,
-            owner_id=crm.resolve("user", owner) if owner else None,
-            channel=channel,
-            topic=about,
-            sort=sort,
-            answered=answered,
-            limit=limit,
-        )
+        owner_id = crm.resolve("user", owner) if owner else None
+        if follow:
+            from crm_inbox.following import follow_inbox
+
+            follow_inbox(crm, owner_id=owner_id, channel=channel, topic=about)
+        found = inbox(crm, owner_id=owner_id, channel=channel, topic=about, sort=sort, answered=answered, limit=limit)
         emit([each.as_json(crm.zone) for each in found], lambda: _show_list(crm, found))
 
 
@@ -180,7 +191,7 @@ def _show_list(crm: CRM, items: list[Item]) -> None:
             each.owner.name if each.owner is not None else MISSING,
             each.interaction.channel or MISSING,
             each.interaction.topic or MISSING,
-            _headline(each),
+            headline(each),
         ]
         for each in items
     ]
@@ -190,13 +201,6 @@ def _show_list(crm: CRM, items: list[Item]) -> None:
     of_them = f"; {shown:,} of them shown" if shown < waiting else ""
     told = f"{plural(waiting, 'interaction')} waiting for an answer{of_them}"
     say(told if waiting else "Nothing waits for an answer.")
-
-
-def _headline(item: Item) -> str:
-    one = item.interaction
-    if one.kind == "call" and one.needs_answer:
-        return "missed call"
-    return one.subject or " ".join(parts_of(one.body or "").text.split())[:200] or MISSING
 
 
 def _show_talk(crm: CRM, items: list[Item]) -> None:

@@ -63,7 +63,7 @@ def receive(crm: CRM, account: str, received: Received, *, polled: bool = False)
     total = Intake()
     with crm.operation(f"intake {account}", kind="channel"):
         for number, chunk in enumerate(chunks, 1):
-            files = {key: _kept(crm, message) for key, message in chunk}
+            files = {key: kept_files(crm, message.attachments) for key, message in chunk}
             last = number == len(chunks)
             batch = _Batch(crm, account, kind.name, chunk, files, received if last else None, polled=polled)
             total = total.plus(_stored(crm, batch))
@@ -120,9 +120,9 @@ def _stored(crm: CRM, batch: _Batch) -> Intake:
         return crm.retried(batch.store)
 
 
-def _kept(crm: CRM, message: IncomingMessage) -> list[InboxAttachment]:
+def kept_files(crm: CRM, files: Sequence[Attachment]) -> list[InboxAttachment]:
     """Write the files of a message to the store, before any record names them."""
-    return [_attachment(crm, each, number) for number, each in enumerate(message.attachments, 1)]
+    return [_attachment(crm, each, number) for number, each in enumerate(files, 1)]
 
 
 def _attachment(crm: CRM, attachment: Attachment, number: int) -> InboxAttachment:
@@ -187,26 +187,36 @@ class _Batch:
     def _store(self, key: str, message: IncomingMessage) -> Intake:
         now = self._crm.clock.now()
         at = message.at if message.at is not None and message.at <= now + _AHEAD else now
-        writer: str = writer_of(message)
+        if message.direction == "out":
+            if self._left_by_us(message):
+                return Intake(known=1)
+            # The conversation is with whom it went to.
+            message = attrs.evolve(message, sender=message.recipient or message.sender)
+        came = message.direction == "in"
+        writer: str = writer_of(message) if came else "person"
         before = self._answered(message)
         thread = self._thread(message, before)
-        sender = sender_of(self._crm, message, thread, channel=self._channel, at=at, may_be_lead=writer == "person")
-        if writer == "person" and self._is_loop(thread, now):
+        sender = sender_of(
+            self._crm, message, thread, channel=self._channel, at=at, may_be_lead=came and writer == "person"
+        )
+        if came and writer == "person" and self._is_loop(thread, now):
             writer = "loop"
         interaction = Interaction(
             customer_id=sender.customer_id,
             channel=self._channel,
-            direction="in",
+            direction=message.direction,
             kind=message.kind,
             occurred_at=at,
             subject=cleaned(message.subject, 1000).strip() or None,
             body=cleaned(message.text) or None,
             thread=thread,
             in_reply_to_id=before,
-            needs_answer=writer == "person" and (message.kind == "message" or message.duration is None),
+            needs_answer=came and writer == "person" and (message.kind == "message" or message.duration is None),
             duration=message.duration,
         )
         outcome = self._crm.interactions.write_many([Write(record=interaction, external=(self._system, key))])
+        if outcome.refused and isinstance(outcome.refused[0].error, DuplicateKey):
+            raise outcome.refused[0].error  # it came by another way since we looked, and is found by another look
         if outcome.refused:
             self._hold(key, message, str(outcome.refused[0].error), sender.customer_id)
             return Intake(held=1, leads=sender.made)
@@ -218,6 +228,8 @@ class _Batch:
         )
         if writer == "bounce":
             note_bounce(self._crm, message)
+        if not came and before is not None:
+            self._settle(thread, at)
         return Intake(new=1, leads=sender.made)
 
     def _note(self, interaction_id: int, message: IncomingMessage, sender: Sender, writer: str) -> InboxMessage:
@@ -232,6 +244,23 @@ class _Batch:
             sender=sender.state,
             automatic=writer,
         )
+
+    def _left_by_us(self, message: IncomingMessage) -> bool:
+        """Whether a message that we sent is one of the outbox."""
+        name = short(message.reference or message.external_id)
+        return bool(self._crm.records(OutboxMessage).count(Compare("message_id", "=", name)))
+
+    def _settle(self, thread: str, at: datetime) -> None:
+        """Mark as answered what came before an answer that was written elsewhere."""
+        where = And(
+            (
+                Compare("thread", "=", thread),
+                Compare("needs_answer", "=", 1),
+                Compare("occurred_at", "<=", to_micros(at)),
+            )
+        )
+        waiting = list(self._crm.interactions.find(where, limit=None))
+        self._crm.interactions.edit_many(one.evolve(needs_answer=False, answered_at=at) for one in waiting)
 
     def _answered(self, message: IncomingMessage) -> int | None:
         """Return the interaction that a message answers: by the nearest reference that is known."""

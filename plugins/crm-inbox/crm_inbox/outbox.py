@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from secrets import token_hex
-from typing import TYPE_CHECKING, Final
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final
 
 from crm_core import ContactPoint, Customer, Interaction
 from crm_core.errors import CrmError, MessageRejected, NotFound, UsageError
-from crm_core.extend import Address
+from crm_core.extend import Address, Attachment, OutgoingMessage
 from crm_core.query.ast import And, Compare
 from crm_core.values import format_id, new_id, to_micros
 from crm_inbox.consent import SERVICE, points_at
-from crm_inbox.intake import thread_key
-from crm_inbox.records import InboxMessage, OutboxMessage
+from crm_inbox.intake import kept_files, thread_key
+from crm_inbox.records import InboxAttachment, InboxMessage, OutboxMessage
+from crm_inbox.templates import in_language, letter, versions
 
 if TYPE_CHECKING:
     from crm_core import CRM
@@ -21,20 +25,28 @@ if TYPE_CHECKING:
 _PAUSE: Final = timedelta(days=1)
 """How long a thread that got an automatic message gets no other one."""
 _REFERENCES: Final = 20
+_NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})
 
 
 def send(
     crm: CRM,
-    text: str,
+    text: str = "",
     *,
     customer: int | None = None,
     answers: Interaction | None = None,
     account: str = "",
     to: Address | None = None,
     subject: str = "",
+    html: str = "",
+    template: str = "",
+    values: Mapping[str, Any] = _NOTHING,
+    attachments: Sequence[Attachment] = (),
+    headers: Mapping[str, str] = _NOTHING,
     purpose: str = SERVICE,
     automatic: bool = False,
     not_before: datetime | None = None,
+    campaign: str = "",
+    once: str = "",
 ) -> OutboxMessage:
     """Put a message into the outbox, to a customer or as an answer; `crm run` sends it.
 
@@ -49,27 +61,44 @@ def send(
             customer.
         to: the address; without it the sender of what is answered, or the customer's primary one.
         subject: its subject; that of what is answered without it.
+        html: the same as HTML, for channels that show it.
+        template: the name of a template that says it, in the customer's language, in place of `text`.
+        values: further names that the template may use.
+        attachments: files that go with it.
+        headers: further headers, by name, for channels that have such.
         purpose: what consent is looked up for: "service" for answers and what a contract needs.
         automatic: whether no person wrote it.
         not_before: when it may leave at the earliest.
+        campaign: the key of the campaign that it is part of.
+        once: a text of which the outbox holds one message at most.
 
     Raises:
-        NotFound: no account, or no address of the customer, fits.
-        UsageError: there is nothing to say, or nobody to say it to.
+        NotFound: no account, or no address of the customer, fits; or there is no such template.
+        UsageError: there is nothing to say, or nobody to say it to; or a file cannot be sent.
+        InvalidValue: a header or the subject is not one line, or the template uses what is not known.
         MessageRejected: it is automatic, and a machine wrote what it answers, or the thread got one within a day.
+        DuplicateKey: the outbox holds a message with the same `once`.
     """
-    if not text.strip():
-        raise UsageError("a message without text", hint="say something")
     now = crm.clock.now()
     before = _came(crm, answers)
     customer_id = customer if customer is not None else answers.customer_id if answers is not None else None
     person = crm.customers.get(customer_id) if customer_id is not None else None
-    account, address = _way(crm, account, to, before, person)
+    if template:
+        if text.strip():
+            raise UsageError("a message with a text and a template", hint="say one of them")
+        said = letter(crm, in_language(versions(crm, template), person.language if person else None), person, values)
+        text, subject, html = said.text, subject or said.subject, html or said.html
+    if not text.strip():
+        raise UsageError("a message without text", hint="say something, or name a template")
+    account, address = way(crm, account, to, before, person)
     thread = answers.thread if answers is not None else None
     if automatic:
         _require_no_loop(crm, before, thread, now)
     subject = subject or (_reply_subject(answers.subject) if answers is not None else "")
     message_id = f"<{format_id(new_id())}.{token_hex(8)}@{account}.crm>"
+    # Refused here, where whoever says it is told, and not when it is about to leave.
+    OutgoingMessage(message_id=message_id, recipient=address, subject=subject, headers=headers)
+    files = _files(crm, attachments)
     with crm.transaction():
         made = crm.interactions.add(
             Interaction(
@@ -87,31 +116,40 @@ def send(
             )
         )
         if answers is not None and not automatic:
-            _settle(crm, answers, now)
+            settle(crm, answers, now)
+        crm.records(InboxAttachment).add_many(each.evolve(interaction_id=made.id) for each in files)
         return crm.records(OutboxMessage).add(
             OutboxMessage(
                 message_id=message_id,
                 account=account,
                 interaction_id=made.id,
                 customer_id=customer_id,
-                contact_point_id=next(
-                    (
-                        point.id
-                        for point in points_at(crm, address.kind, address.value, customer_id)
-                        if point.customer_id == customer_id
-                    ),
-                    None,
-                ),
+                contact_point_id=_point(crm, address, customer_id),
                 address_kind=address.kind,
                 address=address.value,
                 name=address.name or None,
                 thread=before.thread if before is not None else None,
                 replies_to="\n".join(_references(crm, before, thread)) or None,
+                html=html or None,
+                headers=json.dumps(dict(headers), ensure_ascii=True) if headers else None,
                 purpose=purpose,
                 automatic=automatic,
+                campaign=campaign or None,
+                once=once or None,
                 next_at=max(not_before, now) if not_before is not None else now,
             )
         )
+
+
+class Outbox:
+    """What `crm.outbox` is: the outbox of one CRM, for plugins."""
+
+    def __init__(self, crm: CRM) -> None:
+        self._crm = crm
+
+    def send(self, text: str = "", **how: Any) -> OutboxMessage:
+        """Put a message into the outbox; the arguments are those of `crm_inbox.send`."""
+        return send(self._crm, text, **how)
 
 
 def try_again(crm: CRM, message: OutboxMessage) -> OutboxMessage:
@@ -126,6 +164,24 @@ def try_again(crm: CRM, message: OutboxMessage) -> OutboxMessage:
     return crm.records(OutboxMessage).edit(again)
 
 
+def _point(crm: CRM, address: Address, customer_id: int | None) -> int | None:
+    points = points_at(crm, address.kind, address.value, customer_id)
+    return next((point.id for point in points if point.customer_id == customer_id), None)
+
+
+def _files(crm: CRM, given: Sequence[Attachment]) -> list[InboxAttachment]:
+    """Keep files that are to leave.
+
+    Raises:
+        UsageError: one of them is too large or a program, or there are too many.
+    """
+    files = kept_files(crm, given)
+    for each in files:
+        if each.refused:
+            raise UsageError(f"the file {each.name!r} cannot be sent: {each.refused}", hint="send a link to it instead")
+    return files
+
+
 def _came(crm: CRM, answers: Interaction | None) -> InboxMessage | None:
     if answers is None:
         return None
@@ -133,7 +189,7 @@ def _came(crm: CRM, answers: Interaction | None) -> InboxMessage | None:
     return found[0] if found else None
 
 
-def _way(
+def way(
     crm: CRM, account: str, to: Address | None, before: InboxMessage | None, person: Customer | None
 ) -> tuple[str, Address]:
     """Return by which account a message leaves and for which address."""
@@ -187,7 +243,7 @@ def _references(crm: CRM, before: InboxMessage | None, thread: str | None) -> li
     return list(told)
 
 
-def _settle(crm: CRM, answers: Interaction, now: datetime) -> None:
+def settle(crm: CRM, answers: Interaction, now: datetime) -> None:
     """Mark as answered what is answered, and what waits in the same thread."""
     waiting = {answers.id: answers} if answers.needs_answer else {}
     if answers.thread:

@@ -1,4 +1,4 @@
-"""`crm send`, `crm outbox`, `crm channels`: messages that leave, and the accounts they leave and come by."""
+"""`crm outbox`, `crm channels`: what is to leave and what left, and the accounts that messages leave and come by."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from crm_core.console import (
     Column,
     emit,
     examples,
-    instant,
     list_options,
     moment,
     note,
@@ -25,46 +24,12 @@ from crm_core.errors import CrmError, UsageError
 from crm_core.query.ast import And, Compare, In
 from crm_core.records.json import record_json
 from crm_core.values import format_id
-from crm_inbox.consent import SERVICE
-from crm_inbox.outbox import send, try_again
+from crm_inbox.outbox import try_again
 from crm_inbox.records import HeldMessage, InboxState, OutboxMessage
 from crm_inbox.status import fail
 
 if TYPE_CHECKING:
     from crm_core import CRM
-
-
-@click.command(
-    "send",
-    epilog=examples(
-        'crm send ada@example.org "Your order left." --subject "Order 123"',
-        'crm send "سارا احمدی" "تخفیف ویژه" --account sms --purpose marketing --at 2026-12-01T10:00',
-    ),
-)
-@click.argument("customer")
-@click.argument("text")
-@click.option("--account", metavar="NAME", default="", help="The account; else the first that reaches the customer.")
-@click.option("--subject", metavar="TEXT", default="", help="Its subject.")
-@click.option(
-    "--purpose", default=SERVICE, show_default=True, help="What for; any other one needs the customer's consent."
-)
-@click.option("--at", "at", metavar="TIME", help="When it may leave at the earliest.")
-def send_(customer: str, text: str, account: str, subject: str, purpose: str, at: str | None) -> None:
-    """Write to a customer: the message goes to the outbox, and crm run sends it."""
-    with workspace() as crm:
-        queued = send(
-            crm,
-            text,
-            customer=crm.resolve("customer", customer),
-            account=account,
-            subject=subject,
-            purpose=purpose,
-            not_before=instant(at, crm.zone) if at else None,
-        )
-        emit(
-            _json(crm, queued),
-            lambda: say(f"{format_id(queued.id)} waits in the outbox for {queued.address}; crm run sends it"),
-        )
 
 
 @click.group()
@@ -149,7 +114,10 @@ def check(context: click.Context, account: str | None) -> None:
     """Try the settings of each account, or of one, without sending anything."""
     with workspace() as crm:
         names = [crm.channels.account(account).name] if account else list(crm.channels.accounts)
-        found = [_checked(crm, name) for name in names]
+        found = [
+            {"account": each.account, "ok": each.well, "told": f"{each.told}{f'; {each.hint}' if each.hint else ''}"}
+            for each in crm.channels.check(names)
+        ]
         rows = [[str(each["account"]), "ok" if each["ok"] else "wrong", str(each["told"])] for each in found]
         emit(found, lambda: table(["account", "state", Column("what was reached", fit="clip")], rows))
         if not all(each["ok"] for each in found):
@@ -193,14 +161,6 @@ def _standing(crm: CRM, name: str) -> dict[str, Any]:
         "given_up": crm.records(OutboxMessage).count(And((by_account, Compare("status", "=", "failed")))),
         "error": "; ".join(dict.fromkeys(errors)) or None,
     }
-
-
-def _checked(crm: CRM, name: str) -> dict[str, Any]:
-    try:
-        with crm.channels.open(name) as channel:
-            return {"account": name, "ok": True, "told": channel.check()}
-    except CrmError as error:
-        return {"account": name, "ok": False, "told": f"{error.message}{f'; {error.hint}' if error.hint else ''}"}
 
 
 def _plain(crm: CRM, value: Any) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from crm_core import Record, hookimpl
-from crm_core.extend import Command, Job
+from crm_core.extend import Command, Job, Service
 from crm_core.records import Extension
 
 
@@ -22,6 +22,8 @@ class InboxPlugin:
             records.InboxAttachment,
             records.HeldMessage,
             records.InboxState,
+            records.MessageTemplate,
+            records.Campaign,
             records.OutboxMessage,
         ]
 
@@ -52,6 +54,13 @@ class InboxPlugin:
         ]
 
     @hookimpl
+    def register_services(self) -> Iterable[Service]:
+        """Let any plugin have messages leave."""
+        from crm_inbox.outbox import Outbox
+
+        return [Service(name="outbox", help="Messages that are to leave.", open=Outbox)]
+
+    @hookimpl
     def register_commands(self) -> Iterable[Command]:
         """Add the commands of inbox and outbox."""
         inbox, outbox = "crm_inbox.inbox_commands", "crm_inbox.outbox_commands"
@@ -59,8 +68,13 @@ class InboxPlugin:
             Command(name="inbox", help="What waits for an answer.", target=f"{inbox}:inbox_"),
             Command(name="reply", help="Answer an interaction.", target=f"{inbox}:reply"),
             Command(name="assign", help="Say who looks after an interaction.", target=f"{inbox}:assign"),
-            Command(name="send", help="Write to a customer.", target=f"{outbox}:send_"),
+            Command(name="send", help="Write to a customer, or to many.", target="crm_inbox.send_commands:send_"),
             Command(name="outbox", help="What is to leave, what left, what was given up.", target=f"{outbox}:outbox"),
+            Command(
+                name="templates",
+                help="What messages say, per language.",
+                target="crm_inbox.template_commands:templates",
+            ),
             Command(name="channels", help="The accounts that messages come and go by.", target=f"{outbox}:channels"),
         ]
 

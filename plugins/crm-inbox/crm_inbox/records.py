@@ -68,6 +68,27 @@ class InboxState(Record):
     last_message_at: When | None = moment("Last message", default=None)
 
 
+@record("message_template", label="Template", unique=[("name", "language")])
+class MessageTemplate(Record):
+    """What a message says, in one language; the one without a language stands for all that have none of their own."""
+
+    name: str = text("Name", max_length=100)
+    language: str = text("Language", default="", max_length=35, help="BCP 47 tag; empty for any.")
+    subject: str | None = text("Subject", default=None, max_length=1000)
+    body: str = text("Text", max_length=0)
+    html: str | None = text("HTML", default=None, max_length=0)
+
+
+@record("campaign", label="Campaign")
+class Campaign(Record):
+    """A message to many; its key keeps anybody from getting it twice, however often it is sent."""
+
+    key: str = text("Key", max_length=100, unique=True)
+    template: str = text("Template", max_length=100)
+    purpose: str = text("Purpose", max_length=100)
+    operation: str | None = text("Operation", default=None, max_length=13, help="The one that began it.")
+
+
 # What becomes of a message is derived, so that no undo of a worker's doing makes it leave again; `sent_at` is not, so
 # that an undo of the writing leaves alone what is gone. The first index finds what is due, the second what an account
 # sent within the last minute.
@@ -75,7 +96,7 @@ class InboxState(Record):
     "outbox_message",
     label="Outbox message",
     plural="outbox_messages",
-    indexes=[("account", "status", "next_at"), ("account", "sent_at"), ("provider_id",)],
+    indexes=[("account", "status", "next_at"), ("account", "sent_at"), ("provider_id",), ("campaign", "customer_id")],
 )
 class OutboxMessage(Record):
     """A message that is to leave, or left: `message_id` is ours and stays the same at every attempt."""
@@ -90,6 +111,14 @@ class OutboxMessage(Record):
     name: str | None = text("Name", default=None, personal=True)
     thread: str | None = text("Thread", default=None, max_length=1000, personal=True, help="The channel's own id.")
     replies_to: str | None = text("Replies to", default=None, max_length=0, personal=True)
+    html: str | None = text(
+        "HTML", default=None, max_length=0, personal=True, help="What it says, for those who show it."
+    )
+    headers: str | None = text("Headers", default=None, max_length=0, personal=True, help="Further headers, as JSON.")
+    campaign: str | None = text("Campaign", default=None, max_length=100, help="The key of its campaign.")
+    once: str | None = text(
+        "Once", default=None, max_length=64, unique=True, help="Keeps an address from a second one."
+    )
     purpose: str = text("Purpose", default="service", max_length=100)
     automatic: bool = boolean("Automatic", default=False)
     status: str = text("Status", default="queued", choices=STATUSES, derived=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import suppress
 from datetime import datetime, timedelta
@@ -14,15 +15,18 @@ from crm_core.errors import (
     InvalidValue,
     MessageRejected,
     NotFound,
+    SettingsError,
     TryLater,
 )
-from crm_core.extend import Address, JobDone, JobRun, OutgoingMessage, Receipt
+from crm_core.extend import Address, Attachment, JobDone, JobRun, OutgoingMessage, Receipt
 from crm_core.query.ast import And, Compare, In, IsNull, Or
 from crm_core.values import to_micros
+from crm_inbox.attachments import place_of
 from crm_inbox.consent import SERVICE, quiet_until, refusal, zone_of
 from crm_inbox.intake import thread_key
-from crm_inbox.records import OutboxMessage
+from crm_inbox.records import InboxAttachment, OutboxMessage
 from crm_inbox.status import fail
+from crm_inbox.unsubscribing import list_headers
 
 if TYPE_CHECKING:
     from crm_core import CRM
@@ -64,7 +68,7 @@ def send_account(run: JobRun) -> JobDone:
             except (MessageRejected, InvalidValue, NotFound) as error:
                 fail(crm, claimed, channel.redacted(str(error)))
                 failed += 1
-            except CredentialsWrong as error:
+            except (CredentialsWrong, SettingsError) as error:
                 # The account is at fault, not the message, which loses no attempt by it.
                 _put_back(crm, claimed.evolve(attempts=claimed.attempts - 1), crm.clock.now(), str(error))
                 raise
@@ -95,10 +99,41 @@ def outgoing(crm: CRM, message: OutboxMessage) -> OutgoingMessage:
         recipient=Address(kind=message.address_kind, value=message.address, name=message.name or ""),
         subject=said.subject or "",
         text=said.body or "",
+        html=message.html or "",
         thread=message.thread or "",
         replies_to=tuple((message.replies_to or "").split("\n")) if message.replies_to else (),
+        attachments=_attachments(crm, message.interaction_id),
+        headers=_headers(crm, message),
         automatic=message.automatic,
     )
+
+
+def _headers(crm: CRM, message: OutboxMessage) -> dict[str, str]:
+    """Return the headers that a message was given, and those of unsubscribing in place of any of theirs."""
+    ours = list_headers(crm, message)
+    known = {name.casefold() for name in ours}
+    given: dict[str, str] = json.loads(message.headers or "{}")
+    return {**{name: value for name, value in given.items() if name.casefold() not in known}, **ours}
+
+
+def _attachments(crm: CRM, interaction_id: int) -> tuple[Attachment, ...]:
+    """Return the files of a message, each as it was kept.
+
+    Raises:
+        NotFound: one of them is gone.
+    """
+    directory = crm.settings.directory
+    files = crm.records(InboxAttachment).find(Compare("interaction_id", "=", interaction_id), sort="id", limit=None)
+    found = []
+    for each in files:
+        try:
+            content = place_of(directory, each.digest).read_bytes() if directory and each.digest else None
+        except OSError:
+            content = None
+        if content is None:
+            raise NotFound(f"its file {each.name or each.digest!r} is gone from the workspace")
+        found.append(Attachment(name=each.name or "", type=each.type, content=content))
+    return tuple(found)
 
 
 def _due(crm: CRM, account: str) -> Expression:

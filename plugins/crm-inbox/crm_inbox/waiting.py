@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Any, Final
 import attrs
 
 from crm_core import Customer, Interaction, User
+from crm_core.console import MISSING
 from crm_core.errors import UsageError
 from crm_core.extend import Address
 from crm_core.query.ast import And, Compare, Expression, In
 from crm_core.values import format_id
+from crm_inbox.quoting import parts_of
 from crm_inbox.records import Assignment, InboxMessage
 from crm_inbox.senders import candidates
 
@@ -109,6 +111,14 @@ def inbox(
 def item_of(crm: CRM, interaction: Interaction) -> Item:
     """Return one interaction as a line of the inbox."""
     return _items(crm, [interaction])[0]
+
+
+def headline(item: Item) -> str:
+    """Return what an interaction is about, in a line: its subject, else how its text begins."""
+    one = item.interaction
+    if one.kind == "call" and one.needs_answer:
+        return "missed call"
+    return one.subject or " ".join(parts_of(one.body or "").text.split())[:200] or MISSING
 
 
 def _items(crm: CRM, interactions: Sequence[Interaction]) -> list[Item]:

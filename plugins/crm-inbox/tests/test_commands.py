@@ -218,3 +218,47 @@ def _wait_until_nothing_waits(place: Path) -> None:
         while crm.records(OutboxMessage).count('status != "sent"') or crm.interactions.count('direction = "in"') < 30:
             assert time.monotonic() < end, "the workers do not come to an end"
             time.sleep(0.05)
+
+
+def test_following_tells_what_comes_and_what_is_answered_to_a_pipe_until_interrupted(
+    crm: CRM, place: Path, arrive: Arrive
+) -> None:
+    arrive("1", subject="سفارش\n\x1b[2J")
+    poll(crm)
+    command = [sys.executable, "-m", "crm_core", "-w", str(place), "inbox", "--follow"]
+    environment = {**os.environ, "PYTHONUTF8": "1"}
+    follower = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment)
+    assert follower.stdout is not None
+    first = follower.stdout.readline().decode()
+    assert first.startswith("waiting ")
+    assert "سفارش" in first
+    assert "\x1b" not in first
+    arrive("2", "Later")
+    poll(crm)
+    assert "Later" in follower.stdout.readline().decode()
+    asked = crm.interactions.find(sort="id")[0]
+    send(crm, "Here", answers=asked)
+    assert follower.stdout.readline().decode().startswith("answered ")
+    follower.send_signal(signal.SIGINT)
+    rest, errors = follower.communicate(timeout=20)
+    assert (130, b"") == (follower.returncode, rest)
+    assert b"Traceback" not in errors
+
+
+def test_following_as_json_writes_an_object_a_line_and_ends_when_nobody_reads(
+    crm: CRM, place: Path, arrive: Arrive
+) -> None:
+    arrive("1")
+    poll(crm)
+    command = [sys.executable, "-m", "crm_core", "-w", str(place), "inbox", "--follow", "--json"]
+    follower = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert follower.stdout is not None
+    found = json.loads(follower.stdout.readline())
+    assert ("waiting", True) == (found["event"], found["needs_answer"])
+    follower.stdout.close()
+    arrive("2")
+    poll(crm)
+    assert 0 <= follower.wait(timeout=20) <= 141
+    assert follower.stderr is not None
+    assert b"Traceback" not in follower.stderr.read()
+    follower.stderr.close()

@@ -16,7 +16,7 @@ from crm_inbox import HeldMessage, InboxAttachment, InboxMessage, receive
 from crm_inbox.attachments import place_of, safe_name
 from crm_inbox.automatic import writer_of
 from crm_inbox.held import message_of
-from crm_inbox.intake import retake
+from crm_inbox.intake import _Batch, retake
 from crm_inbox.quoting import parts_of
 from crm_inbox.sweeping import sweep, swept_stores
 
@@ -370,3 +370,14 @@ def test_the_files_of_a_held_message_go_with_it_and_stay_while_another_holds_the
             strict.privacy.erase(strict.customers.reached_at("email", sender.value)[0])
             assert swept().startswith(told)
             assert left == [path.read_bytes() for path in (place / "attachments").rglob("*") if path.is_file()]
+
+
+def test_a_message_that_came_by_another_way_since_we_looked_is_known_and_not_held(
+    crm: CRM, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert 1 == receive(crm, "desk", Received(messages=[message("1")])).new
+    real, looked = _Batch._known, iter([True])
+    monkeypatch.setattr(_Batch, "_known", lambda self: set() if next(looked, False) else real(self))
+    again = receive(crm, "desk", Received(messages=[message("1")]))
+    assert (0, 1, 0) == (again.new, again.known, again.held)
+    assert (1, 0) == (crm.interactions.count(), crm.records(HeldMessage).count())

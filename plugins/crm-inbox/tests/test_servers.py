@@ -16,7 +16,17 @@ from crm_channel_folder.channel import FolderChannel
 from crm_core import CRM, Customer, Deal, Interaction
 from crm_core.extend import Address, OutgoingMessage, Receipt, Received
 from crm_core.records import ContactPoint
-from crm_inbox import HeldMessage, InboxMessage, OutboxMessage, receive, send
+from crm_inbox import (
+    Campaign,
+    HeldMessage,
+    InboxMessage,
+    Mailing,
+    MessageTemplate,
+    OutboxMessage,
+    receive,
+    send,
+    send_to_many,
+)
 from crm_inbox.held import held_message
 from tests.databases import DATABASES
 from tests.opening import url_for
@@ -125,3 +135,19 @@ def test_what_came_of_a_person_before_they_were_known_goes_with_them(houses: lis
     assert [None, "of another"] == [crm.interactions.get(loose[at].id).body for at in (0, 2)]
     assert "canary@example.org stays" == crm.interactions.get(about.id).body
     assert crm.ledger.verify().intact
+
+
+def test_a_campaign_that_is_begun_twice_at_once_reaches_everybody_once(houses: list[CRM]) -> None:
+    first, second = houses
+    first.records(MessageTemplate).add(MessageTemplate(name="terms", body="Dear {{ customer.name }}"))
+    people = []
+    with first.transaction():
+        for number in range(130):
+            people.append(first.customers.add(Customer(name=f"P{number}"), email=f"p{number}@example.org").id)
+    mailing = Mailing(template="terms", key="k", purpose="service")
+    done = together(lambda: send_to_many(first, mailing, people), lambda: send_to_many(second, mailing, people))
+    assert 130 == sum(each.queued for each in done)
+    assert 260 == sum(each.queued + each.before + sum(each.left_out.values()) for each in done)
+    messages = list(first.records(OutboxMessage).find(limit=None))
+    assert (130, 130) == (len(messages), len({each.customer_id for each in messages}))
+    assert (130, 1) == (first.interactions.count(), first.records(Campaign).count())
