@@ -71,7 +71,7 @@ class IncomingMessage:
 
     Args:
         external_id: what the channel calls it; the same at every poll and webhook, another one for another message.
-        sender: who wrote or called.
+        sender: who wrote or called; of one that went out, whom it went to.
         at: when, with its zone; None if the channel does not know.
         subject: its subject; empty where the channel has none.
         text: its text, whole: quotes and signatures are separated later.
@@ -83,6 +83,8 @@ class IncomingMessage:
         automatic: whether the channel knows that no person wrote it: "reply", "bounce" or "bulk".
         kind: "call" for a call, and then
         duration: how long it took, in seconds; None if nobody answered.
+        direction: "out" for what went out by another way than ours, such as a call that a colleague made: it needs no
+            answer and makes no lead.
     """
 
     external_id: str = attrs.field(validator=_filled)
@@ -98,6 +100,7 @@ class IncomingMessage:
     automatic: Automatic = ""
     kind: Literal["message", "call"] = "message"
     duration: int | None = None
+    direction: Literal["in", "out"] = "in"
 
 
 @attrs.frozen(kw_only=True)

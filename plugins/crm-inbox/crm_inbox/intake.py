@@ -190,20 +190,23 @@ class _Batch:
         writer: str = writer_of(message)
         before = self._answered(message)
         thread = self._thread(message, before)
-        sender = sender_of(self._crm, message, thread, channel=self._channel, at=at, may_be_lead=writer == "person")
-        if writer == "person" and self._is_loop(thread, now):
+        came, talked = message.direction == "in", message.kind == "call" and message.duration is not None
+        may_be_lead = writer == "person" and came
+        sender = sender_of(self._crm, message, thread, channel=self._channel, at=at, may_be_lead=may_be_lead)
+        if writer == "person" and came and self._is_loop(thread, now):
             writer = "loop"
+        missed = self._missed(thread, at) if talked else []
         interaction = Interaction(
             customer_id=sender.customer_id,
             channel=self._channel,
-            direction="in",
+            direction=message.direction,
             kind=message.kind,
             occurred_at=at,
             subject=cleaned(message.subject, 1000).strip() or None,
             body=cleaned(message.text) or None,
             thread=thread,
-            in_reply_to_id=before,
-            needs_answer=writer == "person" and (message.kind == "message" or message.duration is None),
+            in_reply_to_id=before if before is not None or not missed else missed[-1].id,
+            needs_answer=writer == "person" and came and not talked,
             duration=message.duration,
         )
         outcome = self._crm.interactions.write_many([Write(record=interaction, external=(self._system, key))])
@@ -218,6 +221,8 @@ class _Batch:
         )
         if writer == "bounce":
             note_bounce(self._crm, message)
+        for each in missed:
+            self._crm.interactions.edit(each.evolve(needs_answer=False, answered_at=at))
         return Intake(new=1, leads=sender.made)
 
     def _note(self, interaction_id: int, message: IncomingMessage, sender: Sender, writer: str) -> InboxMessage:
@@ -259,6 +264,12 @@ class _Batch:
                     return answered.thread
         oldest = next((each for each in reversed(message.replies_to) if each.strip()), "")
         return thread_key(self._account, oldest or message.reference or message.external_id)
+
+    def _missed(self, thread: str, at: datetime) -> list[Interaction]:
+        """Return the missed calls of a conversation, the oldest first, that a call at which both spoke settles."""
+        waiting = And((Compare("thread", "=", thread), Compare("kind", "=", "call"), Compare("needs_answer", "=", 1)))
+        found = self._crm.interactions.find(waiting, sort="occurred_at,id", limit=None)
+        return [each for each in found if isinstance(each.occurred_at, datetime) and each.occurred_at <= at]
 
     def _is_loop(self, thread: str, now: datetime) -> bool:
         hour_ago = to_micros(now - timedelta(hours=1))
