@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,8 +15,8 @@ from crm_channel_phone.calls import Call
 from crm_core.errors import ChannelError
 
 _LARGEST: Final = 5_000_000
-_KEPT: Final = 10
-"""Files of calls that are kept beside the one that is written."""
+_OLDEST: Final = timedelta(days=7)
+"""How long a file of calls is written, and as long again it is kept: names and numbers stand in it."""
 
 
 @attrs.frozen(kw_only=True)
@@ -40,8 +40,9 @@ class Journal:
         self._state = self._folder / f"{account}.state"
 
     def make(self) -> None:
-        """Make the files, so that they can be followed."""
+        """Make the files, so that they can be followed, and let go those that are too old."""
         self._folder.mkdir(exist_ok=True)
+        self._rotate()
         self.path.touch()
 
     def add(self, call: Call) -> None:
@@ -75,14 +76,18 @@ class Journal:
             return file.read(1) == b"\n"
 
     def _rotate(self) -> None:
-        if not self.path.exists() or self.path.stat().st_size < _LARGEST:
-            return
-        numbers = sorted(
-            int(each.suffix[1:]) for each in self._folder.glob(f"{self.path.name}.*") if each.suffix[1:].isdigit()
-        )
-        self.path.replace(self._folder / f"{self.path.name}.{(numbers or [0])[-1] + 1}")
-        for number in numbers[: max(0, len(numbers) - _KEPT + 1)]:
-            (self._folder / f"{self.path.name}.{number}").unlink(missing_ok=True)
+        now = datetime.now(UTC)
+        for each in self._folder.glob(f"{self.path.name}.*"):
+            if now - datetime.fromtimestamp(each.stat().st_mtime, UTC) > _OLDEST:
+                each.unlink(missing_ok=True)
+        if self.path.exists() and (self.path.stat().st_size >= _LARGEST or now - self._begun(now) > _OLDEST):
+            self.path.replace(self._folder / f"{self.path.name}.{now:%Y%m%dT%H%M%S%f}")
+
+    def _begun(self, now: datetime) -> datetime:
+        """Return of when the first call in the file is."""
+        with self.path.open("rb") as file:
+            call = _call(file.readline())
+        return now if call is None or call.at is None else call.at
 
 
 def calls_in(content: bytes) -> Iterator[tuple[Call | None, int]]:

@@ -39,6 +39,7 @@ class AmiSettings:
         port: 5038, or 5039 with `tls`.
         login: "md5" answers a challenge, so that the secret is not sent; "plain" sends it.
         tls: whether the connection is encrypted; the certificate is checked.
+        ca_file: the authority that signed it, where the system does not know that.
         zone: the zone of the times in `Cdr` events.
         extension_digits, own, inbound, outbound, outside: which side is ours; see `Numbering`.
     """
@@ -49,6 +50,7 @@ class AmiSettings:
     port: int = attrs.field(default=0, validator=[attrs.validators.ge(0), attrs.validators.le(65535)])
     login: Literal["md5", "plain"] = "md5"
     tls: bool = False
+    ca_file: str = ""
     zone: str = "UTC"
     extension_digits: int = attrs.field(default=5, validator=attrs.validators.ge(0))
     own: tuple[str, ...] = ()
@@ -71,13 +73,7 @@ class Manager:
         self._packets = Packets()
         self._came: list[Packet] = []
         self._ids = itertools.count(1)
-        port = settings.port or (5039 if settings.tls else 5038)
-        try:
-            self._socket = socket.create_connection((settings.host, port), timeout=_SECONDS)
-            if settings.tls:
-                self._socket = ssl.create_default_context().wrap_socket(self._socket, server_hostname=settings.host)
-        except (OSError, UnicodeError) as error:  # the name of the host may be none
-            raise TryLater(f"the exchange at {settings.host}:{port} does not answer: {_words(error)}") from None
+        self._socket = _connected(settings)
         try:
             self.version = self._greeting()
             self._log_in()
@@ -183,6 +179,32 @@ class Manager:
             if found is None:
                 break
         raise TryLater("the exchange does not answer what it is asked")
+
+
+def _connected(settings: AmiSettings) -> socket.socket:
+    port = settings.port or (5039 if settings.tls else 5038)
+    context = _context(settings.ca_file) if settings.tls else None
+    try:
+        plain = socket.create_connection((settings.host, port), timeout=_SECONDS)
+    except (OSError, UnicodeError) as error:  # the name of the host may be none
+        raise TryLater(f"the exchange at {settings.host}:{port} does not answer: {_words(error)}") from None
+    if context is None:
+        return plain
+    try:
+        return context.wrap_socket(plain, server_hostname=settings.host)
+    except (OSError, ValueError) as error:
+        plain.close()
+        raise TryLater(
+            f"the exchange at {settings.host}:{port} cannot be spoken to in secret: {_words(error)}",
+            hint="`ca_file` names the authority of its certificate; without `tls` it has another port",
+        ) from None
+
+
+def _context(ca_file: str) -> ssl.SSLContext:
+    try:
+        return ssl.create_default_context(cafile=ca_file or None)
+    except OSError as error:
+        raise TryLater(f"ca_file: {ca_file} cannot be read: {_words(error)}") from None
 
 
 def _words(error: Exception) -> str:

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import hashlib
 import socket
+import ssl
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from pathlib import Path
 from threading import Lock, Thread
 
 CHALLENGE = "160138217"
@@ -28,10 +30,16 @@ class FakeManager:
         self._listening: list[socket.socket] = []
         self._open: list[socket.socket] = []
         self._lock = Lock()
+        self._tls: ssl.SSLContext | None = None
         self._server = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._server.getsockname()[1]
         self._thread = Thread(target=self._accept, daemon=True)
         self._thread.start()
+
+    def encrypt(self, certificate: Path, key: Path) -> None:
+        """Speak TLS from now on."""
+        self._tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self._tls.load_cert_chain(certificate, key)
 
     @property
     def listeners(self) -> int:
@@ -81,6 +89,10 @@ class FakeManager:
 
     def _serve(self, connection: socket.socket) -> None:
         with suppress(OSError):
+            if self._tls is not None:
+                connection = self._tls.wrap_socket(connection, server_side=True)
+                with self._lock:
+                    self._open.append(connection)
             connection.sendall(self.greeting)
             with connection.makefile("rb") as lines:
                 fields: dict[str, str] = {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -26,6 +27,7 @@ from crm_core.errors import CredentialsWrong, TryLater
 from crm_core.extend import Address, IncomingMessage
 from crm_core.settings import Secret
 from crm_core.testing import ChannelContract, ChannelFault
+from tests.mail import make_certificate
 
 from .fakes import FakeManager
 
@@ -408,13 +410,33 @@ def test_a_line_that_broke_off_in_the_journal_costs_no_other(journal: Journal) -
     assert b'"1.1"' in journal.path.read_bytes().splitlines()[1]
 
 
-def test_the_journal_is_rotated_and_old_files_go(journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("crm_channel_phone.journal._LARGEST", 100)
+def test_the_journal_is_rotated_and_what_is_old_goes(journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = datetime.now(UTC)
     journal.make()
-    for number in range(15):
-        journal.add(Call(id=f"1.{number}", direction="in", at=AT))
-    assert 10 == len(list(journal.path.parent.glob("tested.calls.*")))
-    assert b'"1.14"' in journal.path.read_bytes()
+    journal.add(Call(id="1.1", direction="in", at=now - timedelta(days=8)))
+    journal.add(Call(id="1.2", direction="in", at=now))
+    (old,) = journal.path.parent.glob("tested.calls.*")
+    assert [b'"1.1"' in old.read_bytes(), b'"1.2"' in journal.path.read_bytes()] == [True, True]
+    monkeypatch.setattr("crm_channel_phone.journal._LARGEST", 10)
+    journal.add(Call(id="1.3", direction="in", at=now))
+    assert 2 == len(list(journal.path.parent.glob("tested.calls.*")))
+    week_ago = (now - timedelta(days=8)).timestamp()
+    os.utime(old, (week_ago, week_ago))
+    journal.make()
+    assert not old.exists()
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="NOT RUN: there is no openssl")
+def test_an_encrypted_connection_is_of_whom_it_says(fake: FakeManager, tmp_path: Path) -> None:
+    certificate, key = make_certificate(tmp_path)
+    fake.encrypt(certificate, key)
+    with Manager(settings_of(fake, tls=True, ca_file=str(certificate))) as manager:
+        assert "Asterisk Call Manager/6.0.0" == manager.version
+    with pytest.raises(TryLater, match="CERTIFICATE_VERIFY_FAILED"):
+        Manager(settings_of(fake, tls=True))
+    with pytest.raises(TryLater, match=r"nowhere\.pem"):
+        Manager(settings_of(fake, tls=True, ca_file="nowhere.pem"))
+    assert [] == [each for each in fake.asked[2:] if "Key" in each]
 
 
 def test_the_command_listens_until_it_is_ended(fake: FakeManager, tmp_path: Path, journal: Journal) -> None:
