@@ -171,10 +171,10 @@ def _opened(path: Path) -> IO[bytes]:
 def _head(file: IO[bytes], lines: int) -> str:
     """Return what a file is known by; empty while its first lines are not whole."""
     start = file.read(_HEAD)
-    whole = start.splitlines(keepends=True)[:lines]
-    if len(start) < _HEAD and (len(whole) < lines or not whole[-1].endswith(b"\n")):
+    whole = start.split(b"\n", lines)  # not by carriage returns, which may stand in a value
+    if len(whole) <= lines and len(start) < _HEAD:
         return ""
-    return hashlib.sha256(b"".join(whole)).hexdigest()[:16]
+    return hashlib.sha256(b"\n".join(whole[:lines])).hexdigest()[:16]
 
 
 def _may_have_more(path: Path, at: int) -> bool:

@@ -93,8 +93,8 @@ class Journal:
 def calls_in(content: bytes) -> Iterator[tuple[Call | None, int]]:
     """Yield the calls of whole lines, each with the byte behind it; None for a line that is no call."""
     end = 0
-    for line in content.splitlines(keepends=True):
-        end += len(line)
+    for line in content.split(b"\n")[:-1]:
+        end += len(line) + 1
         yield _call(line), end
 
 

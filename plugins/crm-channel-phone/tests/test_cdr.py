@@ -268,13 +268,18 @@ def test_a_file_that_is_cut_and_written_anew_is_read_anew(tmp_path: Path) -> Non
     assert ["1767225600.0", "1767225600.7"] == [each.external_id for each in all_of(channel, cursor)[0]]
 
 
+def test_a_carriage_return_in_the_first_line_hides_no_file(tmp_path: Path) -> None:
+    append(tmp_path, b"gar\rbage\n" + row("1767225600.1"))
+    assert ["1767225600.1"] == [each.external_id for each in all_of(opened(tmp_path))[0]]
+
+
 def test_a_cursor_that_is_none_begins_anew(tmp_path: Path) -> None:
     append(tmp_path, row("1767225600.0"))
     for cursor in ("7", "[]", '{"a": "b"}', "[" * 100_000, '{"a": -5}'):
         assert 1 == len(opened(tmp_path).poll(cursor).messages)
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", range(8))
 def test_nothing_is_lost_or_told_wrongly_however_the_file_grows_and_is_rotated(tmp_path: Path, seed: int) -> None:
     """Rows come in pieces, the file is renamed, copied and cut, compressed, and the reader is killed at any time."""
     chance = random.Random(seed)
@@ -291,7 +296,11 @@ def test_nothing_is_lost_or_told_wrongly_however_the_file_grows_and_is_rotated(t
         expected[name] = talked or None
         if chance.random() < 0.1:
             content = chance.randbytes(9).replace(b"\n", b"").replace(b'"', b"") + b"\n" + content
-        append(tmp_path, content)
+        half = chance.randrange(content.index(b"\n")) if chance.random() < 0.3 else 0
+        append(tmp_path, content[:half])
+        for each in channel.poll(cursor).messages if half else ():
+            stored.setdefault(each.external_id, each)
+        append(tmp_path, content[half:])
         if chance.random() < 0.06:
             rotated += 1
             _rotate(tmp_path, rotated, chance)

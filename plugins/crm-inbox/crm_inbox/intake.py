@@ -195,7 +195,7 @@ class _Batch:
         sender = sender_of(self._crm, message, thread, channel=self._channel, at=at, may_be_lead=may_be_lead)
         if writer == "person" and came and self._is_loop(thread, now):
             writer = "loop"
-        missed = self._missed(thread, at) if talked else []
+        settled = self._settled(message, thread, at)
         interaction = Interaction(
             customer_id=sender.customer_id,
             channel=self._channel,
@@ -205,7 +205,7 @@ class _Batch:
             subject=cleaned(message.subject, 1000).strip() or None,
             body=cleaned(message.text) or None,
             thread=thread,
-            in_reply_to_id=before if before is not None or not missed else missed[-1].id,
+            in_reply_to_id=before if before is not None or not settled else settled[-1].id,
             needs_answer=writer == "person" and came and not talked,
             duration=message.duration,
         )
@@ -221,7 +221,7 @@ class _Batch:
         )
         if writer == "bounce":
             note_bounce(self._crm, message)
-        for each in missed:
+        for each in settled:
             self._crm.interactions.edit(each.evolve(needs_answer=False, answered_at=at))
         return Intake(new=1, leads=sender.made)
 
@@ -265,9 +265,16 @@ class _Batch:
         oldest = next((each for each in reversed(message.replies_to) if each.strip()), "")
         return thread_key(self._account, oldest or message.reference or message.external_id)
 
-    def _missed(self, thread: str, at: datetime) -> list[Interaction]:
-        """Return the missed calls of a conversation, the oldest first, that a call at which both spoke settles."""
-        waiting = And((Compare("thread", "=", thread), Compare("kind", "=", "call"), Compare("needs_answer", "=", 1)))
+    def _settled(self, message: IncomingMessage, thread: str, at: datetime) -> list[Interaction]:
+        """Return what waited in a conversation until then, the oldest first, and waits no longer.
+
+        A call at which both spoke settles the calls that were missed; a message that went out elsewhere, those before.
+        """
+        settles = message.duration is not None if message.kind == "call" else message.direction == "out"
+        if not settles:
+            return []
+        kind = Compare("kind", "=", message.kind)
+        waiting = And((Compare("thread", "=", thread), kind, Compare("needs_answer", "=", 1)))
         found = self._crm.interactions.find(waiting, sort="occurred_at,id", limit=None)
         return [each for each in found if isinstance(each.occurred_at, datetime) and each.occurred_at <= at]
 

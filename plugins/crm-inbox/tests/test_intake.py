@@ -268,6 +268,16 @@ def test_missed_calls_wait_until_both_have_spoken(crm: CRM, direction: str) -> N
     assert (stored[1].id, stored[3].occurred_at) == (stored[3].in_reply_to_id, stored[0].answered_at)
 
 
+def test_a_message_that_went_out_elsewhere_answers_those_before_it(crm: CRM) -> None:
+    times = [NOW + timedelta(minutes=number) for number in range(4)]
+    one, two, answer, three = (message(str(n), thread="t", at=at, text=str(n)) for n, at in enumerate(times))
+    receive(crm, "desk", Received(messages=[one, two, three]))
+    receive(crm, "desk", Received(messages=[attrs.evolve(answer, direction="out")]))
+    stored = list(crm.interactions.find(sort="occurred_at"))
+    assert [False, False, False, True] == [each.needs_answer for each in stored]
+    assert (stored[1].id, "out") == (stored[2].in_reply_to_id, stored[2].direction)
+
+
 def test_files_are_kept_once_by_their_content_and_programs_and_giants_are_not(
     crm: CRM, place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
