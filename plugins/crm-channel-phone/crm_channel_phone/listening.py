@@ -56,6 +56,9 @@ class Listener:
         self._quiet = quiet
         self._tracker = Tracker(numbering_of(settings), ZoneInfo(settings.zone))
         self._attempts = 0
+        self._asked = ""
+        """The id of the question what is under way, until it is answered."""
+        self._present = set[str]()
 
     def run(self, stopped: Event) -> None:
         """Listen until `stopped` is set."""
@@ -80,7 +83,7 @@ class Listener:
     def _session(self, stopped: Event) -> None:
         with Manager(self._settings, quiet=self._quiet) as manager:
             self._attempts = 0
-            asked, present = manager.send("CoreShowChannels"), set[str]()
+            self._asked, self._present = manager.send("CoreShowChannels"), set[str]()
             self._tell(f"listening to {manager.version}", listening=True)
             told = monotonic()
             for packet in manager.packets():
@@ -88,25 +91,27 @@ class Listener:
                 if packet is None:
                     self._keep(self._tracker.tick(at))
                 else:
-                    self._take(packet, at, asked, present)
+                    self._take(packet, at)
                 if monotonic() - told > _TELLS:
                     self._tell(f"listening to {manager.version}", listening=True)
                     told = monotonic()
                 if stopped.is_set():
                     return
 
-    def _take(self, packet: Packet, at: datetime, asked: str, present: set[str]) -> None:
-        """Take an event, and the answer to what calls are under way, which tells those that ended meanwhile."""
-        if packet.get("actionid") == asked:
-            if packet.get("event", "").casefold() == "coreshowchannel":
-                present.add(packet.get("uniqueid", ""))
-            elif packet.get("event") or packet.get("response", "").casefold() == "error":
-                self._keep(self._tracker.only(present, at))
+    def _take(self, packet: Packet, at: datetime) -> None:
+        """Take an event, or the answer to what is under way, which tells what ended while nobody listened."""
+        name = packet.get("event", "").casefold()
+        if self._asked and packet.get("actionid") == self._asked:
+            if name == "coreshowchannel":
+                self._present.add(packet.get("uniqueid", ""))
+            elif name or packet.get("response", "").casefold() == "error":
+                self._keep(self._tracker.only(self._present, at))
+                self._asked, self._present = "", set()
                 return
-        if packet.get("event", "").casefold() == "shutdown":
+        if name == "shutdown":
             raise TryLater("the exchange is shutting down")
-        if packet.get("event", "").casefold() == "newchannel":
-            present.add(packet.get("uniqueid", ""))
+        if name == "newchannel" and self._asked:
+            self._present.add(packet.get("uniqueid", ""))
         self._keep(self._tracker.feed(packet, at))
 
     def _keep(self, calls: Sequence[Call]) -> None:

@@ -23,6 +23,7 @@ from crm_channel_phone.listening import Listener
 from crm_channel_phone.manager import AmiSettings, Manager
 from crm_channel_phone.packets import Packets, written
 from crm_channel_phone.tracking import Tracker
+from crm_core import CRM
 from crm_core.errors import CredentialsWrong, TryLater
 from crm_core.extend import Address, IncomingMessage
 from crm_core.settings import Secret
@@ -373,6 +374,21 @@ def test_an_exchange_that_falls_silent_is_left(fake: FakeManager, journal: Journ
         fake.answers = True
         logins = fake.logins
         until(lambda: fake.logins > logins)
+
+
+def test_no_poll_waits_for_an_exchange(fake: FakeManager, tmp_path: Path) -> None:
+    """One that takes connections and says nothing holds up its listener, and no other channel."""
+    fake.greeting = b""
+    account = f'type = "phone-ami"\nhost = "127.0.0.1"\nport = {fake.port}\nuser = "crm"\n'
+    secret = 'secret = {env = "CRM_TESTED_SECRET"}\n'
+    (tmp_path / "crm.toml").write_text(f'[storage]\nurl = "memory:"\n[channels.tested]\n{account}{secret}', "utf-8")
+    with CRM.open(tmp_path) as crm, crm.channels.open("tested") as channel:
+        begun = time.monotonic()
+        with pytest.raises(TryLater, match="nobody listens") as caught:
+            channel.poll("")
+    assert "crm calls listen" in caught.value.hint
+    assert time.monotonic() - begun < 2
+    assert 0 == fake.logins == len(fake._open)
 
 
 def test_wrong_credentials_are_not_tried_over_and_over(
