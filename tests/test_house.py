@@ -12,8 +12,8 @@ import pytest
 ROOT = Path(__file__).parent.parent
 PLUGINS = sorted(path.parent for place in ("plugins", "examples") for path in ROOT.glob(f"{place}/*/pyproject.toml"))
 BUNDLED = {
-    "crm-channel-email", "crm-channel-messengers", "crm-channel-web", "crm-contacts", "crm-demo", "crm-inbox",
-    "crm-kpi", "crm-products", "crm-segments", "crm-storage-sql", "crm-transfer",
+    "crm-channel-email", "crm-channel-messengers", "crm-channel-phone", "crm-channel-web", "crm-contacts", "crm-demo",
+    "crm-inbox", "crm-kpi", "crm-products", "crm-segments", "crm-storage-sql", "crm-transfer",
 }  # fmt: skip
 TOP_LEVEL = {
     ".ci", ".gitignore", "CHANGELOG.md", "LICENSE", "Makefile", "README.md", "conftest.py", "constraints.txt",

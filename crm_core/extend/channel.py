@@ -71,7 +71,7 @@ class IncomingMessage:
 
     Args:
         external_id: what the channel calls it; the same at every poll and webhook, another one for another message.
-        sender: who wrote or called.
+        sender: who wrote or called; of one that went out, whom it went to.
         at: when, with its zone; None if the channel does not know.
         subject: its subject; empty where the channel has none.
         text: its text, whole: quotes and signatures are separated later.
@@ -83,8 +83,9 @@ class IncomingMessage:
         automatic: whether the channel knows that no person wrote it: "reply", "bounce" or "bulk".
         kind: "call" for a call, and then
         duration: how long it took, in seconds; None if nobody answered.
-        direction: "out" for one that we sent by another way than the outbox, as a folder of sent mails has it; then
-        recipient: whom it went to, for `sender` is ourselves.
+        direction: "out" for what we sent by another way than the outbox, such as a mail in the folder of sent mails, or a
+            call that a colleague made: it needs no answer and makes no lead; then
+        recipient: whom it went to; None where `sender` says that.
     """
 
     external_id: str = attrs.field(validator=_filled)

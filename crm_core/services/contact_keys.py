@@ -5,6 +5,7 @@ Apart from the customers, because whoever looks a customer up by an address must
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -17,6 +18,8 @@ from crm_core.values import email_key, phone_key, text_key
 
 NUMBERS: Final = frozenset({"phone", "whatsapp", "viber"})
 """Kinds of contact points that are phone numbers."""
+_VIBER_ID: Final = re.compile(r"(?=[^A-Za-z=]*[A-Za-z=])[A-Za-z0-9+/_-]{8,64}={0,2}")
+"""What Viber tells its bots in the place of a number: Base64, which no number is."""
 
 
 @attrs.frozen
@@ -65,6 +68,8 @@ def contact_key(kind: str, value: str) -> str:
     if kind == "email":
         return _email(value)
     key = phone_key(value) if kind in NUMBERS else text_key(value)
+    if not key and kind == "viber" and _VIBER_ID.fullmatch(value.strip()):
+        key = text_key(value)
     if not key:
         wrong = "not a phone number" if kind in NUMBERS else "empty"
         raise InvalidValue(f"value: {value!r} is {wrong}", field="value", value=value, rule=kind)

@@ -132,3 +132,19 @@ def test_undoing_an_edit_gives_the_key_that_the_plugin_chooses(crm: CRM) -> None
 def test_all_keys_are_not_made_anew_inside_a_transaction(crm: CRM) -> None:
     with pytest.raises(UsageError, match="inside a transaction"), crm.transaction():
         crm.contact_points.normalise()
+
+
+def test_a_person_on_viber_is_known_by_number_or_by_the_id_that_it_tells_bots(crm: CRM) -> None:
+    ada, eve = crm.customers.add(Customer(name="Ada")), crm.customers.add(Customer(name="Eve"))
+    for person, value in ((ada, "01234567890A="), (eve, "+49 170 1234567")):
+        crm.contact_points.add(ContactPoint(customer_id=person.id, kind="viber", value=value))
+    assert [ada.id] == crm.customers.reached_at("viber", "01234567890A=")
+    assert [eve.id] == crm.customers.reached_at("viber", "0049 170 1234567")
+    for kind, value in (
+        ("viber", " "),
+        ("viber", "555 1234 / 555 1235"),
+        ("viber", "4.41E+11"),
+        ("phone", "01234567890A="),
+    ):
+        with pytest.raises(InvalidValue):
+            crm.customers.reached_at(kind, value)

@@ -1,4 +1,4 @@
-"""Telegram, WhatsApp and SMS as channels of crm-core."""
+"""Messengers and SMS as channels of crm-core."""
 
 from __future__ import annotations
 

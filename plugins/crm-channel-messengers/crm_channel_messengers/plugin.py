@@ -15,8 +15,11 @@ class MessengersPlugin:
     def register_channels(self) -> Iterable[ChannelType]:
         """Hand over the channels."""
         from crm_channel_messengers.kavenegar import Kavenegar, KavenegarSettings
+        from crm_channel_messengers.notify import AppriseSettings, Notifier
+        from crm_channel_messengers.pages import Instagram, Messenger, PageSettings
         from crm_channel_messengers.telegram import Telegram, TelegramSettings
         from crm_channel_messengers.twilio import Twilio, TwilioSettings
+        from crm_channel_messengers.viber import Viber, ViberSettings
         from crm_channel_messengers.whatsapp import WhatsApp, WhatsAppSettings
 
         return [
@@ -55,6 +58,45 @@ class MessengersPlugin:
                 open=Kavenegar,
                 capabilities=frozenset({"send"}),
                 help="A line for SMS, outbound.",
+            ),
+            ChannelType(
+                name="viber",
+                label="Viber",
+                address_kind="viber",
+                settings=ViberSettings,
+                open=Viber,
+                capabilities=frozenset({"send", "webhook", "receipts", "threads"}),
+                help="A bot, by the REST interface.",
+            ),
+            ChannelType(
+                name="messenger",
+                label="Messenger",
+                address_kind="messenger",
+                settings=PageSettings,
+                open=Messenger,
+                capabilities=frozenset({"send", "webhook", "receipts", "threads"}),
+                help="A page's messages, by the Graph API.",
+            ),
+            ChannelType(
+                name="instagram",
+                label="Instagram",
+                address_kind="instagram",
+                settings=PageSettings,
+                open=Instagram,
+                capabilities=frozenset({"send", "webhook", "receipts", "threads"}),
+                help="An account's messages, by the Graph API.",
+            ),
+            *(
+                ChannelType(
+                    name="apprise" if kind == "phone" else f"apprise-{kind}",
+                    label=f"Apprise, by {kind}",
+                    address_kind=kind,
+                    settings=AppriseSettings,
+                    open=Notifier,
+                    capabilities=frozenset({"send"}),
+                    help="Any service that apprise knows, outbound.",
+                )
+                for kind in ("phone", "email", "telegram", "whatsapp")
             ),
         ]
 

@@ -1,10 +1,11 @@
-"""How the services are called: by HTTPS, without following redirects, each fault as an error of channels."""
+"""How the services are called, by HTTPS, without following redirects, and how what they send is read and proved."""
 
 from __future__ import annotations
 
+import hmac
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any, Final, Literal
@@ -12,7 +13,8 @@ from typing import Any, Final, Literal
 import attrs
 import httpx
 
-from crm_core.errors import RequestRefused, TryLater
+from crm_core.errors import MessageRejected, RequestRefused, TryLater
+from crm_core.settings import Secret
 
 Status = Literal["sent", "delivered", "read", "failed"]
 _SECONDS: Final = 20.0
@@ -87,6 +89,43 @@ def object_of(body: bytes) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise RequestRefused("the body is no JSON object")
     return found
+
+
+def dict_of(found: Any) -> Mapping[str, Any]:
+    """Return what is a JSON object; an empty one in the place of anything else."""
+    return found if isinstance(found, dict) else {}
+
+
+def dicts_of(found: Any) -> Sequence[Mapping[str, Any]]:
+    """Return the JSON objects of a list; none of what is no list."""
+    return [each for each in found if isinstance(each, dict)] if isinstance(found, list) else []
+
+
+def text_of(found: Any) -> str:
+    """Return what is a text; an empty one in the place of anything else."""
+    return found if isinstance(found, str) else ""
+
+
+def is_same(wanted: str | bytes, given: str) -> bool:
+    """Compare a proof without telling by the time how much of it is right."""
+    plain = wanted.encode() if isinstance(wanted, str) else wanted
+    return hmac.compare_digest(plain, given.encode("utf-8", "replace"))
+
+
+def hex_signature(key: Secret, body: bytes) -> str:
+    """Return HMAC-SHA256 of a raw body, in small hexadecimal digits."""
+    return hmac.digest(key.reveal().encode(), body, "sha256").hex()
+
+
+def require_length(text: str, most: int, service: str, *, size: int | None = None, unit: str = "characters") -> None:
+    """Refuse a text that the service would cut or refuse; `size` is its length where that is no number of characters.
+
+    Raises:
+        MessageRejected: it is too long.
+    """
+    length = len(text) if size is None else size
+    if length > most:
+        raise MessageRejected(f"the text has {length:,} {unit}, {service} takes {most:,}", hint="send it in parts")
 
 
 def at_second(found: Any) -> datetime | None:

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-import hmac
 from collections.abc import Mapping
 from typing import Any, Final
 
 import attrs
 
-from crm_channel_messengers.service import Reply, Service, at_second, object_of
+from crm_channel_messengers.service import (
+    Reply,
+    Service,
+    at_second,
+    dict_of,
+    dicts_of,
+    is_same,
+    object_of,
+    require_length,
+)
 from crm_core.errors import CredentialsWrong, MessageRejected, RequestRefused, TryLater
 from crm_core.extend import (
     Address,
@@ -54,7 +62,7 @@ class Telegram(Channel):
                 return Received(cursor=cursor)
             raise TryLater("somebody else polls the same bot", delay=60, hint="a bot is polled by one workspace")
         self._require_done(reply)
-        updates = [each for each in _list(reply.content.get("result")) if isinstance(each.get("update_id"), int)]
+        updates = [each for each in dicts_of(reply.content.get("result")) if isinstance(each.get("update_id"), int)]
         messages = [found for each in updates if (found := _message(each)) is not None]
         reached = str(max(each["update_id"] for each in updates) + 1) if updates else cursor
         return Received(messages=messages, cursor=reached, more=len(updates) == _PAGE)
@@ -64,8 +72,7 @@ class Telegram(Channel):
         if self._settings.webhook_secret is None:
             raise RequestRefused("the account has no webhook_secret")
         given = request.headers.get("x-telegram-bot-api-secret-token", "")
-        wanted = self._settings.webhook_secret.reveal()
-        if not hmac.compare_digest(wanted.encode(), given.encode("utf-8", "replace")):
+        if not is_same(self._settings.webhook_secret.reveal(), given):
             raise RequestRefused("the secret token is not that of the account")
         update = object_of(request.body)
         if not isinstance(update.get("update_id"), int):
@@ -76,23 +83,22 @@ class Telegram(Channel):
     def send(self, message: OutgoingMessage) -> Receipt:
         """Send a text; the Bot API knows no id of ours, so that a repetition comes twice."""
         text = f"{message.subject}\n\n{message.text}" if message.subject else message.text
-        if len(text) > _LONGEST:
-            raise MessageRejected(f"the text has {len(text):,} characters, Telegram takes {_LONGEST:,}")
+        require_length(text, _LONGEST, "Telegram")
         content: dict[str, Any] = {"chat_id": message.thread or message.recipient.value, "text": text}
         chat, _, number = next(iter(message.replies_to), "").rpartition(":")
         if chat == content["chat_id"] and number.isdigit():
             content["reply_parameters"] = {"message_id": int(number), "allow_sending_without_reply": True}
         reply = self._call("sendMessage", content)
         self._require_done(reply, sending=True)
-        sent = _dict(reply.content.get("result"))
-        chat = str(_dict(sent.get("chat")).get("id", content["chat_id"]))
+        sent = dict_of(reply.content.get("result"))
+        chat = str(dict_of(sent.get("chat")).get("id", content["chat_id"]))
         return Receipt(provider_id=f"{chat}:{sent.get('message_id', '')}", thread=chat)
 
     def check(self) -> str:
         """Ask the bot's name."""
         reply = self._call("getMe", {})
         self._require_done(reply)
-        return f"the bot @{_dict(reply.content.get('result')).get('username', '?')}"
+        return f"the bot @{dict_of(reply.content.get('result')).get('username', '?')}"
 
     def close(self) -> None:
         """Close the connection."""
@@ -106,7 +112,7 @@ class Telegram(Channel):
             return
         told = str(reply.content.get("description", reply.status))[:300]
         if reply.status == 429:
-            delay = _dict(reply.content.get("parameters")).get("retry_after")
+            delay = dict_of(reply.content.get("parameters")).get("retry_after")
             raise TryLater(
                 f"Telegram asks for patience: {told}", delay=delay if isinstance(delay, int) else reply.delay
             )
@@ -119,13 +125,13 @@ class Telegram(Channel):
 
 def _message(update: Mapping[str, Any]) -> IncomingMessage | None:
     """Return what a person wrote to the bot; None for any other update."""
-    found = _dict(update.get("message"))
-    sender, chat, number = _dict(found.get("from")), _dict(found.get("chat")), found.get("message_id")
+    found = dict_of(update.get("message"))
+    sender, chat, number = dict_of(found.get("from")), dict_of(found.get("chat")), found.get("message_id")
     if not (isinstance(sender.get("id"), int) and isinstance(chat.get("id"), int) and isinstance(number, int)):
         return None
     kinds = ", ".join(name for name in _FILES if name in found)
     text = str(found.get("text") or found.get("caption") or "")
-    answered = _dict(found.get("reply_to_message")).get("message_id")
+    answered = dict_of(found.get("reply_to_message")).get("message_id")
     return IncomingMessage(
         external_id=f"{chat['id']}:{number}",
         sender=Address(
@@ -139,11 +145,3 @@ def _message(update: Mapping[str, Any]) -> IncomingMessage | None:
         replies_to=(f"{chat['id']}:{answered}",) if answered else (),
         automatic="reply" if sender.get("is_bot") is True else "",
     )
-
-
-def _dict(found: Any) -> Mapping[str, Any]:
-    return found if isinstance(found, dict) else {}
-
-
-def _list(found: Any) -> list[Mapping[str, Any]]:
-    return [each for each in found if isinstance(each, dict)] if isinstance(found, list) else []

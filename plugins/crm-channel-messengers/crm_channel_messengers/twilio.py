@@ -10,7 +10,7 @@ from urllib.parse import parse_qsl
 
 import attrs
 
-from crm_channel_messengers.service import Reply, Service, Status
+from crm_channel_messengers.service import Reply, Service, Status, is_same, require_length
 from crm_core.errors import CredentialsWrong, InvalidValue, MessageRejected, RequestRefused, TryLater
 from crm_core.extend import (
     Address,
@@ -71,8 +71,7 @@ class Twilio(Channel):
         plain = self._settings.url + "".join(f"{name}{value}" for name, value in sorted(found))
         key = self._settings.token.reveal().encode()
         signed = base64.b64encode(hmac.digest(key, plain.encode(), "sha1"))
-        given = request.headers.get("x-twilio-signature", "").encode("utf-8", "replace")
-        if not found or not hmac.compare_digest(signed, given):
+        if not found or not is_same(signed, request.headers.get("x-twilio-signature", "")):
             raise RequestRefused(
                 "the signature is not that of the auth token", hint="`url` must be what Twilio calls, letter by letter"
             )
@@ -94,8 +93,7 @@ class Twilio(Channel):
 
     def send(self, message: OutgoingMessage) -> Receipt:
         """Send a text; Twilio knows no id of ours, so that a repetition comes twice."""
-        if len(message.text) > _LONGEST:
-            raise MessageRejected(f"the text has {len(message.text):,} characters, Twilio takes {_LONGEST:,}")
+        require_length(message.text, _LONGEST, "Twilio")
         content = {
             "To": message.recipient.value,
             "From": self._settings.number,

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import hmac
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 import attrs
 
-from crm_channel_messengers.service import Reply, Service, Status, at_second, object_of
-from crm_core.errors import CredentialsWrong, MessageRejected, RequestRefused, TryLater
+from crm_channel_messengers.graph import called, event_of, require_done, verified
+from crm_channel_messengers.service import Reply, Service, Status, at_second, dict_of, dicts_of
+from crm_core.errors import TryLater
 from crm_core.extend import (
     Address,
     Channel,
@@ -23,9 +23,9 @@ from crm_core.extend import (
 )
 from crm_core.settings import Secret
 
-_PATIENCE: Final = frozenset({1, 2, 4, 80007, 130429, 131000, 131016, 131048, 131056, 133016})
+_PATIENCE: Final = frozenset({80007, 130429, 131000, 131016, 131048, 131056, 133016})
 """Codes of errors that pass: too many calls, or a fault of theirs."""
-_CREDENTIALS: Final = frozenset({0, 3, 10, 190, *range(200, 220), 131005, 131031})
+_CREDENTIALS: Final = frozenset({3, 10, *range(200, 220), 131005, 131031})
 _STATUSES: Final[Mapping[str, Status]] = {
     "sent": "sent",
     "delivered": "delivered",
@@ -63,22 +63,16 @@ class WhatsApp(Channel):
     def parse(self, request: WebhookRequest) -> Received:
         """Answer the challenge by which the webhook is verified, or take messages and statuses."""
         if request.method == "GET":
-            return self._verified(request.query)
-        given = request.headers.get("x-hub-signature-256", "")
-        signed = hmac.digest(self._settings.app_secret.reveal().encode(), request.body, "sha256").hex()
-        if not hmac.compare_digest(f"sha256={signed}".encode(), given.encode("utf-8", "replace")):
-            raise RequestRefused("the signature is not that of the app's secret")
-        content = object_of(request.body)
-        if content.get("object") != "whatsapp_business_account":
-            raise RequestRefused("the body is no event of WhatsApp")
+            return verified(request, self._settings.verify_token)
+        content = event_of(request, self._settings.app_secret, "whatsapp_business_account")
         messages, receipts = list[IncomingMessage](), list[StatusReceipt]()
         for value in self._values(content):
             names = {
-                str(each.get("wa_id")): str(_dict(each.get("profile")).get("name") or "")
-                for each in _dicts(value.get("contacts"))
+                str(each.get("wa_id")): str(dict_of(each.get("profile")).get("name") or "")
+                for each in dicts_of(value.get("contacts"))
             }
-            messages += [_message(each, names) for each in _dicts(value.get("messages")) if _whole(each)]
-            receipts += [each for one in _dicts(value.get("statuses")) if (each := _status(one)) is not None]
+            messages += [_message(each, names) for each in dicts_of(value.get("messages")) if _whole(each)]
+            receipts += [each for one in dicts_of(value.get("statuses")) if (each := _status(one)) is not None]
         return Received(messages=messages, receipts=receipts)
 
     def send(self, message: OutgoingMessage) -> Receipt:
@@ -94,7 +88,7 @@ class WhatsApp(Channel):
         if message.replies_to:
             content["context"] = {"message_id": message.replies_to[0]}
         reply = self._call("POST", "/messages", json=content)
-        sent = _dicts(reply.content.get("messages"))
+        sent = dicts_of(reply.content.get("messages"))
         if not sent or not sent[0].get("id"):
             raise TryLater(f"WhatsApp answered {reply.told}")
         return Receipt(provider_id=str(sent[0]["id"]), thread=message.thread)
@@ -108,36 +102,18 @@ class WhatsApp(Channel):
         """Close the connection."""
         self._service.close()
 
-    def _verified(self, query: Mapping[str, str]) -> Received:
-        wanted, given = self._settings.verify_token.reveal(), query.get("hub.verify_token", "")
-        same = hmac.compare_digest(wanted.encode(), given.encode("utf-8", "replace"))
-        if query.get("hub.mode") != "subscribe" or not same:
-            raise RequestRefused("the verify token is not that of the account")
-        return Received(reply=query.get("hub.challenge", "")[:200])
-
     def _values(self, content: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
         """Return what changed at our number: an app may have several, and tells all of them to one address."""
-        for entry in _dicts(content.get("entry")):
-            for change in _dicts(entry.get("changes")):
-                value = _dict(change.get("value"))
-                if str(_dict(value.get("metadata")).get("phone_number_id")) == self._settings.phone_number_id:
+        for entry in dicts_of(content.get("entry")):
+            for change in dicts_of(entry.get("changes")):
+                value = dict_of(change.get("value"))
+                if str(dict_of(value.get("metadata")).get("phone_number_id")) == self._settings.phone_number_id:
                     yield value
 
     def _call(self, method: str, path: str, **given: Any) -> Reply:
-        headers = {"authorization": f"Bearer {self._settings.token.reveal()}"}
-        reply = self._service.call(method, f"/{self._settings.phone_number_id}{path}", headers=headers, **given)
-        if reply.status == 200:
-            return reply
-        error = _dict(reply.content.get("error"))
-        code = error.get("code")
-        told = f"{error.get('message', reply.status)} {_dict(error.get('error_data')).get('details', '')}".strip()[:300]
-        if reply.status == 429 or code in _PATIENCE:
-            raise TryLater(f"WhatsApp asks for patience: {told}", delay=reply.delay)
-        if reply.status in (401, 403) or code in _CREDENTIALS:
-            raise CredentialsWrong(
-                f"WhatsApp does not accept the token: {told}", hint="its app's dashboard makes another"
-            )
-        raise MessageRejected(f"WhatsApp refuses the message: {told}")
+        reply = called(self._service, method, f"/{self._settings.phone_number_id}{path}", self._settings.token, **given)
+        require_done(reply, "WhatsApp", _PATIENCE, _CREDENTIALS)
+        return reply
 
 
 def _whole(found: Mapping[str, Any]) -> bool:
@@ -146,10 +122,10 @@ def _whole(found: Mapping[str, Any]) -> bool:
 
 def _message(found: Mapping[str, Any], names: Mapping[str, str]) -> IncomingMessage:
     kind = str(found.get("type", "message"))
-    content = _dict(found.get(kind))
+    content = dict_of(found.get(kind))
     texts = (content.get("body"), content.get("caption"), content.get("text"), content.get("filename"))
     text = next((each for each in texts if isinstance(each, str) and each), "")
-    answered = _dict(found.get("context")).get("id")
+    answered = dict_of(found.get("context")).get("id")
     return IncomingMessage(
         external_id=found["id"],
         sender=Address(
@@ -168,15 +144,7 @@ def _status(found: Mapping[str, Any]) -> StatusReceipt | None:
     name = found.get("biz_opaque_callback_data") or found.get("id")
     if status is None or not isinstance(name, str) or not name.strip():
         return None
-    errors = [str(each.get("title") or each.get("code")) for each in _dicts(found.get("errors"))]
+    errors = [str(each.get("title") or each.get("code")) for each in dicts_of(found.get("errors"))]
     return StatusReceipt(
         message_id=name, status=status, at=at_second(found.get("timestamp")), reason="; ".join(errors)[:300]
     )
-
-
-def _dict(found: Any) -> Mapping[str, Any]:
-    return found if isinstance(found, dict) else {}
-
-
-def _dicts(found: Any) -> list[Mapping[str, Any]]:
-    return [each for each in found if isinstance(each, dict)] if isinstance(found, list) else []

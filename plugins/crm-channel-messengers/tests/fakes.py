@@ -22,12 +22,14 @@ class Fake:
     def __init__(self) -> None:
         self.fault: Callable[[], Answer] | None = None
         self.texts: list[str] = []
+        self.connections = 0
         fake = self
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
 
             def handle_one(self) -> None:
+                fake.connections += 1
                 body = self.rfile.read(int(self.headers.get("content-length") or 0))
                 headers = {name.lower(): value for name, value in self.headers.items()}
                 status, content, more = (fake.fault or (lambda: fake.answer(self.path, headers, body)))()
@@ -150,3 +152,63 @@ class FakeTwilio(Fake):
             return 200, {"sid": "AC1", "friendly_name": "Shop", "status": "active"}, {}
         self.texts.append(parse_qs(body.decode())["Body"][0])
         return 201, {"sid": f"SM{len(self.texts)}", "status": "queued"}, {}
+
+
+class FakeViber(Fake):
+    """The REST interface of bots: the token in a header, every answer 200 with a status of its own."""
+
+    def __init__(self, token: str) -> None:
+        super().__init__()
+        self._token = token
+        self.ids: list[str] = []
+
+    def answer(self, path: str, headers: Mapping[str, str], body: bytes) -> Answer:
+        if headers.get("x-viber-auth-token") != self._token:
+            return 200, {"status": 2, "status_message": "invalidAuthToken", "chat_hostname": "SN-1"}, {}
+        asked = json.loads(body)
+        if path == "/pa/get_account_info":
+            return 200, {"status": 0, "status_message": "ok", "id": "pa:1", "name": "Shop"}, {}
+        if not asked.get("sender", {}).get("name") or not asked.get("text"):
+            return 200, {"status": 4, "status_message": "missingData"}, {}
+        if asked["receiver"] == "gone==":
+            return 200, {"status": 6, "status_message": "notSubscribed"}, {}
+        self.ids.append(asked["tracking_data"])
+        self.texts.append(asked["text"])
+        token = 4_912_661_846_655_238_145 + len(self.ids)
+        return 200, {"status": 0, "status_message": "ok", "message_token": token, "billing_status": 1}, {}
+
+
+class FakePages(Fake):
+    """The Graph API of pages: messages by POST, errors with code and subcode."""
+
+    def __init__(self, token: str) -> None:
+        super().__init__()
+        self._token = token
+        self.asked: list[Mapping[str, Any]] = []
+
+    def answer(self, path: str, headers: Mapping[str, str], body: bytes) -> Answer:
+        if headers.get("authorization") != f"Bearer {self._token}":
+            error = {"message": "Invalid OAuth access token.", "type": "OAuthException", "code": 190}
+            return 400, {"error": error}, {}
+        if not urlsplit(path).path.endswith("/messages"):
+            return 200, {"name": "Shop", "id": "77"}, {}
+        asked = json.loads(body)
+        if asked["recipient"]["id"] == "late":
+            error = {"message": "(#10) Outside of allowed window", "code": 10, "error_subcode": 2018278}
+            return 400, {"error": error}, {}
+        self.asked.append(asked)
+        self.texts.append(asked["message"]["text"])
+        return 200, {"recipient_id": asked["recipient"]["id"], "message_id": f"m_{len(self.texts)}"}, {}
+
+
+class FakeNotified(Fake):
+    """What apprise's `json://` posts to: a title and a text, for the recipient that the path names."""
+
+    def __init__(self, secret: str) -> None:
+        super().__init__()
+        self.paths: list[str] = []
+
+    def answer(self, path: str, headers: Mapping[str, str], body: bytes) -> Answer:
+        self.paths.append(path)
+        self.texts.append(json.loads(body)["message"])
+        return 200, {}, {}

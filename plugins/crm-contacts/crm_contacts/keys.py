@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection
 from typing import Final
 
@@ -10,6 +11,7 @@ from crm_contacts.rules import TABLE, rules_of
 from crm_core.events import ContactKeyWanted
 
 _NUMBERS: Final = frozenset({"phone", "whatsapp", "viber"})
+_NUMBER: Final = re.compile(r"\+?[0-9]+(?:x[0-9]+)?")
 _GMAIL: Final = frozenset({"gmail.com", "googlemail.com"})
 
 
@@ -22,7 +24,7 @@ def chosen_key(event: ContactKeyWanted) -> str | None:
     if event.kind == "email":
         rules = rules_of(event.policies).email if event.policies.get(TABLE) else ()
         return email(event.key, rules) if rules else None
-    if event.kind not in _NUMBERS:
+    if event.kind not in _NUMBERS or not _NUMBER.fullmatch(event.key):  # Viber has ids as well
         return None
     home = event.country or rules_of(event.policies).country
     return number(event.key, region_of(home) if home else None, messenger=event.kind == "whatsapp")

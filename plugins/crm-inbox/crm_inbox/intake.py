@@ -196,11 +196,12 @@ class _Batch:
         writer: str = writer_of(message) if came else "person"
         before = self._answered(message)
         thread = self._thread(message, before)
-        sender = sender_of(
-            self._crm, message, thread, channel=self._channel, at=at, may_be_lead=came and writer == "person"
-        )
+        talked = message.kind == "call" and message.duration is not None
+        may_be_lead = came and writer == "person"
+        sender = sender_of(self._crm, message, thread, channel=self._channel, at=at, may_be_lead=may_be_lead)
         if came and writer == "person" and self._is_loop(thread, now):
             writer = "loop"
+        settled = self._settled(message, thread, at)
         interaction = Interaction(
             customer_id=sender.customer_id,
             channel=self._channel,
@@ -210,8 +211,8 @@ class _Batch:
             subject=cleaned(message.subject, 1000).strip() or None,
             body=cleaned(message.text) or None,
             thread=thread,
-            in_reply_to_id=before,
-            needs_answer=came and writer == "person" and (message.kind == "message" or message.duration is None),
+            in_reply_to_id=before if before is not None or not settled else settled[-1].id,
+            needs_answer=came and writer == "person" and not talked,
             duration=message.duration,
         )
         outcome = self._crm.interactions.write_many([Write(record=interaction, external=(self._system, key))])
@@ -228,8 +229,8 @@ class _Batch:
         )
         if writer == "bounce":
             note_bounce(self._crm, message)
-        if not came and before is not None:
-            self._settle(thread, at)
+        for each in settled:
+            self._crm.interactions.edit(each.evolve(needs_answer=False, answered_at=at))
         return Intake(new=1, leads=sender.made)
 
     def _note(self, interaction_id: int, message: IncomingMessage, sender: Sender, writer: str) -> InboxMessage:
@@ -249,18 +250,6 @@ class _Batch:
         """Whether a message that we sent is one of the outbox."""
         name = short(message.reference or message.external_id)
         return bool(self._crm.records(OutboxMessage).count(Compare("message_id", "=", name)))
-
-    def _settle(self, thread: str, at: datetime) -> None:
-        """Mark as answered what came before an answer that was written elsewhere."""
-        where = And(
-            (
-                Compare("thread", "=", thread),
-                Compare("needs_answer", "=", 1),
-                Compare("occurred_at", "<=", to_micros(at)),
-            )
-        )
-        waiting = list(self._crm.interactions.find(where, limit=None))
-        self._crm.interactions.edit_many(one.evolve(needs_answer=False, answered_at=at) for one in waiting)
 
     def _answered(self, message: IncomingMessage) -> int | None:
         """Return the interaction that a message answers: by the nearest reference that is known."""
@@ -288,6 +277,19 @@ class _Batch:
                     return answered.thread
         oldest = next((each for each in reversed(message.replies_to) if each.strip()), "")
         return thread_key(self._account, oldest or message.reference or message.external_id)
+
+    def _settled(self, message: IncomingMessage, thread: str, at: datetime) -> list[Interaction]:
+        """Return what waited in a conversation until then, the oldest first, and waits no longer.
+
+        A call at which both spoke settles the calls that were missed; a message that went out elsewhere, those before.
+        """
+        settles = message.duration is not None if message.kind == "call" else message.direction == "out"
+        if not settles:
+            return []
+        kind = Compare("kind", "=", message.kind)
+        waiting = And((Compare("thread", "=", thread), kind, Compare("needs_answer", "=", 1)))
+        found = self._crm.interactions.find(waiting, sort="occurred_at,id", limit=None)
+        return [each for each in found if isinstance(each.occurred_at, datetime) and each.occurred_at <= at]
 
     def _is_loop(self, thread: str, now: datetime) -> bool:
         hour_ago = to_micros(now - timedelta(hours=1))

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -243,6 +244,38 @@ def test_calls_wait_for_an_answer_only_when_they_were_missed(crm: CRM) -> None:
     receive(crm, "desk", Received(messages=calls))
     assert [(True, None), (False, 65)] == [(one.needs_answer, one.duration) for one in came(crm)]
     assert 1 == crm.customers.count()
+
+
+def call(name: str, minutes: int, duration: int | None = None, direction: str = "in") -> IncomingMessage:
+    sender = Address(kind="phone", value="+989123456789")
+    at, thread = NOW - timedelta(minutes=60 - minutes), "+989123456789"
+    return message(name, sender=sender, kind="call", duration=duration, direction=direction, at=at, thread=thread)
+
+
+def test_a_call_that_went_out_needs_no_answer_and_makes_no_lead(crm: CRM) -> None:
+    assert 1 == receive(crm, "desk", Received(messages=[call("1", 1, direction="out")])).new
+    (stored,) = crm.interactions.find()
+    assert ("out", False, None, 0) == (stored.direction, stored.needs_answer, stored.customer_id, crm.customers.count())
+
+
+@pytest.mark.parametrize("direction", ["in", "out"])
+def test_missed_calls_wait_until_both_have_spoken(crm: CRM, direction: str) -> None:
+    receive(crm, "desk", Received(messages=[call("1", 1), call("2", 2), call("3", 3, direction="out"), call("5", 9)]))
+    assert [True, True, False, True] == [each.needs_answer for each in crm.interactions.find(sort="occurred_at")]
+    receive(crm, "desk", Received(messages=[call("4", 4, 30, direction)]))
+    stored = list(crm.interactions.find(sort="occurred_at"))
+    assert [False, False, False, False, True] == [each.needs_answer for each in stored]
+    assert (stored[1].id, stored[3].occurred_at) == (stored[3].in_reply_to_id, stored[0].answered_at)
+
+
+def test_a_message_that_went_out_elsewhere_answers_those_before_it(crm: CRM) -> None:
+    times = [NOW + timedelta(minutes=number) for number in range(4)]
+    one, two, answer, three = (message(str(n), thread="t", at=at, text=str(n)) for n, at in enumerate(times))
+    receive(crm, "desk", Received(messages=[one, two, three]))
+    receive(crm, "desk", Received(messages=[attrs.evolve(answer, direction="out")]))
+    stored = list(crm.interactions.find(sort="occurred_at"))
+    assert [False, False, False, True] == [each.needs_answer for each in stored]
+    assert (stored[1].id, "out") == (stored[2].in_reply_to_id, stored[2].direction)
 
 
 def test_files_are_kept_once_by_their_content_and_programs_and_giants_are_not(
