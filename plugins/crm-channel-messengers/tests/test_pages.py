@@ -236,6 +236,8 @@ class TestMessenger(OfAFake):
 
 
 class TestInstagram(TestMessenger):
+    """Whether Instagram tells that a message was delivered is not sure: the receipt of the kit is Messenger's."""
+
     channel = "instagram"
     event = "instagram"
 

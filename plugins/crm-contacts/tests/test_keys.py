@@ -64,6 +64,14 @@ def test_the_country_of_the_settings_stands_in_for_an_unknown_one_only() -> None
     assert ["+491701234567", None] == [chosen_key(one) for one in wanted]
 
 
+def test_an_id_that_viber_tells_is_no_number_whose_letters_stand_for_digits() -> None:
+    asked = [
+        ContactKeyWanted(kind="viber", value=each, key=each, country="IR", policies={})
+        for each in ("09123456789a=", "09123456789")
+    ]
+    assert [None, "+989123456789"] == [chosen_key(each) for each in asked]
+
+
 def test_whatsapp_writes_international_numbers_without_a_plus() -> None:
     assert ["+989123456789", None] == [key(kind, "989123456789") for kind in ("whatsapp", "phone")]
 
