@@ -32,7 +32,10 @@ class Finding:
 @click.command(epilog=examples("crm doctor", "crm doctor -w shop --json"))
 @click.pass_context
 def doctor(context: click.Context) -> None:
-    """Check Python, plugins, settings, database, ledger and data; the exit code is 1 when something is wrong."""
+    """Check Python, plugins, settings, database, ledger, data and accounts of channels; 1 when something is wrong.
+
+    Accounts are tried without sending anything, for 20 seconds at most.
+    """
     findings = [Finding("version", "well", f"crm {__version__} on Python {platform.python_version()}"), *_plugins()]
     try:
         with workspace() as crm:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import hmac
+import logging
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -15,7 +17,7 @@ import attrs
 from crm_channel_web.brought import Brought
 from crm_channel_web.signing import SHORTEST, same
 from crm_core import Consent, Write
-from crm_core.errors import CredentialsWrong, InvalidValue, RequestRefused, SettingsError
+from crm_core.errors import CredentialsWrong, InvalidValue, NotFound, RequestRefused, SettingsError, UsageError
 from crm_core.extend import Address, Channel, ChannelAccount, IncomingMessage, Received, WebhookRequest
 from crm_core.query.ast import And, Compare
 from crm_core.settings import Secret
@@ -23,6 +25,7 @@ from crm_core.settings import Secret
 if TYPE_CHECKING:
     from crm_core import CRM
 
+log = logging.getLogger(__name__)
 _LONGEST: Final = timedelta(days=1)
 """How long a page may stay open before its form is sent."""
 _FIELDS: Final = 100
@@ -46,6 +49,7 @@ class FormSettings:
         consent_text: what is said beside the box.
         consent_version: which text that is.
         button: what the snippet writes on the button.
+        answer: the template of a message that says that the form has arrived, once a day to an address; empty: none.
     """
 
     secret: Secret
@@ -59,6 +63,7 @@ class FormSettings:
     consent_text: str = ""
     consent_version: str = ""
     button: str = "Send"
+    answer: str = ""
 
     def __attrs_post_init__(self) -> None:
         if not self.origins:
@@ -100,10 +105,17 @@ class WebForm(Channel):
             source=f"form {self._account}",
             text_version=version,
         )
-        store = partial(_grant, key=key, sender=message.sender, consent=consent) if version else None
+        store = partial(
+            _further,
+            key=key,
+            sender=message.sender,
+            consent=consent if version else None,
+            answer=self._settings.answer,
+            at=request.received_at,
+        )
         return Brought(
             messages=[message],
-            store=store,
+            store=store if version or self._settings.answer else None,
             origin=origin,
             location=self._settings.thanks,
             reply="" if self._settings.thanks else "OK",
@@ -182,6 +194,29 @@ def settings_of(crm: CRM, account: str) -> FormSettings:
     with crm.channels.open(account) as opened:
         found: FormSettings = opened.settings
         return found
+
+
+def _further(
+    crm: Any, account: str, *, key: str, sender: Address, consent: Consent | None, answer: str, at: datetime
+) -> None:
+    """Store what comes with a message: a consent, and that the form is answered."""
+    if consent is not None:
+        _grant(crm, account, key=key, sender=sender, consent=consent)
+    if answer:
+        _answer(crm, account, sender=sender, template=answer, at=at)
+
+
+def _answer(crm: Any, account: str, *, sender: Address, template: str, at: datetime) -> None:
+    """Say that a form has arrived: once a day to an address, so that nobody is flooded by who types it in."""
+    once = hashlib.sha256(f"{account} {sender.value.casefold()} {at.date()}".encode()).hexdigest()
+    if crm.records("outbox_message").count(Compare("once", "=", once)):
+        return
+    owners = crm.customers.reached_at(sender.kind, sender.value)
+    known = owners[0] if len(owners) == 1 else None
+    try:
+        crm.outbox.send(template=template, customer=known, to=sender, automatic=True, once=once)
+    except (NotFound, InvalidValue, UsageError) as error:  # what was written counts more than the answer
+        log.warning("%s: the form is not answered: %s", account, error.message)
 
 
 def _grant(crm: Any, account: str, *, key: str, sender: Address, consent: Consent) -> None:

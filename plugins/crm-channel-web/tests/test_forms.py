@@ -14,8 +14,9 @@ import pytest
 
 from crm_core import CRM, Consent, Customer
 from crm_core.cli.main import main
+from crm_inbox import MessageTemplate, OutboxMessage
 
-from .conftest import SECRETS, Answer, Client
+from .conftest import SECRETS, Answer, Client, serving
 
 pytestmark = pytest.mark.database("sqlite")
 PAGE = "https://example.org"
@@ -125,3 +126,24 @@ def test_a_server_without_a_webhook_to_serve_says_so(place: Path, capsys: pytest
     (place / "crm.toml").write_text('[storage]\nurl = "sqlite:///crm.db"\n', "utf-8")
     assert 2 == main(["-w", str(place), "hooks", "serve", "--port", "0"])
     assert "no account has a webhook" in capsys.readouterr().err
+
+
+def test_a_form_is_answered_once_a_day_and_stored_even_if_it_cannot_be(place: Path) -> None:
+    text = (place / "crm.toml").read_text("utf-8")
+    text = text.replace("least_seconds = 1\n", 'least_seconds = 1\nanswer = "arrived"\n')
+    text += (
+        '[channels.post]\ntype = "email"\naddress = "desk@example.org"\nsmtp_host = "127.0.0.1"\nsmtp_login = false\n'
+    )
+    (place / "crm.toml").write_text(text, "utf-8")
+    with CRM.open(place) as crm, serving(crm) as client:
+        assert 303 == filled(client).status
+        assert (1, 0) == (crm.interactions.count(), crm.records(OutboxMessage).count()), "there is no template yet"
+        thanks = "Thanks, {{ customer.name|default('') }}"
+        crm.records(MessageTemplate).add(MessageTemplate(name="arrived", body=thanks))
+        given = token(SECRETS["FORM"], "contact", datetime.now(UTC) - timedelta(seconds=9))
+        assert [303, 303, 303] == [filled(client, **more).status for more in ({"token": given}, {"token": given}, {})]
+        (answer,) = crm.records(OutboxMessage).find()
+        assert ("sara@example.org", True, "post") == (answer.address, answer.automatic, answer.account)
+        (said,) = crm.interactions.find('direction = "out"')
+        assert "Thanks, سارا" == said.body
+        assert 3 == crm.interactions.count("needs_answer = true"), "an automatic answer is none"

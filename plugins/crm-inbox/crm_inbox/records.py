@@ -117,7 +117,7 @@ class OutboxMessage(Record):
     headers: str | None = text("Headers", default=None, max_length=0, personal=True, help="Further headers, as JSON.")
     campaign: str | None = text("Campaign", default=None, max_length=100, help="The key of its campaign.")
     once: str | None = text(
-        "Once", default=None, max_length=64, unique=True, help="Keeps an address from a second one."
+        "Once", default=None, max_length=64, unique=True, personal=True, help="Keeps an address from a second one."
     )
     purpose: str = text("Purpose", default="service", max_length=100)
     automatic: bool = boolean("Automatic", default=False)

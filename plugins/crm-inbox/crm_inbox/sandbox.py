@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sized
 from contextlib import contextmanager
 from contextvars import ContextVar
+from functools import lru_cache
 from time import monotonic
 from typing import Any, Final, cast
 
@@ -223,6 +224,7 @@ def fill_in(source: str, where: str, known: Mapping[str, Any], *, html: bool = F
         _left.reset(token)
 
 
+@lru_cache(maxsize=64)  # a template to many is read once: to read it takes longer than to fill it in
 def _compiled(source: str, where: str, *, html: bool) -> Any:
     if len(source) > LONGEST_SOURCE:
         raise SecurityError(f"it has {len(source):,} characters, more than {LONGEST_SOURCE:,}")

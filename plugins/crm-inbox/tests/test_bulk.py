@@ -216,6 +216,16 @@ def test_headers_and_files_flow_to_the_channel_and_injections_are_refused(
     assert "1 given up" == run(crm)
 
 
+def test_nothing_of_an_erased_person_stays_in_a_campaign(crm: CRM, people: list[int]) -> None:
+    send_to_many(crm, MAILING, people[:2])
+    for each in people[:2]:
+        crm.privacy.erase(each)
+    kept = list(crm.records(OutboxMessage).find())
+    assert [None, None] == [each.once for each in kept]
+    assert not any("p0@" in f"{each}" or "p1@" in f"{each}" for each in kept)
+    assert "2 given up" == run(crm)
+
+
 def test_the_outbox_is_a_service_that_holds_one_message_of_a_name(crm: CRM, people: list[int]) -> None:
     assert crm.outbox is crm.service("outbox")
     crm.outbox.send("Once", customer=people[0], once="order 7")

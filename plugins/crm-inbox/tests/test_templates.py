@@ -84,6 +84,10 @@ def test_what_is_wrong_is_told_with_its_line(source: str, told: str) -> None:
         "{% for a in [1] %}{{ loop.__class__ }}{% endfor %}",
         "{% for a in [1] %}{{ loop._iterable }}{% endfor %}",
         "{{ customer.tags.append('x') }}",
+        "{{ [1]|sum(attribute='__class__') }}",
+        "{{ ['a']|sort(attribute='__class__.__mro__')|first }}",
+        "{{ ['a', 'b']|max(attribute='__doc__') }}",
+        "{% set range = customer.tags.append %}{{ range('x') }}",
     ],
 )
 def test_internals_are_out_of_reach(source: str) -> None:
