@@ -26,6 +26,9 @@ def index_faults(connection: sqlite3.Connection, manifest: Manifest) -> list[str
     """Return in words which search indexes are missing, cannot be read, or do not say what the records say.
 
     Within a snapshot. A file that has none, made by a build of SQLite without FTS5, has no faults.
+
+    Raises:
+        sqlite3.Error: it cannot be looked at: no room for temporary tables, say.
     """
     if not has_fts5(connection) or not _is_there(connection, DEFINITIONS):
         return []
@@ -34,6 +37,8 @@ def index_faults(connection: sqlite3.Connection, manifest: Manifest) -> list[str
         try:
             found += _faults_of(connection, TrigramIndex(searched))
         except sqlite3.Error as error:
+            if not _is_damage(error):
+                raise
             found.append(f"the search index of {name} is damaged: {error}")
     return found
 
@@ -81,7 +86,7 @@ def _holds_its_documents(connection: sqlite3.Connection, index: TrigramIndex) ->
             connection.execute(f"INSERT INTO temp.{_COPY}_{part} SELECT * FROM main.{there}")
         connection.execute(f"INSERT INTO temp.{_COPY} ({_COPY}, rank) VALUES ('integrity-check', 1)")
     except sqlite3.DatabaseError as error:
-        if not (getattr(error, "sqlite_errorname", None) or "").startswith("SQLITE_CORRUPT"):
+        if not _is_damage(error):
             raise
         return False
     finally:
@@ -100,6 +105,12 @@ def _drop_trigrams(connection: sqlite3.Connection, name: str) -> None:
         connection.execute("DELETE FROM sqlite_schema WHERE type = 'table' AND name = ?", (name,))
     finally:
         connection.execute("PRAGMA writable_schema=RESET")
+
+
+def _is_damage(error: sqlite3.Error) -> bool:
+    """Say whether an error is about what the file holds: a table that is missing in it is SQLITE_ERROR."""
+    name = getattr(error, "sqlite_errorname", None) or ""
+    return name == "SQLITE_ERROR" or name.startswith("SQLITE_CORRUPT")
 
 
 def _is_there(connection: sqlite3.Connection, table: str) -> bool:

@@ -11,14 +11,15 @@ from threading import Event, Thread
 import attrs
 import pytest
 
-from crm_core.errors import StorageError
+from crm_core.errors import StorageError, StorageFull
 from crm_core.extend import Storage, Update
 from crm_core.ledger.evolution import upgrade
 from crm_core.query.search import question_of
 from crm_core.records.schema import Row
 from crm_core.testing.searching import ADDRESSES, PEOPLE, SEARCHED, SearchContract
-from crm_storage_sql import keeping, lookup
+from crm_storage_sql import keeping, lookup, mending
 from crm_storage_sql import storage as module
+from crm_storage_sql.mending import index_faults
 from crm_storage_sql.plugin import open_sqlite
 from crm_storage_sql.storage import SqliteStorage
 
@@ -278,6 +279,33 @@ def test_an_index_is_looked_at_within_a_snapshot_while_others_write(storage: Sql
         other.rollback()
     storage.rollback()
     assert [1, 2] == found(storage, "ada")
+
+
+@pytest.mark.parametrize("damage", [None, DAMAGE["a document missing in it"]])
+def test_an_index_of_a_file_that_may_only_be_read_is_looked_at(
+    storage: SqliteStorage, file: Path, damage: str | None
+) -> None:
+    add(storage, person(1, "ada"), person(2, "bo"))
+    storage.close()
+    if damage:
+        with closing(sqlite3.connect(file)) as raw, raw:
+            raw.execute(damage)
+    with closing(sqlite3.connect(f"{file.as_uri()}?mode=ro&immutable=1", uri=True)) as reader:
+        assert bool(damage) is bool(index_faults(reader, SEARCHED))
+
+
+def test_what_keeps_an_index_from_being_looked_at_is_not_taken_for_damage(
+    storage: SqliteStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> bool:
+        error = sqlite3.OperationalError("database or disk is full")
+        error.sqlite_errorname = "SQLITE_FULL"
+        raise error
+
+    add(storage, person(1, "ada"))
+    monkeypatch.setattr(mending, "_holds_its_documents", full)
+    with pytest.raises(StorageFull):
+        storage.check_indexes()
 
 
 def test_who_searches_by_a_damaged_index_is_told_how_to_make_it_anew(storage: SqliteStorage, file: Path) -> None:
