@@ -345,11 +345,11 @@ def let_loose(crm: CRM) -> None:
     again = crm.privacy.erase(canary.person).receipt
     assert ({}, {}, 0, 0) == (again.emptied, again.deleted, again.images, again.external_ids)
     assert "canary" not in json.dumps(crm.privacy.export(canary.person))
-    for operation in crm.ledger.operations(limit=1000):
+    served = not crm.settings.storage_url.startswith(("memory:", "sqlite:"))
+    for operation in crm.ledger.operations(limit=1000) if not served else ():  # on servers: test_privacy_laws.py
         with suppress(UndoRefused):
             crm.ledger.undo(operation.id)
     assert [] == holding(crm, "canary"), "whatever is taken back then"
-    served = not crm.settings.storage_url.startswith(("memory:", "sqlite:"))
     assert served == bool(done.left_over), "what a server keeps is not ours to clear, and is said"
 
 

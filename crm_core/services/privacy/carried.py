@@ -35,6 +35,21 @@ class Carried:
         while fresh:
             fresh = self._further(fresh)
 
+    def living(self) -> dict[str, set[int]]:
+        """Return others' records, by table, that say such a value now: an undo brought it back after the merge's."""
+        found: dict[str, set[int]] = {}
+        for table, ids in self._carriers.items():
+            names = self._types[table].table.column_names
+            for row in self._storage.get_many(table, sorted(ids)):
+                cells = zip(names, row, strict=False)
+                if any(cell in self._values.get((table, name), ()) for name, cell in cells if cell is not None):
+                    found.setdefault(table, set()).add(cast(int, row[0]))
+        tags = tuple(sorted(self._values.get((self._person.tags_table, "tag"), ())))
+        for where in pieces(f"{PERSON}_id", self._carriers.get(self._person.plural, set())) if tags else ():
+            rows = self._storage.find(self._person.tags_table, And((where, In("tag", tags))), columns=[where.column])
+            found.setdefault(self._person.plural, set()).update(cast(int, row[0]) for row in rows)
+        return {table: ids for table, ids in found.items() if ids}
+
     def _first(self, persons: Set[int]) -> dict[str, set[int]]:
         """Note what the person's own merges brought to others; returns who has it."""
         moves: dict[int, str] = {}

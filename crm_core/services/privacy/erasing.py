@@ -230,14 +230,17 @@ class Eraser:
             yield Kept(what=kind.plural, count=count, reason=reason)
 
     def _kept_of_others(self) -> Iterator[Kept]:
-        """Name the records that were about the person once: what they say now is of whom they name now."""
-        reason = "they were about the person once and are somebody else's now, and so is what they say"
-        for name, ids in self._found.former.until.items():
-            kind = self._types[name]
-            where = In("id", tuple(sorted(ids)))
-            count = self._storage.count(kind.plural, where) if personal_columns(kind) else 0
+        """Name records that were about the person once, or say what a merge carried over: now that is others'."""
+        reason = "they were about the person once, or took a text over, and are somebody else's now, with what they say"
+        others = self._found.carried.living()
+        for name, left in self._found.former.until.items():
+            others[self._types[name].plural] = others.get(self._types[name].plural, set()) | left.keys()
+        known = {kind.plural: kind for kind in self._types.values()}
+        for table, ids in others.items():
+            kind = known[table]
+            count = self._storage.count(table, In("id", tuple(sorted(ids)))) if personal_columns(kind) else 0
             if count and not kind.declaration.internal:
-                yield Kept(what=f"{kind.plural} of others", count=count, reason=reason)
+                yield Kept(what=f"{table} of others", count=count, reason=reason)
 
     def _kept_of_detached(self) -> Iterator[Kept]:
         """Name what plugins that are not at work keep of the person: what of it is personal, only they could say."""

@@ -62,7 +62,7 @@ class Found:
 
     def images(self) -> Iterator[list[Row]]:
         """Yield the images that hold personal values, in batches: of the records, and of others that hold theirs."""
-        others = {**self._carried.images, **{image: row for image, (row, _) in self.former.images.items()}}
+        others = {**self.carried.images, **{image: row for image, (row, _) in self.former.images.items()}}
         yield from self.own_images()
         ordered = sorted(others)
         for at in range(0, len(ordered), _BATCH):
@@ -98,7 +98,7 @@ class Found:
         return Former(self._session, self.persons, self._known(), pointing)
 
     @cached_property
-    def _carried(self) -> Carried:
+    def carried(self) -> Carried:
         """What merges that came apart since carried to others."""
         known = self._known()
         return Carried(self._session, self.persons, lambda kind, record_id: record_id in known.get(kind.name, ()))
