@@ -83,7 +83,7 @@ class IncomingMessage:
         automatic: whether the channel knows that no person wrote it: "reply", "bounce" or "bulk".
         kind: "call" for a call, and then
         duration: how long it took, in seconds; None if nobody answered.
-        direction: "out" for what we sent by another way than the outbox, such as a mail in the folder of sent mails, or a
+        direction: "out" for what we sent by another way than the outbox, as a mail in the folder of sent mails or a
             call that a colleague made: it needs no answer and makes no lead; then
         recipient: whom it went to; None where `sender` says that.
     """
