@@ -94,12 +94,13 @@ def suggest(
     source, guessed, header = _open(importer, path, {"encoding": encoding, "sheet": sheet})
     if importer.mapping is not None:
         return _brought(kind.name, importer, source, importer.mapping(source.columns))
-    rows = [row.cells for row in islice((r for r in source.rows if isinstance(r, SourceRow)), _SAMPLE)]
+    found = list(islice(source.rows, _SAMPLE))
+    rows = [row.cells for row in found if isinstance(row, SourceRow)]
     head, file = _file_lines(importer, source, guessed, encoding, header)
     if is_export(source.columns):
         return _of_export(crm, kind, path, source, head, file)
     seen = len(rows)
-    totals = find_totals(rows) if seen == source.total else None
+    totals = find_totals(rows) if len(found) == source.total else None
     if totals is not None:
         rows = [row for row in rows if row[totals.place].strip() != totals.text]
     columns = with_one_form([look_at(name, [row[at] for row in rows]) for at, name in enumerate(source.columns)])
@@ -114,6 +115,7 @@ def suggest(
         *_encoding_question(guessed),
         *_header_question(header),
         *([key.advice] if key.advice else []),
+        *(f"column {quoted(each.name)}: {each.doubt}" for each in columns if each.name in key.columns and each.doubt),
         *draft.questions,
     ]
     return Suggestion(
@@ -180,7 +182,8 @@ def _header_question(header: HeaderGuess | None) -> list[str]:
         asked.append(f"row {header.row} is taken for the names of the columns ({header.confidence}): {shown}; is it?")
     if header.columns:
         again = ", ".join(quoted(name) for name in header.columns if name not in header.names)
-        asked.append(f"columns that are called like others are now called: {again}; [file] columns names all of them")
+        told = f"columns that are called like others are now called: {again}; [file] columns names all of them"
+        asked += [told] if again else []
     return asked
 
 

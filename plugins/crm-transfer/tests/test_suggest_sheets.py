@@ -219,7 +219,7 @@ LEXWARE = Sheet(  # a German ERP: windows-1252, a title, decimal commas, address
         "Rabatt": "customer.fields.rabatt",
     },
     made={"customer": 5, "contact_point": 4, "relation": 2},
-    own={"plz": "text", "umsatz_2025": "decimal", "rabatt": "decimal", "strasse": "text"},
+    own={"plz": "text", "umsatz_2025": "money", "rabatt": "decimal", "strasse": "text"},
     says=("header = 4  # high",),
     asks=("the encoding is guessed",),
 )

@@ -12,7 +12,7 @@ import attrs
 from crm_core.values import ascii_digits, phone_key, strip_marks, text_key
 from crm_transfer.cells import without_guard
 from crm_transfer.guess.dates import forms_of, impossible_days, is_date, is_iso, solar_dates
-from crm_transfer.guess.numbers import is_number, numbers
+from crm_transfer.guess.numbers import PERCENTS, is_number, numbers
 from crm_transfer.guess.words import (
     CODES,
     FALSE,
@@ -35,7 +35,9 @@ _FIXED: Final = 9
 _CLOCK: Final = re.compile(r"(?:[01]?\d|2[0-3]):[0-5]\d(?::[0-5]\d)?")
 _HOURS: Final = re.compile(r"[ T].*[1-9]")
 """A spreadsheet writes midnight behind its days."""
-_MINUS: Final = {"-": re.compile(r"([0-9].*[0-9]|[0-9])[-\u2212]"), "(": re.compile(r"\(([0-9].*[0-9]|[0-9])\)")}
+_MINUS: Final = {"-": re.compile(r"([0-9].*[0-9]|[0-9])[-\u2212]"), "(": re.compile(r"\(([^()]*[0-9][^()]*)\)")}
+_FIRST_DIGIT: Final = re.compile(r"(?=[0-9])")
+_CUT: Final = re.compile(r"[0-9]+[.,][0-9]+E\+[0-9]+", re.ASCII)
 _FEW: Final = 3
 _MARKS: Final = (",", ";", "|", "\n", "/")
 _MOSTLY: Final = 10
@@ -216,9 +218,9 @@ def _denied(seen: Seen) -> Seen | None:
     for minus, form in _MINUS.items():
         if not any(map(form.fullmatch, rest.distinct)):
             continue
-        turned = tuple(form.sub(r"-\1", value) for value in rest.values)
+        turned = tuple(form.sub(lambda found: _FIRST_DIGIT.sub("-", found[1], count=1), v) for v in rest.values)
         found = _number(attrs.evolve(rest, values=turned))
-        if found.kind in ("integer", "decimal") and not found.beside:
+        if found.kind in ("integer", "decimal") and PERCENTS.isdisjoint(found.beside):
             return attrs.evolve(found, values=rest.values, minus=minus)
     return None
 
@@ -244,6 +246,10 @@ def _text(seen: Seen) -> Seen:
         return attrs.evolve(seen, kind="empty")
     if seen.note:
         return seen
+    cut = next(filter(_CUT.fullmatch, seen.distinct), "")
+    if cut:
+        doubt = f"{cut}: a spreadsheet cut its numbers; format the column as text there and export it again"
+        return attrs.evolve(seen, doubt=doubt)
     form, never = impossible_days([ascii_digits(value) for value in seen.distinct])
     if form:
         told = _listed([value for value in seen.distinct if ascii_digits(value) in never])

@@ -98,11 +98,37 @@ def find_header(rows: Sequence[Row], *, first: int = 1) -> HeaderGuess | None:
         is_named = _known(below) > 2 * max(_known(above), 1) and 2 * _known(below) >= _width(below)
         if other - at <= _LAST and (is_narrow or is_named):
             at = other  # a row of groups of columns stands above
+    parted = _of_two_rows(given, at)
+    if parted is not None:
+        return parted
     number, cells = given[at]
     columns = _told_apart(cells)
     if number == first and not columns:
         return None
     return attrs.evolve(_told(given, at, first), columns=columns)
+
+
+def _of_two_rows(given: Sequence[Row], at: int) -> HeaderGuess | None:
+    """Put a header of two rows together, whose upper cells are merged over several columns; None where it is of one.
+
+    The lower row has names where the upper one has gaps, and beside them where its cells stretch; nothing else.
+    """
+    (_, upper), (number, lower) = given[at], given[at + 1]
+    width = max(len(upper), len(lower))
+    above, below = ([*map(str.strip, row), *[""] * (width - len(row))] for row in (upper, lower))
+    gaps = [place for place in range(1, width) if not above[place] and below[place]]
+    apart = any(below[place] and above[place] and place + 1 not in gaps for place in range(width))
+    if not gaps or apart or at + 2 >= len(given) or any(map(_is_data, filter(None, below))):
+        return None
+    names, group = list[str](), ""
+    for top, name in zip(above, below, strict=True):
+        group = top or (group if name else "")
+        names.append(" ".join(filter(None, (group, name))))
+    if not all(names):
+        return None
+    columns = _told_apart(names) or tuple(names)
+    why = f"rows {given[at][0]} and {number} name {len(columns)} columns together"
+    return HeaderGuess(number, "medium", why, columns, columns)
 
 
 def _most_known(given: Sequence[Row], usual: int) -> list[int]:

@@ -27,7 +27,7 @@ def separators(seen: Seen) -> dict[str, Any]:
     more = {name: quoted(mark) for name in ("decimal", "thousands") if (mark := getattr(seen, name))}
     if seen.minus:
         column, like = quoted(seen.name), "*-" if seen.minus == "-" else "(*)"
-        bare = f"{{ replace = {column}, with = {inline(dict.fromkeys(seen.minus + ')', ''))} }}"
+        bare = f"{{ replace = {column}, with = {inline(dict.fromkeys((*seen.minus, ')', *seen.beside), ''))} }}"
         turned = f'{{ concat = [{{ const = "-" }}, {bare}] }}'
         when = f"{{ column = {column}, like = {quoted(like)} }}"
         more["value"] = f"{{ choose = [{{ when = {when}, then = {turned} }}], else = {column} }}"
@@ -48,11 +48,17 @@ def currency_of(sheet: Sheet, seen: Seen) -> tuple[str, str] | None:
         units = filter(None, map(unit_named, sheet.currency.distinct))
         fewest = min((unit.currency for unit in units), key=exponent)
         return f"{{ column = {quoted(sheet.currency.name)} }}", fewest
-    if (unit := _unit_of_heading(sheet, seen)) is not None:
-        return quoted("toman" if unit == TOMAN else unit.currency), unit.currency
+    if (found := currency_of_heading(sheet, seen)) is not None:
+        return found
     mine = sheet.crm.settings.currency
     sheet.ask(seen, f"amounts are taken for {mine}")
     return quoted(mine), mine
+
+
+def currency_of_heading(sheet: Sheet, seen: Seen) -> tuple[str, str] | None:
+    """Return how a field names the currency that a column's heading says, and which it is; None where it says none."""
+    unit = _unit_of_heading(sheet, seen)
+    return None if unit is None else (quoted("toman" if unit == TOMAN else unit.currency), unit.currency)
 
 
 def currency_beside(sheet: Sheet, seen: Seen) -> str | None:
@@ -114,7 +120,7 @@ def bare_number(sheet: Sheet, seen: Seen, name: str) -> str:
     """Return the name of a column with the numbers alone: a computed one where signs stand beside them."""
     turned = separators(seen).get("value", "")
     if seen.beside:
-        turned = f"{{ replace = {quoted(seen.name)}, with = {inline(dict.fromkeys(seen.beside, ''))} }}"
+        turned = f"{{ replace = {turned or quoted(seen.name)}, with = {inline(dict.fromkeys(seen.beside, ''))} }}"
     return sheet.compute(name, turned) if turned else seen.name
 
 

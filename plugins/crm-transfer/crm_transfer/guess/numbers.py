@@ -68,7 +68,7 @@ def _plain(values: Sequence[str]) -> Numbers | None:
             return None
         decimal, thousands, doubt = ",", "", ""  # 12 500,250: what parts thousands is the space
     thousands = marks[0] if marks else thousands
-    whole = not any((decimal or ".") in value for value in latin) and len(latin) == len(values)
+    whole = not any((decimal or ".") in value for value in latin) and not any("٫" in value for value in values)
     if whole and any(abs(int(re.sub(r"\D", "", value) or 0)) >= _LIMIT for value in digits):
         return None
     return Numbers(whole=whole, decimal=decimal, thousands=thousands, doubt=doubt, bare=tuple(values))

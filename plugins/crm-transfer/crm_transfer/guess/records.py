@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
@@ -14,7 +15,7 @@ from crm_transfer.guess.columns import Seen
 from crm_transfer.guess.drafting import Draft, Sheet
 from crm_transfer.guess.keys import KeyGuess
 from crm_transfer.guess.links import company, contact_points, parent, references
-from crm_transfer.guess.money import currency_beside, currency_of, quantity_by_price, separators
+from crm_transfer.guess.money import currency_beside, currency_of, currency_of_heading, quantity_by_price, separators
 from crm_transfer.guess.numbers import PERCENTS
 from crm_transfer.guess.spelling import ascii_name
 from crm_transfer.guess.stages import closing, stages
@@ -38,6 +39,9 @@ from crm_transfer.guess.words import (
 from crm_transfer.toml import quoted
 
 _LONG: Final = 400
+_DAY_ZERO: Final = dt.date(1899, 12, 30)
+_SERIALS: Final = range(18_000, 60_000)
+"""What spreadsheets count days from, and the numbers of those from 1949 to 2064."""
 _NOUN_ALONE: Final = 60
 """A column that is called as the records are, and has numbers in it, is their number sooner than their name."""
 _MEASURED: Final = {"day": "dates", "moment": "dates", "money": "amounts", "integer": "numbers", "decimal": "numbers"}
@@ -163,6 +167,8 @@ def _text(sheet: Sheet, field: Field, seen: Seen) -> dict[str, Any] | None:
 
 
 def _date(sheet: Sheet, field: Field, seen: Seen) -> dict[str, Any] | None:
+    if seen.kind == "integer":
+        return _spreadsheet_days(sheet, seen)
     if seen.kind != "date":
         return None
     time = _time_beside(sheet, seen) if field.declaration.kind == "moment" else None
@@ -173,6 +179,16 @@ def _date(sheet: Sheet, field: Field, seen: Seen) -> dict[str, Any] | None:
     joined = f'{{ concat = {texts((seen.name, time.name))}, separator = " " }}'
     form = seen.format if is_timed(seen.format) else f"{seen.format or '%Y-%m-%d'} {clock}"
     return {"value": joined, "format": quoted(form)}
+
+
+def _spreadsheet_days(sheet: Sheet, seen: Seen) -> dict[str, Any] | None:
+    """Read the numbers by which spreadsheets count days, where a column that is called like a date has them."""
+    if seen.beside or seen.minus or not all(value.isdecimal() and int(value) in _SERIALS for value in seen.distinct):
+        return None
+    first = seen.distinct[0]
+    day = (_DAY_ZERO + dt.timedelta(days=int(first))).isoformat()
+    sheet.ask(seen, f"{first} is taken for {day}, as spreadsheets number the days")
+    return {"value": f"{{ shift = {{ const = {quoted(_DAY_ZERO.isoformat())} }}, days = {quoted(seen.name)} }}"}
 
 
 def _time_beside(sheet: Sheet, seen: Seen) -> Seen | None:
@@ -208,6 +224,7 @@ def _money(sheet: Sheet, seen: Seen) -> dict[str, Any] | None:
 def _without_minus(sheet: Sheet, seen: Seen) -> dict[str, Any]:
     """Read sales below zero as refunds, whose amounts have no minus; nothing where there are none."""
     marks = [mark for mark in "-\u2212" if any(mark in value for value in seen.distinct)]
+    marks += ["("] if seen.minus == "(" else []
     if not marks:
         return {}
     if not any(called(other.name, "kind", "sale") is not None for other in sheet.left) and "kind" not in sheet.taken:
@@ -215,7 +232,8 @@ def _without_minus(sheet: Sheet, seen: Seen) -> dict[str, Any]:
         kind = f'{{ choose = [{{ when = {when}, then = {{ const = "refund" }} }}], else = {{ const = "sale" }} }}'
         sheet.put("kind", f"{{ value = {kind} }}", "medium: what is below zero is a refund")
         sheet.ask(seen, "amounts below zero are taken for refunds")
-    return {"value": f"{{ replace = {quoted(seen.name)}, with = {inline(dict.fromkeys(marks, ''))} }}"}
+    gone = [*marks, *([")"] if "(" in marks else [])]
+    return {"value": f"{{ replace = {quoted(seen.name)}, with = {inline(dict.fromkeys(gone, ''))} }}"}
 
 
 def _boolean(sheet: Sheet, field: Field, seen: Seen) -> dict[str, Any] | None:
@@ -330,9 +348,10 @@ def own_field(sheet: Sheet, seen: Seen) -> None:
 
 def _unlike(sheet: Sheet, seen: Seen) -> str:
     """Say that a column is called like a field of numbers or dates and is text; empty where it is not."""
-    if seen.kind not in ("text", "time"):
+    if seen.kind not in ("text", "time", "integer", "decimal"):
         return ""
-    fields = (field for field in _open_fields(sheet) if field.declaration.kind in _MEASURED)
+    others = _MEASURED if seen.kind in ("text", "time") else ("day", "moment")
+    fields = (field for field in _open_fields(sheet) if field.declaration.kind in others)
     field = next((field for field in fields if called(seen.name, field.name, sheet.kind.name) is not None), None)
     if field is None:
         return ""
@@ -350,12 +369,17 @@ def _own_source(sheet: Sheet, seen: Seen) -> dict[str, str]:
         more["map"] = inline(values.values)
     if seen.nulls:
         more["null_if"] = texts(seen.nulls)
+    if seen.kind in ("integer", "decimal") and not seen.beside:
+        found = currency_of_heading(sheet, seen)
+        if found is not None and seen.digits <= exponent(found[1]):
+            more["currency"] = found[0]
     if seen.beside:
         code = currency_beside(sheet, seen)
         if code and seen.digits <= exponent(code):
             more["currency"] = quoted(code)
         else:
-            more["value"] = f"{{ replace = {quoted(seen.name)}, with = {inline(dict.fromkeys(seen.beside, ''))} }}"
+            text, signs = more.get("value") or quoted(seen.name), inline(dict.fromkeys(seen.beside, ""))
+            more["value"] = f"{{ replace = {text}, with = {signs} }}"
     return more
 
 
