@@ -113,7 +113,7 @@ def undo(operation: str, dry_run: bool, with_consequences: bool, yes: bool) -> N
             at = moment(from_micros(entry.started_at), crm.zone)
             confirm(f"Take back {entry.label!r} of {at}?", yes=yes, undoable=True)
         report = crm.ledger.undo(entry.id, dry_run=dry_run, with_consequences=with_consequences)
-        emit(_report_json(report), lambda: _show_report(report, dry_run))
+        emit(_report_json(report), lambda: _show_report(report, entry, dry_run))
 
 
 @attrs.frozen(kw_only=True)
@@ -215,16 +215,17 @@ def _change_json(change: _Shown) -> dict[str, Any]:
     }
 
 
-def _show_report(report: UndoReport, dry_run: bool) -> None:
+def _show_report(report: UndoReport, entry: OperationEntry, dry_run: bool) -> None:
     went = ", ".join(plural(count, name) for name, count in report.reversed.items()) or "nothing"
     say(f"{'would go back' if dry_run else 'took back'}: {went}")
+    say(f"operation {format_id(entry.id)}: {entry.label}")
     for title, items in (("Kept, because it was changed since", report.kept), ("Refused", report.refused)):
         if items:
             heading(f"{title}: {len(items):,}")
             rows = [[i.type, i.label or format_id(i.id), ", ".join(i.fields) or MISSING, i.reason] for i in items[:50]]
             table(["type", Column("record", fit="wrap"), "fields", Column("why", fit="wrap")], rows)
-    for entry in report.consequences:
-        say(f"consequence: {entry.label} ({format_id(entry.id)}, {entry.state})")
+    for one in report.consequences:
+        say(f"consequence: {one.label} ({format_id(one.id)}, {one.state})")
 
 
 def _report_json(report: UndoReport) -> dict[str, Any]:

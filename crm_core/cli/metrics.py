@@ -17,11 +17,13 @@ from crm_core.console import (
     examples,
     heading,
     instant,
+    note,
     pairs,
     period_option,
     plural,
     reading_options,
     say,
+    session,
     table,
     where_option,
     workspace,
@@ -93,6 +95,9 @@ def show(
             as_of=instant(as_of, crm.zone) if as_of else None,
         )
         emit(results.to_json(), lambda: _show_results(results))
+        if session().json:  # the document is the rows alone
+            for text in results.notes:
+                note(text)
 
 
 @metrics.command(

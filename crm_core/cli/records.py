@@ -40,10 +40,10 @@ def list_records(
     page: Page[Record] = crm.records(type_name).find(where, sort=sort or default_sort, after=after, limit=limit)
     if session().json:
         print_json([record_json(kind, record) for record in page])
-    elif not page.records:
-        say(_nothing(crm, kind, where, after))
-    else:
+    elif page.records:
         show_records(crm, fields, page.records)
+    if not page.records:
+        (note if session().json else say)(_nothing(crm, kind, where, after))
     if page.next is not None:
         note(f"There are more: --after {page.next}", after=page.next)
 

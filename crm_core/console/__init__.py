@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from crm_core.console.ask import confirm
 from crm_core.console.commands import run_command
+from crm_core.console.files import write_whole
 from crm_core.console.layout import Column
 from crm_core.console.meter import Progress, progress
 from crm_core.console.options import (
@@ -92,5 +93,6 @@ __all__ = [
     "workspace",
     "workspace_directory",
     "workspace_place",
+    "write_whole",
     "yes_option",
 ]

@@ -35,12 +35,17 @@ def population(metric: Metric, question: MetricQuestion) -> list[ColumnElement[b
 def is_beyond(metric: Metric, question: MetricQuestion, bucket: Bounds) -> bool:
     """Whether a bucket lies outside the data, so that nothing found there does not mean that there was nothing.
 
-    A comparison starts from 0 there, and says in words that its window is not whole.
+    A comparison with data on one side starts from 0 on the other, and says in words that its window is not whole.
     """
-    if metric.time is None or question.compared:
+    if metric.time is None:
         return False
     span = question.once(("span", metric.name), lambda: data_span(metric, question))
     if span is None:
         return True
+    asked = question.buckets if question.compared else (bucket,)
+    return all(_is_outside(each, span) for each in asked)
+
+
+def _is_outside(bucket: Bounds, span: tuple[int, int]) -> bool:
     ended = bucket.end_micros is not None and bucket.end_micros <= span[0]
     return ended or (bucket.start_micros is not None and bucket.start_micros > span[1])

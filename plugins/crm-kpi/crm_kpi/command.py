@@ -20,6 +20,7 @@ from crm_core.console import (
     say,
     table,
     workspace,
+    write_whole,
 )
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ def _write(file: Path, built: Report) -> None:
     from crm_kpi.page import render_page
 
     try:
-        file.write_text(render_page(built), encoding="utf-8")
+        write_whole(file, render_page(built))
     except OSError as error:
         fail(f"{file} cannot be written: {error.strerror}", hint="name another file with --html")
 

@@ -69,7 +69,7 @@ def render_page(report: Report, *, language: str = "en") -> str:
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f"<title>{title}</title>\n<style>\n{_STYLE}\n</style>\n</head>\n<body>\n<main>\n"
         f'<header><h1 dir="auto">{escape(report.title)}</h1><p class="period">{escape(report.period)}</p>'
-        f'<p class="made">as of {escape(report.made_at)}</p></header>\n'
+        f'<p class="made">as of {report.made_at:%Y-%m-%d %H:%M}</p></header>\n'
         f"{sections}<footer>Made by crm report. Every number explains itself: crm metrics explain NAME</footer>\n"
         "</main>\n</body>\n</html>\n"
     )

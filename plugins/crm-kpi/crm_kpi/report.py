@@ -24,13 +24,14 @@ class Report:
 
     title: str
     period: str
-    made_at: str
+    made_at: datetime
     sections: tuple[tuple[str, str, Mapping[str, Any]], ...]
 
     def to_json(self) -> dict[str, Any]:
         """Return the report as plain JSON data."""
         sections = [{"name": name, "title": title, **data} for name, title, data in self.sections]
-        return {"title": self.title, "period": self.period, "made_at": self.made_at, "sections": sections}
+        made_at = self.made_at.isoformat(timespec="seconds")
+        return {"title": self.title, "period": self.period, "made_at": made_at, "sections": sections}
 
 
 def build_report(crm: CRM, *, period: str | Period | None = None, as_of: datetime | date | None = None) -> Report:
@@ -55,7 +56,7 @@ def build_report(crm: CRM, *, period: str | Period | None = None, as_of: datetim
     return Report(
         title=directory.name.replace("-", " ").replace("_", " ").title() if directory else "CRM",
         period=bounds.name if bounds else "all time",
-        made_at=now.astimezone(crm.zone).strftime("%Y-%m-%d %H:%M"),
+        made_at=now.astimezone(crm.zone),
         sections=sections,
     )
 

@@ -19,6 +19,7 @@ from crm_core.errors import InvalidValue, UsageError
 from crm_core.extend import Assignment, Division, Parameter, Segment, SegmentQuery
 from crm_core.query.functions import isum
 from crm_core.values import ascii_digits
+from crm_segments.empty import nothing_sold
 
 VALUES: Final = ("revenue", "margin", "count")
 RULES: Final = ("inclusive", "crossing")
@@ -74,7 +75,7 @@ def _assign(q: SegmentQuery) -> Division:
     if worthless:
         notes.append(f"{worthless:,} customers of class C have no positive {value}")
     if not ranked:
-        notes.append("No sales to divide customers by; `crm sales list` shows what there is")
+        notes.append(nothing_sold(q, "divide customers"))
     unit: Any = "count" if value == "count" else "money"
     return Division(assignments=assignments, unit=unit, currency=currency, notes=tuple(notes))
 

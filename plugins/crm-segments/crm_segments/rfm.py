@@ -22,6 +22,7 @@ from crm_core.extend import Assignment, Division, Parameter, Segment, SegmentQue
 from crm_core.query.functions import count_if, isum
 from crm_core.values import ascii_digits
 from crm_segments.abc import converted, one_of, wanted_currency
+from crm_segments.empty import nothing_sold
 
 METHODS: Final = ("quantile", "ntile")
 SCORES: Final = ("independent", "nested")
@@ -129,7 +130,7 @@ def _assign(q: SegmentQuery) -> Division:
         pairs = sorted(zip(labels, ranked, strict=True), key=lambda pair: order[pair[0]])
         labels, ranked = [label for label, _ in pairs], [one for _, one in pairs]
     if not buyers:
-        notes.append("No dated sales to score customers by; `crm sales list` shows what there is")
+        notes.append(nothing_sold(q, "score customers"))
     assignments = tuple(Assignment(b.id, label, b.amount) for label, (_, b) in zip(labels, ranked, strict=True))
     return Division(assignments=assignments, currency=currency, notes=tuple(notes))
 

@@ -171,3 +171,12 @@ def test_who_bought_for_unknown_amounts_is_c_with_and_without_conversion(tmp_pat
         assert (unknown.id, "C", 0) == tuple(
             getattr(crm.segments.run("abc").members[-1], n) for n in ("id", "label", "score")
         )
+
+
+@pytest.mark.parametrize("segment", ["abc", "rfm"])
+def test_a_period_without_sales_says_which_period_has_some(crm: CRM, segment: str) -> None:
+    assert any("`crm sales list`" in note for note in crm.segments.run(segment, period="2030").notes)
+    _sell(crm, [5])
+    for period in ("2019", "2030"):
+        (note,) = crm.segments.run(segment, period=period).notes
+        assert "data goes from 2026-01-05 to 2026-01-05; try --period 2026-Q1" in note

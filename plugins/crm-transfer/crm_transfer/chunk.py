@@ -319,6 +319,7 @@ class Chunk:
         entries = [entry for entry in self._entries[at] if self._fill(at, entry)]
         self._adopt(reader, entries)
         made = self._made.setdefault((reader.kind.name, reader.system), {})
+        self._meet(reader, [entry for entry in entries if entry.known is None and entry.key in made])
         ids = [entry.known.record_id for entry in entries if entry.known is not None]
         service: RecordService[Record] = self._crm.records(reader.kind.name)
         before = {record.id: record for record in service.get_many(ids)} if ids else {}
@@ -352,6 +353,12 @@ class Chunk:
                     entry.row.stored[at] = (stored_record.id, before_it, stored_record.version)
         if reader.also:
             self._add_names(reader, entries, made)
+
+    def _meet(self, reader: RecordReader, entries: Sequence[_Entry]) -> None:
+        """Look up the names that another record of these rows has just made, to note that this one said so too."""
+        found = self._lookup.known(reader.kind.name, reader.system, [entry.key for entry in entries]) if entries else {}
+        for entry in entries:
+            entry.known = found.get(entry.key)
 
     def _adopt(self, reader: RecordReader, entries: Sequence[_Entry]) -> None:
         made = self._made.get((reader.kind.name, reader.system), {})

@@ -100,6 +100,30 @@ def test_importing_twice_changes_nothing(crm: CRM, tmp_path: Path) -> None:
     assert ((0, 0, 2, 0), before) == (counts(again), crm.session.history.head())
 
 
+def test_a_record_that_two_columns_name_is_noted_for_both_the_first_time(crm: CRM, tmp_path: Path) -> None:
+    mapping = """
+        [file]
+        system = "funnel"
+        [[record]]
+        type = "user"
+        key = "opener"
+        [record.fields]
+        name = "opener"
+        [[record]]
+        type = "user"
+        key = "closer"
+        [record.fields]
+        name = "closer"
+    """
+    path = tmp_path / "funnel.csv"
+    path.write_text("opener,closer\nAni,Sara\nSara,Ani\nAni,Ani\n", encoding="utf-8")
+    bring(crm, path, mapping)
+    assert ["Ani", "Sara"] == sorted(user.name for user in crm.users.iterate())
+    before = crm.session.history.head()
+    bring(crm, path, mapping)
+    assert before == crm.session.history.head()
+
+
 def test_one_key_has_one_spelling(crm: CRM, tmp_path: Path) -> None:
     bring(crm, write(tmp_path / "p.csv", [["Zo\u00eb", "a", "", "", ""], ["می\u200cخواهم", "b", "", "", "+44 1 2345"]]))
     again = write(tmp_path / "q.csv", [["Zoe\u0308", "a", "", "", ""], ["\u200fمیخواهم", "b", "", "", "+44 1 2345"]])
