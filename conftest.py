@@ -13,6 +13,8 @@ from hypothesis import settings
 settings.register_profile("house", deadline=None)
 # A commit is judged by the same examples each time; whoever runs the tests at home looks for new ones.
 settings.register_profile("judged", settings.get_profile("house"), derandomize=True)
+# What differs between versions of Python shows in the first few examples of a property.
+settings.register_profile("sampled", settings.get_profile("judged"), max_examples=15)
 settings.load_profile("judged" if os.environ.get("CI") else "house")
 
 # A run in the background ignores Ctrl-C, and the commands that tests start would inherit that.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+from functools import lru_cache
 from pathlib import Path
 
 
@@ -12,7 +13,12 @@ def this_process() -> str:
 
     The start tells it from a later one of the same pid, as they come in a container.
     """
-    return f"{platform.node()}:{os.getpid()}:{_started(os.getpid())}"
+    return _named(os.getpid())
+
+
+@lru_cache(maxsize=1)
+def _named(pid: int) -> str:
+    return f"{platform.node()}:{pid}:{_started(pid)}"
 
 
 def may_be_alive(process: str) -> bool:

@@ -17,7 +17,7 @@ from crm_core.crm import opened_storage
 from crm_core.extend import Storage
 from crm_core.host import discover
 from crm_core.records import Registry
-from crm_core.settings import Settings, write_settings
+from crm_core.settings import Settings, load_settings, write_settings
 from crm_core.values import FixedClock
 from tests import databases
 from tests.torture.faults import DATABASE
@@ -41,11 +41,17 @@ class Backend:
             fill(opened)
 
     def settle(self, place: Path) -> None:
-        """Make the folder and settings of a workspace, whose database is not there yet."""
+        """Make the folder and settings of a workspace, whose database is not there yet, or (a server's) is empty."""
         if place.exists():
+            if not self.files:
+                databases.give_back(self.name, load_settings(place).storage_url)
             shutil.rmtree(place)
         place.mkdir(parents=True)
         write_settings(place, storage_url=self.new_url(place), currency="EUR")
+
+    def anew(self) -> Backend:
+        """Return the same storage, whose databases never serve twice: for tables that are not the kernel's."""
+        return self if self.files else attrs.evolve(self, new_url=functools.partial(databases.new_url, self.name))
 
     def again(self, template: Path, place: Path, fill: Callable[[CRM], None]) -> None:
         """Put a workspace back to what `template` holds; a server's is made and filled anew."""
@@ -87,7 +93,7 @@ def backends(folder: Path, *, wheel: bool) -> Iterator[Backend | str]:
         except (pytest.skip.Exception, CrmError) as error:
             yield f"{name}: {error}"
         else:
-            yield Backend(name, functools.partial(databases.new_url, name), files=False)
+            yield Backend(name, functools.partial(databases.used_again, name), files=False)
 
 
 def open_quickly() -> None:

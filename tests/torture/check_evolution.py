@@ -78,6 +78,7 @@ REVISIONS: dict[str, tuple[Table, tuple[DataMigration, ...]]] = {
 
 def run(backend: Backend, place: Path, long: bool) -> Iterator[Finding]:
     """Take each revision, failed at each statement, and a purge."""
+    backend = backend.anew()
     template, work = place / "template", place / "work"
     _prepare(backend, template)
     tried = 0
