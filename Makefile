@@ -63,7 +63,7 @@ $(VENV)/.runtime: $(PROJECTS) constraints.txt
 
 $(VENV)/.dev: $(VENV)/.runtime
 	@echo "Installing the development tools into $(VENV)"
-	@$(PIP) install -qq -c constraints.txt --no-build-isolation -e '.[dev,standard]' $(patsubst %,-e %,$(PLUGINS))
+	@$(PIP) install -qq -c constraints.txt --no-build-isolation -e '.[dev,standard]'
 	@touch $@
 
 $(VENV)/.bench: $(VENV)/.dev

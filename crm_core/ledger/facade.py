@@ -103,8 +103,15 @@ class Ledger:
         """Return records as they were at these versions, by id; see `Provenance.as_read`."""
         return self._provenance.as_read(type_name, versions)
 
-    def undo(self, operation_id: int, *, dry_run: bool = False, with_consequences: bool = False) -> UndoReport:
-        """Take an operation back field by field; see `crm_core.ledger.undo.Undo.run`."""
+    def undo(self, operation: int | str, *, dry_run: bool = False, with_consequences: bool = False) -> UndoReport:
+        """Take an operation back field by field; see `crm_core.ledger.undo.Undo.run`.
+
+        Args:
+            operation: its id, or what `resolve` takes: "last", say.
+            dry_run: only report what would go back.
+            with_consequences: also take back what rules did because of it.
+        """
+        operation_id = self.resolve(operation) if isinstance(operation, str) else operation
         return self._undo.run(operation_id, dry_run=dry_run, with_consequences=with_consequences)
 
     def require_key(self) -> None:

@@ -8,7 +8,7 @@ from itertools import islice
 import pytest
 
 from crm_core import CRM, Customer, Deal, Money, Sale, User
-from crm_core.errors import UndoRefused, UsageError
+from crm_core.errors import NotFound, UndoRefused, UsageError
 from crm_core.ledger.history import History
 from crm_core.ledger.reversal import SLICE, Reversal, Step
 from crm_core.ledger.undo import UndoReport
@@ -35,6 +35,13 @@ def test_an_added_record_goes_with_its_parts(crm: CRM) -> None:
     report = undo(crm)
     assert before == content(crm)
     assert {"customer": 1, "customer_tag": 1, "external_id": 1, "contact_point": 1} == dict(report.reversed)
+
+
+def test_an_operation_may_be_named_as_a_person_names_it(crm: CRM) -> None:
+    crm.customers.add(Customer(name="Ada"))
+    assert {"customer": 1} == dict(crm.ledger.undo("last").reversed)
+    with pytest.raises(NotFound):
+        crm.ledger.undo("nowhere")
 
 
 def test_a_deleted_record_returns_with_its_parts_one_version_on(crm: CRM) -> None:

@@ -95,7 +95,7 @@ def test_nothing_happens_after_the_last_day_or_before_its_cause(company: dict[st
     assert [] == [deal for deal in company["deals"] if deal["closed"] and deal["closed"] < deal["opened"]]
 
 
-@pytest.mark.parametrize("last_day", [date(2026, 1, 31) + timedelta(days=29 * at) for at in range(26)], ids=str)
+@pytest.mark.parametrize("last_day", [date(2026, 1, 31) + timedelta(days=29 * at) for at in range(0, 26, 3)], ids=str)
 def test_on_whatever_day_it_is_made_every_moment_is_one_that_clocks_showed(last_day: date) -> None:
     zone = ZoneInfo(ZONE)
     for name, rows in Company(7, last_day, BUSY).files():
