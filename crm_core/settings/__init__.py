@@ -5,6 +5,7 @@ They stand at the bottom of the house: every floor may ask them, they know none 
 
 from __future__ import annotations
 
+from crm_core.settings.files import whole_file
 from crm_core.settings.model import FILE_NAME, POLICIES, AccountSettings, OwnField, Policy, Settings, default_policies
 from crm_core.settings.read import WORKSPACE_VARIABLE, find_workspace, load_settings, settings_for_url
 from crm_core.settings.secret import Secret
@@ -27,5 +28,6 @@ __all__ = [
     "no_file",
     "set_disabled",
     "settings_for_url",
+    "whole_file",
     "write_settings",
 ]

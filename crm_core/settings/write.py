@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any, Final
 import attrs
 
 from crm_core.errors import SettingsError
+from crm_core.settings.files import whole_file
 from crm_core.settings.model import FILE_NAME, Settings
 from crm_core.settings.read import load_settings, parse
 
@@ -170,18 +170,12 @@ def _table_of_plugins(document: Any) -> Any:
 
 
 def _replace(file: Path, text: str) -> Path:
-    """Check, write beside the file, rename: whoever reads meanwhile sees the old text or the new, whole."""
+    """Check a text, and put it in the place of the file."""
     parse(text, file)
-    beside = file.with_name(f".{file.name}.{os.getpid()}")
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        with beside.open("w", encoding="utf-8", newline="\n") as stream:
-            stream.write(text)
-            stream.flush()
-            os.fsync(stream.fileno())
-        if file.exists():
-            beside.chmod(file.stat().st_mode & 0o777)
-        beside.replace(file)
+        with whole_file(file) as beside:
+            beside.write_text(text, encoding="utf-8", newline="\n")
     except OSError as error:
         failure = SettingsError(
             f"{file} cannot be written: {error.strerror}",
@@ -189,9 +183,6 @@ def _replace(file: Path, text: str) -> Path:
         )
         failure.exit_code = 1  # nothing is wrong with what was asked for
         raise failure from error
-    finally:
-        if beside.exists():
-            beside.unlink()
     return file
 
 

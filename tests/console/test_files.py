@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from crm_core.console import files as module
 from crm_core.console import write_whole
+from crm_core.settings import files as module
 
 
 def test_a_text_is_written_whole_and_the_rights_of_the_file_stay(tmp_path: Path) -> None:

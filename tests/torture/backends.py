@@ -15,7 +15,6 @@ import pytest
 from crm_core import CRM, CrmError, Host, crm
 from crm_core.crm import opened_storage
 from crm_core.extend import Storage
-from crm_core.host import discover
 from crm_core.records import Registry
 from crm_core.settings import Settings, load_settings, write_settings
 from crm_core.values import FixedClock
@@ -97,9 +96,9 @@ def backends(folder: Path, *, wheel: bool) -> Iterator[Backend | str]:
 
 
 def open_quickly() -> None:
-    """Remember within this process what opening a CRM works out anew each time: the installed plugins, the registry.
+    """Remember within this process the registry, which opening a CRM works out anew each time.
 
-    A thousand workspaces are opened, and neither has anything to do with what is stored.
+    A thousand workspaces are opened, and it has nothing to do with what is stored.
     """
     remembered: dict[object, Registry] = {}
     registry_of = crm.registry_of
@@ -111,4 +110,3 @@ def open_quickly() -> None:
         return remembered[key]
 
     crm.registry_of = known
-    discover.installed = functools.cache(discover.installed)

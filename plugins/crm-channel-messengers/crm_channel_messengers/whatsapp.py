@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import attrs
 
-from crm_channel_messengers.graph import called, event_of, require_done, verified
+from crm_channel_messengers.graph import API, called, event_of, require_done, verified
 from crm_channel_messengers.service import Reply, Service, Status, at_second, dict_of, dicts_of
 from crm_core.errors import TryLater
 from crm_core.extend import (
@@ -50,7 +50,7 @@ class WhatsAppSettings:
     token: Secret
     app_secret: Secret
     verify_token: Secret
-    api: str = "https://graph.facebook.com/v23.0"
+    api: str = API
 
 
 class WhatsApp(Channel):

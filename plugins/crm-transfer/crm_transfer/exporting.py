@@ -7,7 +7,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, Final, TextIO
@@ -16,6 +16,7 @@ from crm_core import CRM, RecordService
 from crm_core.errors import CrmError, UsageError
 from crm_core.extend import ExportColumn, Exporter
 from crm_core.records import Record
+from crm_core.settings import whole_file
 from crm_transfer.cells import guarded, join_tags
 from crm_transfer.csvtext import csv_writer
 from crm_transfer.export_columns import Columns
@@ -133,22 +134,12 @@ def _write_whole(
         raise UsageError(
             f"{path} is there already, and is not written over", hint="name another file, or say --force to replace it"
         )
-    beside = target.with_name(f".{target.name}.{os.getpid()}.part")
     try:
-        count = exporter.write(beside, columns, rows)
-        _sync(beside)
-        beside.replace(target)
+        with whole_file(target) as beside:
+            count = exporter.write(beside, columns, rows)
     except OSError as error:
         raise CrmError(f"{path}: cannot be written: {error.strerror}", hint="name another file with -o") from error
-    finally:
-        with suppress(OSError):
-            beside.unlink(missing_ok=True)
     return count
-
-
-def _sync(path: Path) -> None:
-    with path.open("rb") as file:
-        os.fsync(file.fileno())
 
 
 def write_csv_export(path: Path | None, columns: Sequence[ExportColumn], rows: Iterable[Sequence[Any]]) -> int:
