@@ -14,7 +14,12 @@ def main(arguments: list[str] | None = None) -> int:
         from crm_core.cli.run import run
 
         return run(given)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt:  # outside of a command, which click interrupts: while modules are loaded, say
+        from crm_core.console.output import print_error
+
+        print_error(
+            "Interrupted", "interrupted; what was committed before stays", exit_code=130, as_json="--json" in given
+        )
         return 130
 
 

@@ -44,6 +44,10 @@ def list_records(
         show_records(crm, fields, page.records)
     if not page.records:
         (note if session().json else say)(_nothing(crm, kind, where, after))
+    if where and where.strip():
+        from crm_core.cli.amounts import note_other_currencies  # the parser takes a while to load
+
+        note_other_currencies(crm, kind, where)
     if page.next is not None:
         note(f"There are more: --after {page.next}", after=page.next)
 

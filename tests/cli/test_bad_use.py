@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from crm_core.cli.main import main
 from tests.cli.calling import Crm, Said, process
 
 
@@ -461,6 +462,20 @@ def test_ctrl_c_ends_a_command_with_130_and_loses_nothing(crm: Crm, as_json: lis
         assert "error: interrupted" in err
     assert "Traceback" not in err
     assert [] == crm.ok("customers", "list", "--json").json
+
+
+@pytest.mark.parametrize("as_json", [[], ["--json"]])
+def test_ctrl_c_while_modules_are_loaded_has_words_too(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], as_json: list[str]
+) -> None:
+    def interrupted(_: list[str]) -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("crm_core.cli.run.run", interrupted)
+
+    assert 130 == main([*as_json, "customers", "list"])
+    err = capsys.readouterr().err
+    assert "Interrupted" == Said(130, "", err).error["type"] if as_json else "error: interrupted" in err
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="NOT RUN: Ctrl-C reaches a process otherwise on Windows")

@@ -301,3 +301,23 @@ def _deliveries(shop: Crm) -> list[dict[str, str]]:
 
 def _plugin_checks(findings: list[dict[str, str]]) -> set[str]:
     return {one["what"] for one in findings if one["what"].startswith("plugin ")}
+
+
+@pytest.mark.parametrize("where", ["amount > 500", "not amount in (1, ۵۰۰)", 'status = "won" and amount >= 1000'])
+def test_a_filter_by_an_amount_says_which_currency_it_compares(shop: Crm, where: str) -> None:
+    said = shop.ok("deals", "list", "--where", where)
+
+    assert "amount was compared in EUR; deals in other currencies are left out, write such as amount > " in said.err
+    assert "USD" in said.err
+
+
+@pytest.mark.parametrize("where", ['amount > "500 USD"', 'status = "won"', "amount is null", "created_at > 2020"])
+def test_a_filter_that_compares_all_there_is_says_nothing(shop: Crm, where: str) -> None:
+    assert "" == shop.ok("deals", "list", "--where", where).err
+
+
+def test_a_filter_by_an_amount_says_nothing_where_there_is_one_currency(shop: Crm) -> None:
+    (support,) = shop.ok("deals", "list", "--where", 'title = "Support"', "--json").json
+    shop.ok("deals", "edit", support["id"], "amount=300 EUR")
+
+    assert "" == shop.ok("deals", "list", "--where", "amount > 500").err
