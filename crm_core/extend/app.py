@@ -136,13 +136,29 @@ class Exporter:
     help: str = ""
 
 
+def _unheard(done: JobDone) -> None:
+    """Nobody listens: the run is one that ends."""
+
+
 @attrs.frozen(kw_only=True)
 class JobRun:
-    """One run of a part of a job: the open CRM, the part, and `stopping()`, after which it should come to an end."""
+    """One run of a part of a job.
+
+    Args:
+        crm: the open CRM.
+        part: the part.
+        stopping: says when the run should come to an end.
+        stays: whether it may go on until then, in a thread of its own; it then calls
+        note: with what was done since the last time, at the latest after
+        pause: so many seconds. Whoever is silent for longer than that and the deadline of `crm run` counts as hanging.
+    """
 
     crm: Any
     part: str
     stopping: Callable[[], bool]
+    stays: bool = False
+    note: Callable[[JobDone], None] = _unheard
+    pause: float = 0.0
 
 
 @attrs.frozen(kw_only=True)
@@ -166,6 +182,10 @@ class Job:
     stops no other. `waiting(crm, part)`, if given, says cheaply whether there is anything to do. A run ends when
     `JobRun.stopping` says so, and is ended by force when it exceeds the deadline of `crm run`; what it had not finished
     the next one must be able to do again.
+
+    `stays(crm, part)`, if given, says of which parts a run may last, such as that of an account that listens: in `crm
+    run` each has a thread of its own, so that one which hangs keeps nobody waiting (see `JobRun.stays`). No thread can
+    be ended by force: a run that hangs is told as failed, and begun anew beside the one that hangs.
     """
 
     name: str
@@ -173,6 +193,7 @@ class Job:
     parts: Callable[[Any], Mapping[str, float]]
     run: Callable[[JobRun], JobDone]
     waiting: Callable[[Any, str], bool] | None = None
+    stays: Callable[[Any, str], bool] | None = None
 
 
 @attrs.frozen(kw_only=True)

@@ -15,7 +15,7 @@ import attrs
 from crm_core.errors import InvalidValue
 from crm_core.records import CONTACT_KINDS
 
-ChannelCapability = Literal["send", "poll", "webhook", "receipts", "attachments", "threads"]
+ChannelCapability = Literal["send", "poll", "listen", "webhook", "receipts", "attachments", "threads"]
 DeliveryStatus = Literal["sent", "delivered", "read", "failed"]
 Automatic = Literal["", "reply", "bounce", "bulk"]
 
@@ -200,6 +200,15 @@ class Channel(ABC):
         killed. So the same cursor gives the same messages again, under the same ids; too many are better than too few.
         """
         raise NotImplementedError(f"{type(self).__name__} cannot be polled")
+
+    def listen(self, cursor: str, seconds: float, stopping: Callable[[], bool]) -> bool:
+        """Wait until something may have come in behind `cursor`, for so many seconds at most; whether it has.
+
+        For a service that can say so by itself: IDLE of a mailbox, a long poll. Nothing is taken out: `poll` follows,
+        and too many of those are better than too few. It comes back soon after `stopping()` says so, which it asks
+        every few seconds. Each account has a thread of its own for this; `poll` is called in the same one.
+        """
+        raise NotImplementedError(f"{type(self).__name__} cannot listen")
 
     def parse(self, request: WebhookRequest) -> Received:
         """Return what a request to the webhook brings, after it was proved to come from the service.

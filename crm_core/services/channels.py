@@ -178,6 +178,11 @@ class OpenChannel:
         self._require("poll")
         return self._guarded("polling", lambda: self._channel.poll(cursor), Received)
 
+    def listen(self, cursor: str, seconds: float, stopping: Callable[[], bool]) -> bool:
+        """Wait until something may have come in behind a cursor; see `Channel.listen`."""
+        self._require("listen")
+        return self._guarded("listening", lambda: self._channel.listen(cursor, seconds, stopping), bool)
+
     def parse(self, request: WebhookRequest) -> Received:
         """Return what a request to the webhook brings; see `Channel.parse`."""
         self._require("webhook")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from datetime import datetime
-from typing import Any, Final, cast
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import attrs
 
@@ -13,7 +14,10 @@ from crm_core.extend import Job, JobDone, JobRun
 from crm_core.ledger.leases import PAUSES, Cursor, Leases
 from crm_core.ledger.tables import JOBS
 from crm_core.ledger.telling import Call
-from crm_core.values import SystemClock, from_micros, new_id
+from crm_core.values import SystemClock, from_micros, new_id, to_micros
+
+if TYPE_CHECKING:
+    from crm_core.services.staying import Staying
 
 _LONGEST: Final = 86_400.0
 """Seconds at most until a part is tried again, whatever a service asks for."""
@@ -80,9 +84,20 @@ class JobService:
             for cursor in self.leases.all()
         ]
 
-    def run(self, stopping: Callable[[], bool] = lambda: False) -> list[JobOutcome]:
-        """Run each part that is due, once; returns what came of those that had something to do."""
-        outcomes: list[JobOutcome] = []
+    @cached_property
+    def staying(self) -> Staying:
+        """The parts that stay at work in this process."""
+        from crm_core.services.staying import Staying
+
+        return Staying(self._crm, self.leases)
+
+    def run(self, stopping: Callable[[], bool] = lambda: False, *, lasting: bool = False) -> list[JobOutcome]:
+        """Run each part that is due, once; returns what came of those that had something to do.
+
+        With `lasting` those that stay at work get a thread of their own, and what they tell is returned by a later
+        call; `staying.end` ends them.
+        """
+        outcomes = self.staying.news() if lasting else []
         waiting = self._parts(outcomes) if self.any else []
         # Whoever comes behind one that has much to do is the first the next time.
         first = next((n + 1 for n, each in enumerate(waiting) if each[:3] == self._last), 0)
@@ -90,7 +105,7 @@ class JobService:
             if stopping():
                 break
             self._last = (plugin, job, part)
-            outcomes += self._run_part(plugin, job, part, every, stopping)
+            outcomes += self._run_part(plugin, job, part, every, stopping, lasting=lasting)
         return outcomes
 
     def _parts(self, outcomes: list[JobOutcome]) -> list[tuple[str, Job, str, float]]:
@@ -100,7 +115,7 @@ class JobService:
             try:
                 found += [(each.plugin, job, part, every) for part, every in job.parts(self._crm).items()]
             except Exception as error:  # of a plugin: told, and tried again
-                outcomes.append(self._outcome(each.plugin, job.name, "", error=_words(error)))
+                outcomes.append(JobOutcome(plugin=each.plugin, job=job.name, part="", error=words_of(error)))
         return found
 
     def settle(self, name: str, failed: Call | None, error: str) -> JobOutcome | None:
@@ -108,12 +123,12 @@ class JobService:
         outcome = None
         for cursor in self.leases.left_by(name):
             if failed is not None and (cursor.plugin, cursor.hook) == (failed.plugin, failed.hook):
-                outcome = self._failed(cursor, error, None)
+                outcome = note_failure(cursor, error, None)
             self.leases.give_back(cursor, name, lambda: None)
         return outcome
 
     def _run_part(
-        self, plugin: str, job: Job, part: str, every: float, stopping: Callable[[], bool]
+        self, plugin: str, job: Job, part: str, every: float, stopping: Callable[[], bool], *, lasting: bool
     ) -> Iterator[JobOutcome]:
         hook = f"{job.name}:{part}"
         known = self.leases.cursor(plugin, hook)
@@ -123,27 +138,25 @@ class JobService:
         try:
             if job.waiting is not None and not job.waiting(self._crm, part):
                 return
+            stays = lasting and job.stays is not None and job.stays(self._crm, part)
         except Exception as error:
-            yield self._outcome(plugin, job.name, part, error=_words(error))
+            yield JobOutcome(plugin=plugin, job=job.name, part=part, error=words_of(error))
             return
         if known is None:
             self._begin(plugin, hook)
+        if stays:
+            self.staying.begin(plugin, job, part, every)
+            return
         with self.leases.taken(plugin, hook) as cursor:
             if cursor is None:
                 return
             self.calling(Call(plugin, hook, 0))
             try:
-                done = job.run(JobRun(crm=self._crm, part=part, stopping=stopping))
-                if not isinstance(done, JobDone):
-                    raise PluginError(f"the job {job.name!r} returned {type(done).__name__}, expected JobDone")
+                done = checked(job, job.run(JobRun(crm=self._crm, part=part, stopping=stopping)))
             except Exception as error:  # whatever it is: told, and tried again
-                yield self._failed(cursor, _words(error), error.delay if isinstance(error, TryLater) else None)
+                yield note_failure(cursor, words_of(error), error.delay if isinstance(error, TryLater) else None)
                 return
-            now = self.leases.now()
-            pause = every if done.again_in is None else done.again_in
-            cursor.position, cursor.attempts, cursor.error = now, 0, None
-            cursor.next_at = now + int(pause * 1_000_000)
-            yield self._outcome(plugin, job.name, part, told=done.told)
+            yield note_success(cursor, done, every)
 
     def _begin(self, plugin: str, hook: str) -> None:
         try:
@@ -151,22 +164,45 @@ class JobService:
         except DuplicateKey:  # another worker was first
             return
 
-    def _failed(self, cursor: Cursor, error: str, delay: float | None) -> JobOutcome:
-        """Note a failure in a cursor that is to be saved."""
-        cursor.attempts = min(cursor.attempts + 1, len(PAUSES))
-        pause = min(max(float(PAUSES[cursor.attempts - 1]), delay or 0.0), _LONGEST)
-        cursor.next_at, cursor.error = self.leases.now() + int(pause * 1_000_000), error
-        job, _, part = cursor.hook.partition(":")
-        return self._outcome(cursor.plugin, job, part, error=error, again_in=pause)
 
-    def _outcome(self, plugin: str, job: str, part: str, **parts: Any) -> JobOutcome:
-        return JobOutcome(plugin=plugin, job=job, part=part, **parts)
+def checked(job: Job, done: Any) -> JobDone:
+    """Return what a run returned.
+
+    Raises:
+        PluginError: it is nothing that a run may return.
+    """
+    if not isinstance(done, JobDone):
+        raise PluginError(f"the job {job.name!r} returned {type(done).__name__}, expected JobDone")
+    return done
 
 
-def _words(error: Exception) -> str:
+def note_success(cursor: Cursor, done: JobDone, every: float) -> JobOutcome:
+    """Note a success in a cursor that is to be saved."""
+    now = to_micros(SystemClock().now())
+    pause = every if done.again_in is None else done.again_in
+    cursor.position, cursor.attempts, cursor.error = now, 0, None
+    cursor.next_at = now + int(pause * 1_000_000)
+    return _outcome(cursor, told=done.told)
+
+
+def note_failure(cursor: Cursor, error: str, delay: float | None) -> JobOutcome:
+    """Note a failure in a cursor that is to be saved; `delay` is the seconds that the service asks for."""
+    cursor.attempts = min(cursor.attempts + 1, len(PAUSES))
+    pause = min(max(float(PAUSES[cursor.attempts - 1]), delay or 0.0), _LONGEST)
+    cursor.next_at, cursor.error = to_micros(SystemClock().now()) + int(pause * 1_000_000), error
+    return _outcome(cursor, error=error, again_in=pause)
+
+
+def words_of(error: Exception) -> str:
+    """Say what went wrong, and what to do."""
     if isinstance(error, CrmError):
         return f"{error.message}{f'; {error.hint}' if error.hint else ''}"
     return f"an unexpected {type(error).__name__}: {' '.join(str(error).split()) or 'no message'}"
 
 
-__all__ = ["JobOutcome", "JobService", "JobStanding"]
+def _outcome(cursor: Cursor, **parts: Any) -> JobOutcome:
+    job, _, part = cursor.hook.partition(":")
+    return JobOutcome(plugin=cursor.plugin, job=job, part=part, **parts)
+
+
+__all__ = ["JobOutcome", "JobService", "JobStanding", "checked", "note_failure", "note_success", "words_of"]

@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from threading import Thread
+from time import monotonic, sleep
 from typing import Any, ClassVar
 
 import attrs
@@ -35,9 +37,13 @@ _ACCOUNT = "tested"
 _VARIABLE = "CRM_TESTED_SECRET"
 _MANY = 230
 """Messages of the tests that read pages."""
+_STOPS = 15.0
+"""Seconds within which one that listens comes back when it is to stop."""
 _LONGEST = 1_000
 """Polls after which a channel that always has more counts as one that never ends."""
-_METHODS = {"send": "send", "poll": "poll", "webhook": "parse"}
+_METHODS = {"send": "send", "poll": "poll", "listen": "listen", "webhook": "parse"}
+_PROMPT = 2.0
+"""Seconds within which a channel that listens says that something came."""
 _GARBAGE = (
     b"",
     b"\x00" * 64,
@@ -56,7 +62,10 @@ _GARBAGE = (
 
 @attrs.frozen(kw_only=True)
 class ChannelFault:
-    """A fault of the other side: `make` brings it about, and `call` ("send", "poll" or "check") then raises `error`."""
+    """A fault of the other side: `make` brings it about, and `call` ("send", "poll" or "check") then raises `error`.
+
+    With `poll` so does `listen`, of a channel that can.
+    """
 
     error: type[ChannelError]
     make: Callable[[], None]
@@ -227,6 +236,52 @@ class ChannelContract(ABC):
             self.same(before, found)
             self.same(after, found)
 
+    # Listening
+
+    def test_it_says_within_two_seconds_that_a_message_came(
+        self, tmp_path: Path, account: Callable[[], OpenChannel]
+    ) -> None:
+        if not self.can("listen"):
+            return
+        first, second = self.samples(2)
+        channel = account()
+        cursor = channel.poll("").cursor
+        self.arrive(tmp_path, first)
+        assert self.hears(channel, cursor), "a message that was there before goes unheard"
+        assert self.hears(account(), cursor), "who listens takes nothing out: a message is told to the next one too"
+        received = channel.poll(cursor)
+        self.same(first, self.by_text(received.messages))
+        came: list[float] = []
+
+        def arrive() -> None:
+            sleep(0.5)
+            self.arrive(tmp_path, second)
+            came.append(monotonic())
+
+        arriving = Thread(target=arrive)
+        arriving.start()
+        heard, at = self.hears(channel, received.cursor), monotonic()
+        arriving.join()
+        assert heard, "a message that came meanwhile goes unheard"
+        assert at - came[0] < _PROMPT, f"it took {at - came[0]:.1f} s to hear of a message"
+        self.same(second, self.by_text(channel.poll(received.cursor).messages))
+
+    def test_it_listens_until_the_time_is_over_or_it_is_to_stop(
+        self, tmp_path: Path, account: Callable[[], OpenChannel]
+    ) -> None:
+        if not self.can("listen"):
+            return
+        self.arrive(tmp_path, self.samples(1)[0])
+        channel = account()
+        cursor = channel.poll("").cursor
+        begun = monotonic()
+        assert not channel.listen(cursor, 1.0, lambda: False), "it heard of what was polled before"
+        assert 0.9 < monotonic() - begun < _STOPS, "it listens for as long as it is told to"
+        begun = monotonic()
+        assert not channel.listen(cursor, 600.0, lambda: monotonic() - begun > 0.5)
+        assert monotonic() - begun < _STOPS, f"asked to stop it went on for {monotonic() - begun:.0f} s"
+        assert self.can("poll"), "whoever listens can be polled"
+
     # Webhooks
 
     def test_a_request_brings_its_message(self, tmp_path: Path, account: Callable[[], OpenChannel]) -> None:
@@ -286,9 +341,10 @@ class ChannelContract(ABC):
         for fault in faults:
             assert fault.error in (TryLater, MessageRejected, CredentialsWrong), f"{fault.error} is none of a channel's"
             fault.make()
-            with pytest.raises(fault.error) as caught:
-                self.called(account(), fault.call)
-            assert caught.value.message, "an error without words"
+            for call in (fault.call, *(["listen"] if fault.call == "poll" and self.can("listen") else [])):
+                with pytest.raises(fault.error) as caught:
+                    self.called(account(), call)
+                assert caught.value.message, "an error without words"
 
     def test_no_secret_is_ever_shown(
         self, tmp_path: Path, account: Callable[[], OpenChannel], caplog: pytest.LogCaptureFixture
@@ -297,7 +353,7 @@ class ChannelContract(ABC):
         channel = account()
         shown = [repr(channel), repr(channel._channel), str(channel._channel)]
         shown += [repr(value) for value in vars(channel._channel).values()]
-        calls = [call for call in ("poll", "send") if self.can(call)]
+        calls = [call for call in ("poll", "listen", "send") if self.can(call)]
         for call in ["check", *calls]:
             shown.append(_told(lambda call=call: self.called(account(), call)))  # type: ignore[misc]
         for fault in self.faults(tmp_path):
@@ -374,10 +430,19 @@ class ChannelContract(ABC):
         assert set() == wanted - set(texts), "messages were lost"
         assert len(texts) == len(set(texts)), "a message has several ids, so it would be stored several times"
 
+    def hears(self, channel: OpenChannel, cursor: str) -> bool:
+        """Listen for a while, again after a false alarm without a message."""
+        ends = monotonic() + 5 * _PROMPT
+        while monotonic() < ends:
+            if channel.listen(cursor, ends - monotonic(), lambda: False):
+                return True
+        return False
+
     def called(self, channel: OpenChannel, call: str) -> object:
         """Make one call."""
         calls: dict[str, Callable[[], object]] = {
             "poll": lambda: channel.poll(""),
+            "listen": lambda: channel.listen("", 1.0, lambda: False),
             "send": lambda: channel.send(self.outgoing(1)),
             "check": channel.check,
         }

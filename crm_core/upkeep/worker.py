@@ -140,7 +140,7 @@ def work(crm: CRM, orders: Orders, line: Line, stop: Event) -> None:
     while not stop.is_set():
         try:
             report = crm.ledger.deliver(_SLICE_SECONDS)
-            outcomes = crm.jobs.run(_slice_over(stop))
+            outcomes = crm.jobs.run(_slice_over(stop), lasting=not orders.once)
         except CrmError as error:
             if orders.once:
                 raise
@@ -155,6 +155,7 @@ def work(crm: CRM, orders: Orders, line: Line, stop: Event) -> None:
             if orders.once:
                 return
             stop.wait(orders.every)
+    _report_jobs(line, jobs.staying.end())
 
 
 def _report_jobs(line: Line, outcomes: Sequence[JobOutcome]) -> None:

@@ -23,7 +23,7 @@ class FolderChannelPlugin:
                 address_kind="email",
                 settings=FolderSettings,
                 open=FolderChannel,
-                capabilities=frozenset({"send", "poll", "webhook", "receipts", "attachments", "threads"}),
+                capabilities=frozenset({"send", "poll", "listen", "webhook", "receipts", "attachments", "threads"}),
                 help="Messages as JSON files in a folder.",
             )
         ]

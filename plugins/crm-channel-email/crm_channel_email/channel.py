@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Final
 
 from crm_channel_email.compose import envelope_of
+from crm_channel_email.idling import Listener, rest
 from crm_channel_email.mailbox import Mailbox, NoFolder
 from crm_channel_email.mime import Bounds, mail_of
 from crm_channel_email.settings import EmailSettings
@@ -26,6 +28,7 @@ class EmailChannel(Channel):
     def __init__(self, account: ChannelAccount) -> None:
         self._settings: EmailSettings = account.settings
         self._mailbox = Mailbox(self._settings, account.directory)
+        self._listener = Listener(self._settings, account.directory, self._mailbox)
         self._sender = Sender(self._settings, account.directory)
         self._bounds = Bounds(
             max_parts=self._settings.max_parts,
@@ -75,6 +78,16 @@ class EmailChannel(Channel):
             )
         return Received(messages=messages, receipts=receipts, cursor=reached, more=more or bool(missing))
 
+    def listen(self, cursor: str, seconds: float, stopping: Callable[[], bool]) -> bool:
+        """Have the server say when a mail comes to one of `folders` (IDLE); the folder of sent mails waits for polls.
+
+        A server that knows no IDLE, or an account that does without, is silent for all the time.
+        """
+        if not self._settings.imap_host or not self._settings.idle:
+            rest(seconds, stopping)
+            return False
+        return self._listener.wait(_places(cursor), seconds, stopping)
+
     def send(self, message: OutgoingMessage) -> Receipt:
         """Send a mail; it has the same Message-ID at every attempt, by which servers and readers know a repetition."""
         if not self._settings.smtp_host:
@@ -97,6 +110,7 @@ class EmailChannel(Channel):
 
     def close(self) -> None:
         """Hang up."""
+        self._listener.close()
         self._mailbox.close()
         self._sender.close()
 

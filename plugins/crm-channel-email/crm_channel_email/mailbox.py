@@ -79,8 +79,8 @@ class Mailbox:
             TryLater: the server is away, or does not do what it should.
             CredentialsWrong: the server does not let the account in.
         """
-        with self._told(f"the folder {folder}"):
-            box = self._connect()
+        with self.told(f"the folder {folder}"):
+            box = self.open()
             validity_now, next_uid = self._select(box, folder, readonly=True)
             last = last if validity_now == validity else 0
             uids, reached = self._behind(box, last, next_uid, count)
@@ -93,13 +93,22 @@ class Mailbox:
                     reached = chosen[-1].uid
             return Page(validity=validity_now, reached=reached, mails=mails, more=reached < next_uid - 1)
 
+    def has_news(self, folder: str, validity: int, last: int) -> bool:
+        """Open a folder; returns whether there may be mails in it behind a UID.
+
+        Raises:
+            NoFolder: the server has no such folder.
+        """
+        validity_now, next_uid = self._select(self.open(), folder, readonly=True)
+        return validity_now != validity or next_uid - 1 > last
+
     def settle(self, folder: str, validity: int, last: int) -> None:
         """Do with mails that were taken in, up to a UID, what `afterwards` says; never with one that is too large."""
         done = self._settings.afterwards
         if done == "leave" or not last:
             return
-        with self._told(f"the folder {folder}"):
-            box = self._connect()
+        with self.told(f"the folder {folder}"):
+            box = self.open()
             if self._select(box, folder, readonly=False)[0] != validity:
                 return
             which = "UNSEEN" if done == "mark_read" else "UNDELETED"
@@ -116,8 +125,8 @@ class Mailbox:
 
     def check(self, folders: Sequence[str]) -> str:
         """Log in and look at the folders; returns in words what was reached."""
-        with self._told("the mailbox"):
-            box = self._connect()
+        with self.told("the mailbox"):
+            box = self.open()
             told = []
             for folder in folders:
                 self._select(box, folder, readonly=True)
@@ -126,8 +135,8 @@ class Mailbox:
 
     def names(self) -> list[str]:
         """Return the names of the folders that the server has."""
-        with self._told("the folders"):
-            return [each.name for each in self._connect().folder.list()]
+        with self.told("the folders"):
+            return [each.name for each in self.open().folder.list()]
 
     def close(self) -> None:
         """Hang up."""
@@ -138,7 +147,8 @@ class Mailbox:
             with suppress(OSError):
                 box.client.shutdown()
 
-    def _connect(self) -> BaseMailBox:
+    def open(self) -> BaseMailBox:
+        """Return the connection, made when there is none."""
         if self._box is None:
             self._box = self._connected()
         return self._box
@@ -260,7 +270,8 @@ class Mailbox:
         return found
 
     @contextmanager
-    def _told(self, what: str) -> Iterator[None]:
+    def told(self, what: str) -> Iterator[None]:
+        """Tell what goes wrong inside in the words of a channel, and hang up."""
         try:
             yield
         except NoFolder:

@@ -24,7 +24,7 @@ class EmailChannelPlugin:
                 address_kind="email",
                 settings=EmailSettings,
                 open=EmailChannel,
-                capabilities=frozenset({"send", "poll", "receipts", "attachments"}),
+                capabilities=frozenset({"send", "poll", "listen", "receipts", "attachments"}),
                 help="Mailboxes by IMAP, sending by SMTP.",
             )
         ]

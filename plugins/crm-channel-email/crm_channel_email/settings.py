@@ -69,6 +69,7 @@ class EmailSettings:
     smtp_password: Secret | None = None
     ca_file: str = ""
     timeout: float = attrs.field(default=30.0, validator=attrs.validators.gt(0))
+    idle: bool = True
     folders: tuple[str, ...] = attrs.field(default=("INBOX",), validator=attrs.validators.min_len(1))
     sent: str = attrs.field(default="", validator=_one_line)
     since: str = attrs.field(default="", validator=_day)

@@ -29,7 +29,7 @@ class MessengersPlugin:
                 address_kind="telegram",
                 settings=TelegramSettings,
                 open=Telegram,
-                capabilities=frozenset({"send", "poll", "webhook", "threads"}),
+                capabilities=frozenset({"send", "poll", "listen", "webhook", "threads"}),
                 help="A bot, by the Bot API.",
             ),
             ChannelType(

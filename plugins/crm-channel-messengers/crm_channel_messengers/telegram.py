@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from time import monotonic, sleep
 from typing import Any, Final
 
 import attrs
@@ -31,6 +32,8 @@ from crm_core.extend import (
 from crm_core.settings import Secret
 
 _PAGE: Final = 100
+_LONG_POLL: Final = 5
+"""Seconds that one getUpdates waits: so long it takes at most to stop."""
 _FILES: Final = ("photo", "document", "voice", "audio", "video", "video_note", "sticker", "location", "contact")
 _LONGEST: Final = 4_096
 
@@ -56,16 +59,23 @@ class Telegram(Channel):
 
         A bot with a webhook cannot be polled: then nothing comes this way.
         """
-        reply = self._call("getUpdates", {"offset": int(cursor or 0), "limit": _PAGE, "timeout": 0})
-        if reply.status == 409:
-            if "webhook" in str(reply.content.get("description", "")):
-                return Received(cursor=cursor)
-            raise TryLater("somebody else polls the same bot", delay=60, hint="a bot is polled by one workspace")
-        self._require_done(reply)
-        updates = [each for each in dicts_of(reply.content.get("result")) if isinstance(each.get("update_id"), int)]
+        updates = self._updates(cursor, limit=_PAGE)
+        if updates is None:
+            return Received(cursor=cursor)
         messages = [found for each in updates if (found := _message(each)) is not None]
         reached = str(max(each["update_id"] for each in updates) + 1) if updates else cursor
         return Received(messages=messages, cursor=reached, more=len(updates) == _PAGE)
+
+    def listen(self, cursor: str, seconds: float, stopping: Callable[[], bool]) -> bool:
+        """Have getUpdates wait for an update (a long poll), again and again; for a bot with a webhook none comes."""
+        ends = monotonic() + seconds
+        while not stopping() and (left := ends - monotonic()) > 0:
+            found = self._updates(cursor, limit=1, timeout=max(1, min(_LONG_POLL, round(left))))
+            if found:
+                return True
+            if found is None:
+                sleep(min(left, 1.0))
+        return False
 
     def parse(self, request: WebhookRequest) -> Received:
         """Take an update that comes with the secret token; Telegram signs neither the body nor a time."""
@@ -103,6 +113,16 @@ class Telegram(Channel):
     def close(self) -> None:
         """Close the connection."""
         self._service.close()
+
+    def _updates(self, cursor: str, *, limit: int, timeout: int = 0) -> list[Mapping[str, Any]] | None:
+        """Return updates behind a cursor, after waiting for the first one; None of a bot with a webhook."""
+        reply = self._call("getUpdates", {"offset": int(cursor or 0), "limit": limit, "timeout": timeout})
+        if reply.status == 409:
+            if "webhook" in str(reply.content.get("description", "")):
+                return None
+            raise TryLater("somebody else polls the same bot", delay=60, hint="a bot is polled by one workspace")
+        self._require_done(reply)
+        return [each for each in dicts_of(reply.content.get("result")) if isinstance(each.get("update_id"), int)]
 
     def _call(self, method: str, content: Mapping[str, Any]) -> Reply:
         return self._service.call("POST", f"/bot{self._settings.token.reveal()}/{method}", json=content)

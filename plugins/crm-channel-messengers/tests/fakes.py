@@ -10,6 +10,7 @@ import json
 from collections.abc import Callable, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
+from time import monotonic, sleep
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -61,12 +62,13 @@ class Fake:
 
 
 class FakeTelegram(Fake):
-    """The Bot API: confirmed updates are forgotten, a page has 100 at most, a wrong token is 401."""
+    """The Bot API: confirmed updates are forgotten, a page has 100 at most, `timeout` waits, a wrong token is 401."""
 
     def __init__(self, token: str) -> None:
         super().__init__()
         self._token = token
         self.updates: list[dict[str, Any]] = []
+        self._last = 1000
         self._known: dict[str, int] = {}
 
     def arrive(self, **message: Any) -> dict[str, Any]:
@@ -75,8 +77,8 @@ class FakeTelegram(Fake):
         return self.update(message={"message_id": number, **message})
 
     def update(self, **content: Any) -> dict[str, Any]:
-        last = self.updates[-1]["update_id"] if self.updates else 1000
-        self.updates.append({"update_id": last + 1, **content})
+        self._last += 1
+        self.updates.append({"update_id": self._last, **content})
         return self.updates[-1]
 
     def answer(self, path: str, headers: Mapping[str, str], body: bytes) -> Answer:
@@ -86,6 +88,9 @@ class FakeTelegram(Fake):
         asked = json.loads(body)
         if method == "getUpdates":
             self.updates = [each for each in self.updates if each["update_id"] >= asked["offset"]]
+            ends = monotonic() + asked["timeout"]
+            while not self.updates and monotonic() < ends:  # a long poll
+                sleep(0.02)
             return 200, {"ok": True, "result": self.updates[: asked["limit"]]}, {}
         if method == "sendMessage":
             self.texts.append(asked["text"])

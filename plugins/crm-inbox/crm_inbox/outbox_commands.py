@@ -148,12 +148,14 @@ def _standing(crm: CRM, name: str) -> dict[str, Any]:
     except CrmError as error:
         able, errors = [], [error.message, *errors]
     last = poll.last_success_at if poll is not None else None
+    listening = poll is not None and poll.running and "listen" in able
     return {
         "account": name,
         "channel": crm.channels.account(name).type,
         "can": able,
         "last_success_at": last,
-        "next_try_at": poll.next_try_at if poll is not None else None,
+        "listening": listening,
+        "next_try_at": poll.next_try_at if poll is not None and not listening else None,
         "lag_seconds": None if last is None else max(0, round((crm.clock.now() - last).total_seconds())),
         "last_message_at": states[0].last_message_at if states else None,
         "held": crm.records(HeldMessage).count(by_account),

@@ -37,12 +37,18 @@ class InboxPlugin:
     @hookimpl
     def register_jobs(self) -> Iterable[Job]:
         """Poll the accounts, send what is due, remove the files of erased persons."""
-        from crm_inbox.polling import poll_account, polled_accounts
+        from crm_inbox.polling import listening, poll_account, polled_accounts
         from crm_inbox.sending import send_account, sending_accounts, something_waits
         from crm_inbox.sweeping import sweep, swept_stores
 
         return [
-            Job(name="poll", help="Read what came in at the channels.", parts=polled_accounts, run=poll_account),
+            Job(
+                name="poll",
+                help="Read what came in at the channels.",
+                parts=polled_accounts,
+                run=poll_account,
+                stays=listening,
+            ),
             Job(
                 name="send",
                 help="Send what is due in the outbox.",

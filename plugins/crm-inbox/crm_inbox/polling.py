@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from time import monotonic, sleep
 from typing import TYPE_CHECKING
 
 from crm_core.errors import CrmError
@@ -10,6 +12,7 @@ from crm_inbox.intake import Intake, receive, state_of
 
 if TYPE_CHECKING:
     from crm_core import CRM
+    from crm_core.testing import OpenChannel
 
 
 def polled_accounts(crm: CRM) -> dict[str, float]:
@@ -20,18 +23,47 @@ def polled_accounts(crm: CRM) -> dict[str, float]:
     return {name: account.every for name, account in crm.channels.accounts.items() if _is_polled(crm, name)}
 
 
+def listening(crm: CRM, account: str) -> bool:
+    """Whether an account tells by itself that something came in, so that its run may wait for it."""
+    return "listen" in crm.channels.type_of(account).capabilities
+
+
 def poll_account(run: JobRun) -> JobDone:
-    """Read an account until there is no more, or it is time to stop."""
-    crm, total, more = run.crm, Intake(), True
-    with crm.channels.open(run.part) as channel:
-        while more:
-            state = state_of(crm, run.part)
-            received = channel.poll(state.cursor if state is not None else "")
-            total = total.plus(receive(crm, run.part, received, polled=True))
-            more = received.more
-            if more and run.stopping():
-                break
+    """Read an account until there is no more, or it is time to stop; one that stays at work then listens, and so on."""
+    with run.crm.channels.open(run.part) as channel:
+        done = _read(run, channel)
+        in_vain = 0
+        while run.stays and not run.stopping():
+            if in_vain > 1:  # a service that calls again and again for nothing
+                _rest(min(2.0 ** min(in_vain, 6), run.pause), run.stopping)
+            called = channel.listen(_cursor(run), run.pause, run.stopping)
+            done = _read(run, channel)
+            in_vain = in_vain + 1 if called and not done.told else 0
+        return JobDone() if run.stays else done
+
+
+def _read(run: JobRun, channel: OpenChannel) -> JobDone:
+    total, more = Intake(), True
+    while more:
+        received = channel.poll(_cursor(run))
+        page = receive(run.crm, run.part, received, polled=True)
+        total = total.plus(page)
+        run.note(JobDone(told=told_of(page)))
+        more = received.more
+        if more and run.stopping():
+            break
     return JobDone(told=told_of(total), again_in=0 if more else None)
+
+
+def _cursor(run: JobRun) -> str:
+    state = state_of(run.crm, run.part)
+    return state.cursor if state is not None else ""
+
+
+def _rest(seconds: float, stopping: Callable[[], bool]) -> None:
+    ends = monotonic() + seconds
+    while not stopping() and (left := ends - monotonic()) > 0:
+        sleep(min(left, 0.5))
 
 
 def told_of(total: Intake) -> str:

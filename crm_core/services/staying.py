@@ -1,0 +1,164 @@
+"""Parts of jobs that stay at work, such as accounts that listen: a thread each, which no other has to wait for.
+
+Each holds a lease of its own, so that of several workers one does it. A thread cannot be ended: of one that hangs the
+lease is given back, the failure is told, and after the usual pause another begins beside it.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from queue import Empty, SimpleQueue
+from threading import Event, Thread
+from time import monotonic
+from typing import Any, Final
+
+from crm_core.errors import CrmError, TryLater
+from crm_core.extend import Job, JobDone, JobRun
+from crm_core.ledger.leases import Cursor, Leases
+from crm_core.ledger.tables import JOBS
+from crm_core.services.jobs import JobOutcome, checked, note_failure, note_success, words_of
+from crm_core.values import SystemClock
+
+_LONGEST_PAUSE: Final = 540.0
+"""Seconds at most between two signs of life, however seldom a part is to be done."""
+_STEADY: Final = 60.0
+"""Seconds after which a run counts as one that went well: before, one that breaks off again is tried ever later."""
+_GRACE: Final = 10.0
+"""Seconds that a run has to come to an end when it is to stop; what is cut off then must be able to be done again."""
+_MOST_HANGING: Final = 3
+"""Threads of one part that may hang before no other is begun."""
+
+
+class Staying:
+    """The parts that stay at work in this process; `leases` are those of its jobs."""
+
+    def __init__(self, crm: Any, leases: Leases) -> None:
+        self._crm = crm
+        self._leases = leases
+        self._ended = Event()
+        self._stays: list[_Stay] = []
+        self._news: SimpleQueue[JobOutcome] = SimpleQueue()
+
+    def begin(self, plugin: str, job: Job, part: str, every: float) -> None:
+        """Put a part to work that is due; nothing if it is, or if too many of its runs hang."""
+        others = [one for one in self._stays if one.is_of(plugin, job, part) and one.is_alive()]
+        if any(not one.given_up for one in others) or len(others) >= _MOST_HANGING:
+            return
+        stay = _Stay(self._crm, plugin, job, part, every, self._leases.patience, self._ended, self._news)
+        self._stays.append(stay)
+        stay.start()
+
+    def news(self) -> list[JobOutcome]:
+        """Return what the parts told since the last time, after giving up those that hang."""
+        self._stays = [one for one in self._stays if one.is_alive()]
+        for each in self._stays:
+            if each.is_overdue():
+                each.give_up()
+        found: list[JobOutcome] = []
+        with suppress(Empty):
+            while True:
+                found.append(self._news.get_nowait())
+        return found
+
+    def end(self) -> list[JobOutcome]:
+        """Let every part finish what it is at, within ten seconds; returns what they told at last."""
+        self._ended.set()
+        ends = monotonic() + _GRACE
+        for each in self._stays:
+            if not each.given_up:
+                each.join(max(0.0, ends - monotonic()))
+        for each in self._stays:
+            if each.is_alive():
+                each.let_go()
+        self._stays = []
+        return self.news()
+
+
+class _Stay(Thread):
+    """One run of a part that stays at work."""
+
+    def __init__(
+        self,
+        crm: Any,
+        plugin: str,
+        job: Job,
+        part: str,
+        every: float,
+        patience: float,
+        ended: Event,
+        news: SimpleQueue[JobOutcome],
+    ) -> None:
+        super().__init__(name=f"crm-core {job.name} {part}", daemon=True)  # one that hangs keeps no process alive
+        self.given_up = False
+        self._crm = crm
+        self._plugin, self._job, self._part = plugin, job, part
+        self._pause = min(every, _LONGEST_PAUSE)
+        self._longest = self._pause + patience
+        self._ended = ended
+        self._news = news
+        self._begun = self._sign_at = monotonic()
+        self._leases = Leases(crm.storage, SystemClock(), JOBS)
+        self._leases.patience = self._longest
+        self._hook = f"{job.name}:{part}"
+
+    def is_of(self, plugin: str, job: Job, part: str) -> bool:
+        """Whether it is a run of that part."""
+        return (self._plugin, self._job.name, self._part) == (plugin, job.name, part)
+
+    def is_overdue(self) -> bool:
+        """Whether it has given no sign of life for too long, and nobody has noticed yet."""
+        return not self.given_up and monotonic() - self._sign_at > self._longest
+
+    def give_up(self) -> None:
+        """Tell that it hangs, and let another be begun; should it come back it finds that its lease is gone."""
+        self.given_up = True
+        self.let_go(f"it has given no sign of life for {self._longest:g} s; another attempt begins beside it")
+
+    def let_go(self, error: str = "") -> None:
+        """Give back its lease in its place; with an error as failed."""
+        cursor = self._leases.cursor(self._plugin, self._hook)
+        if cursor is None or cursor.lease != self._leases.name:
+            return
+        if error:
+            self._news.put(note_failure(cursor, error, None))
+        self._leases.give_back(cursor, self._leases.name, lambda: None)
+
+    def run(self) -> None:
+        """Work under a lease; a database that is away ends it, and whoever waits for that begins it anew."""
+        try:
+            with self._leases.taken(self._plugin, self._hook) as cursor:
+                if cursor is not None:
+                    self._work(cursor)
+        except CrmError as error:
+            self._news.put(JobOutcome(plugin=self._plugin, job=self._job.name, part=self._part, error=words_of(error)))
+
+    def _work(self, cursor: Cursor) -> None:
+        attempts = cursor.attempts
+
+        def stopping() -> bool:
+            return self._ended.is_set() or self.given_up or cursor.lease is None
+
+        def note(done: JobDone) -> None:
+            self._sign_at = monotonic()
+            outcome = note_success(cursor, done, 0.0)  # whoever takes its place goes on at once
+            if self._sign_at - self._begun < _STEADY:
+                cursor.attempts = attempts
+            if cursor.lease is not None and self._leases.keep(cursor):
+                self._tell(outcome)
+
+        run = JobRun(crm=self._crm, part=self._part, stopping=stopping, stays=True, note=note, pause=self._pause)
+        try:
+            done = checked(self._job, self._job.run(run))
+        except Exception as error:  # whatever it is: told, and tried again
+            outcome = note_failure(cursor, words_of(error), error.delay if isinstance(error, TryLater) else None)
+        else:
+            outcome = note_success(cursor, done, 0.0 if stopping() else self._pause)
+        if not self.given_up and cursor.lease is not None:
+            self._tell(outcome)
+
+    def _tell(self, outcome: JobOutcome) -> None:
+        if outcome.told or outcome.error:
+            self._news.put(outcome)
+
+
+__all__ = ["Staying"]

@@ -1,0 +1,150 @@
+"""Parts of jobs that stay at work: a thread each, one that hangs or fails keeping no other waiting."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from threading import Event
+from typing import Any
+
+import pytest
+
+from crm_core import CRM, hookimpl
+from crm_core.errors import TryLater
+from crm_core.extend import Job, JobDone, JobRun
+from crm_core.services import staying
+from crm_core.services.jobs import JobOutcome
+from tests.databases import DATABASES
+from tests.opening import url_for
+
+from .test_jobs import make_due
+
+
+class Listeners:
+    """A plugin with one job whose parts stay at work; `work` is what a part does."""
+
+    def __init__(self, *parts: str) -> None:
+        self.parts = dict.fromkeys(parts, 0.2)
+        self.begun: list[str] = []
+        self.work: Callable[[JobRun], JobDone] = stay
+
+    @hookimpl
+    def register_jobs(self) -> Iterable[Job]:
+        def run(job: JobRun) -> JobDone:
+            self.begun.append(job.part)
+            return self.work(job)
+
+        return [
+            Job(name="hear", help="", parts=lambda crm: self.parts, run=run, stays=lambda crm, part: part != "ends")
+        ]
+
+
+def stay(run: JobRun) -> JobDone:
+    """Tell something again and again, until it is to stop."""
+    while run.stays and not run.stopping():
+        run.note(JobDone(told=f"heard {run.part}"))
+        time.sleep(0.02)
+    return JobDone(told=f"did {run.part}")
+
+
+def until(crm: CRM, enough: Callable[[list[JobOutcome]], object], seconds: float = 20.0) -> list[JobOutcome]:
+    """Run as a worker does, until what it told is enough."""
+    found: list[JobOutcome] = []
+    ends = time.monotonic() + seconds
+    while not enough(found):
+        assert time.monotonic() < ends, found
+        found += crm.jobs.run(lasting=True)
+        time.sleep(0.01)
+    return found
+
+
+@pytest.mark.parametrize("database", DATABASES)
+def test_a_part_stays_with_one_worker_until_that_ends_and_then_with_another(database: Any, tmp_path: Path) -> None:
+    first, second = Listeners("a", "ends"), Listeners("a", "ends")
+    with url_for(str(database), tmp_path) as url, CRM.open(url, plugins=[first]) as one:
+        until(one, lambda found: sum(each.told == "heard a" for each in found) > 2)
+        with CRM.open(url, plugins=[second]) as other:
+            for _ in range(5):
+                other.jobs.run(lasting=True)
+                time.sleep(0.05)
+            assert "a" not in second.begun, "another worker has it"
+            (standing,) = [each for each in other.jobs.standing() if each.part == "a"]
+            assert (True, "") == (standing.running, standing.error)
+            assert standing.last_success_at is not None
+            told = one.jobs.staying.end()
+            assert "did a" == told[-1].told
+            until(other, lambda found: any(each.told == "heard a" for each in found))
+            other.jobs.staying.end()
+        assert 1 == first.begun.count("a")
+        assert first.begun.count("ends") > 0
+
+
+def test_one_that_hangs_stops_no_other_and_is_begun_anew_beside_itself() -> None:
+    plugin, release = Listeners("hangs", "works"), Event()
+
+    def work(run: JobRun) -> JobDone:
+        if run.part == "hangs" and plugin.begun.count("hangs") == 1:
+            release.wait(30)
+            run.note(JobDone(told="too late"))
+            return JobDone(told="too late")
+        return stay(run)
+
+    plugin.work = work
+    with CRM.open("memory:", plugins=[plugin]) as crm:
+        crm.jobs.leases.patience = 0.3
+        found = until(crm, lambda found: any(each.error for each in found))
+        assert any("heard works" == each.told for each in found)
+        (error,) = [each for each in found if each.error]
+        assert "hangs" == error.part
+        assert "no sign of life" in error.error
+        again = until(crm, lambda found: any(each.told == "heard hangs" for each in found))
+        release.set()
+        again += until(crm, lambda found: sum(each.told == "heard hangs" for each in found) > 5)
+        assert not any("too late" in each.told for each in again), "its lease is gone"
+        crm.jobs.staying.end()
+        assert 2 == plugin.begun.count("hangs")
+        assert 1 == plugin.begun.count("works")
+        assert not any(each.running for each in crm.jobs.standing())
+
+
+def test_one_that_breaks_off_again_and_again_is_tried_ever_later() -> None:
+    plugin = Listeners("a")
+
+    def work(run: JobRun) -> JobDone:
+        run.note(JobDone(told="connected"))
+        raise TryLater("hung up")
+
+    plugin.work = work
+    with CRM.open("memory:", plugins=[plugin]) as crm:
+        waits: list[float | None] = []
+        for _ in range(3):
+            waits += [each.again_in for each in until(crm, lambda found: any(e.error for e in found)) if each.error]
+            make_due(crm)
+        assert [1.0, 10.0, 60.0] == waits
+        assert "hung up" == crm.jobs.standing()[0].error
+        crm.jobs.staying.end()
+
+
+def test_an_end_waits_for_what_is_under_way_and_leaves_behind_what_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(staying, "_GRACE", 1.0)
+    plugin, finished = Listeners("finishes", "hangs"), list[str]()
+
+    def work(run: JobRun) -> JobDone:
+        if run.part == "hangs":
+            Event().wait(60)
+        while not run.stopping():
+            time.sleep(0.01)
+        time.sleep(0.3)
+        finished.append(run.part)
+        return JobDone(told="finished")
+
+    plugin.work = work
+    with CRM.open("memory:", plugins=[plugin]) as crm:
+        crm.jobs.run(lasting=True)
+        until(crm, lambda found: len(plugin.begun) == 2)
+        begun = time.monotonic()
+        told = crm.jobs.staying.end()
+        assert (["finished"], ["finishes"]) == ([each.told for each in told], finished)
+        assert time.monotonic() - begun < 5
+        assert not any(each.running for each in crm.jobs.standing()), "the lease of the one that hangs is given back"
