@@ -248,6 +248,27 @@ class ContactPointService(RecordService[ContactPoint]):
         where = And((Compare("kind", "=", kind), In("key", self.keys.both(kind, value, country))))
         return list(self.find(where, limit=None))
 
+    def reached_at_many(self, wanted: Sequence[tuple[str, str, str | None]]) -> list[list[ContactPoint]]:
+        """Return the contact points at each of many addresses, as `reached_at` does, by one look for many.
+
+        Args:
+            wanted: (kind, value, country) of each; nobody is reached at what is no address of its kind.
+        """
+        keys: list[tuple[str, tuple[str, ...]]] = []
+        for kind, value, country in wanted:
+            try:
+                keys.append((kind, self.keys.both(kind, value, country)))
+            except InvalidValue:
+                keys.append((kind, ()))
+        found: dict[tuple[str, str | None], list[ContactPoint]] = {}
+        for kind in {kind for kind, _ in keys}:
+            asked = sorted({key for of_kind, both in keys if of_kind == kind for key in both})
+            for at in range(0, len(asked), CHUNK):
+                where = And((Compare("kind", "=", kind), In("key", tuple(asked[at : at + CHUNK]))))
+                for point in self.find(where, limit=None):
+                    found.setdefault((kind, point.key), []).append(point)
+        return [[point for key in both for point in found.get((kind, key), ())] for kind, both in keys]
+
     def normalise(self, *, dry_run: bool = False) -> Renormalised:
         """Make the keys of all stored contact points anew, as one operation that can be undone.
 

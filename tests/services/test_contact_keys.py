@@ -60,6 +60,23 @@ def test_a_plugin_chooses_the_key_by_the_country_of_the_customer(crm: CRM) -> No
     assert ada.id == crm.resolve("customer", "0049 170 1234567")
 
 
+def test_many_addresses_are_looked_up_at_once_as_each_is_alone(crm: CRM) -> None:
+    crm.customers.add(Customer(name="Ada", country="XX"), phone="0170 1234567", email="home@example.org")
+    crm.customers.add(Customer(name="Eve"), phone="0170 1234567", email="HOME@example.org")
+    wanted = [
+        ("phone", "0170/1234567", "XX"),
+        ("phone", "0170 1234567", None),
+        ("email", "Home@Example.org", None),
+        ("email", "nobody@example.org", None),
+        ("phone", "+49 170 1234567", None),
+    ]
+    alone = [crm.contact_points.reached_at(kind, value, country=country) for kind, value, country in wanted]
+    many = crm.contact_points.reached_at_many(wanted)
+    assert [2, 1, 2, 0, 1] == [len(points) for points in many]
+    assert [{one.id for one in points} for points in alone] == [{one.id for one in points} for points in many]
+    assert [[], []] == crm.contact_points.reached_at_many([("email", "no address", None), ("phone", "", None)])
+
+
 def test_the_countries_of_a_chunk_are_asked_for_at_once(crm: CRM, monkeypatch: pytest.MonkeyPatch) -> None:
     people = crm.customers.add_many(Customer(name=f"P{n}", country="YY" if n % 2 else "XX") for n in range(50))
     asked: list[str] = []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
-from crm_core import Customer
-from crm_core.errors import DuplicateKey, InvalidValue, NotFound, UsageError
+from crm_core import ContactPoint, Customer, User
+from crm_core.errors import CrmError, DuplicateKey, InvalidValue, NotFound, UsageError
 from crm_core.extend import Address, Attachment
 from crm_core.query.ast import And, Compare, In
 from crm_core.values import format_id, parse_id
-from crm_inbox.consent import SERVICE, points_at, quiet_until, refusal, zone_of
-from crm_inbox.outbox import send, way
-from crm_inbox.records import Campaign, MessageTemplate, OutboxMessage
+from crm_inbox.consent import SERVICE, quiet_until, refusals, zone_of
+from crm_inbox.outbox import Draft, drafted, queue, sendable_files, way, ways
+from crm_inbox.records import Campaign, InboxAttachment, MessageTemplate, OutboxMessage
 from crm_inbox.templates import Letter, in_language, letter, versions
 from crm_inbox.unsubscribing import link_of, settings_of
 
@@ -28,9 +28,10 @@ if TYPE_CHECKING:
     from crm_core import CRM
     from crm_inbox.unsubscribing import UnsubscribeSettings
 
-_CHUNK: Final = 50
+_CHUNK: Final = 100
 """Messages of one transaction: about as long as a database may be locked for."""
 _ATTEMPTS: Final = 3
+_AGAIN: Final = "the address has it already"
 _NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})
 
 
@@ -101,7 +102,7 @@ def send_to_many(
     run = _Run(crm, mailing)
     if dry_run:
         for at in range(0, len(people), _CHUNK):
-            run.take(people[at : at + _CHUNK], write=False)
+            run.count(people[at : at + _CHUNK])
             told(len(people[at : at + _CHUNK]))
         return run.report(len(people), None)
     with _operation(crm, mailing, campaign) as operation:
@@ -142,76 +143,110 @@ def _operation(crm: CRM, mailing: Mailing, campaign: Campaign | None) -> Iterato
 class _Ready:
     """A message that may be queued."""
 
-    customer: Customer
-    account: str
-    address: Address
-    said: Letter
-    once: str
+    customer_id: int
+    draft: Draft
     quiet: bool
 
 
+@attrs.frozen(kw_only=True)
+class _Reached:
+    """Somebody whom an account reaches, at an address that a contact point of theirs is."""
+
+    customer: Customer
+    account: str
+    address: Address
+    everybody: Sequence[ContactPoint]
+    """The contact points of all who share the address."""
+
+    @property
+    def point(self) -> ContactPoint | None:
+        """Their own contact point."""
+        return next((each for each in self.everybody if each.customer_id == self.customer.id), None)
+
+
+@attrs.define
+class _Counted:
+    """What came of some of the people."""
+
+    counts: Counter[str] = attrs.field(factory=Counter)
+    reasons: Counter[str] = attrs.field(factory=Counter)
+
+    def add(self, other: _Counted) -> None:
+        self.counts += other.counts
+        self.reasons += other.reasons
+
+
 class _Run:
-    """One going over the people, with what was counted."""
+    """One going over the people, with what was counted. What is looked up is looked up for a chunk at once."""
 
     def __init__(self, crm: CRM, mailing: Mailing) -> None:
         self._crm = crm
         self._mailing = mailing
         self._versions: list[MessageTemplate] = versions(crm, mailing.template)
         self._leaving: UnsubscribeSettings | None = settings_of(crm) if mailing.purpose != SERVICE else None
-        self._seen: set[str] = set()
-        self._counts: Counter[str] = Counter()
-        self._reasons: Counter[str] = Counter()
+        self._ways = ways(crm, mailing.account)
+        self._channels = {name: crm.channels.type_of(name).name for name in self._ways}
+        self._files: list[InboxAttachment] | None = None
+        self._counted = _Counted()
+        self._tried: set[bytes] = set()
+        """Digests of the addresses of a dry run; a real one finds them in the outbox."""
 
     def report(self, people: int, operation: int | None) -> MailingReport:
         """Return what was counted."""
+        counts = self._counted.counts
         return MailingReport(
             campaign=self._mailing.key,
             people=people,
-            queued=self._counts["queued"],
-            before=self._counts["before"],
-            quiet=self._counts["quiet"],
-            left_out=dict(self._reasons.most_common()),
+            queued=counts["queued"],
+            before=counts["before"],
+            quiet=counts["quiet"],
+            left_out=dict(self._counted.reasons.most_common()),
             operation=operation,
         )
 
+    def count(self, chunk: Sequence[int]) -> None:
+        """Count the messages of some customers, without writing any."""
+        ready, counted = self._look(chunk)
+        free = self._free(ready, counted)
+        for each in free:
+            key = bytes.fromhex(each.draft.message.once or "")
+            if key in self._tried:
+                counted.reasons[_AGAIN] += 1
+                continue
+            self._tried.add(key)
+            counted.counts += Counter(queued=1, quiet=int(each.quiet))
+        self._counted.add(counted)
+
     def store(self, chunk: Sequence[int], operation: int) -> None:
         """Queue the messages of a chunk, in one transaction; again when another run was at the same people."""
-        seen, counts, reasons = self._seen, self._counts, self._reasons
+        if self._files is None:
+            self._files = sendable_files(self._crm, self._mailing.attachments)
+        ready, looked = self._look(chunk)
         for attempt in range(1, _ATTEMPTS + 1):
 
-            def once() -> None:
-                self._seen, self._counts, self._reasons = seen.copy(), counts.copy(), reasons.copy()
+            def once() -> _Counted:
+                counted = _Counted()
                 with self._crm.transaction():
-                    self.take(chunk, write=True)
+                    self._queue(self._free(ready, counted), counted)
                     self._note(operation)
+                return counted
 
             try:
-                self._crm.retried(once)
+                counted = self._crm.retried(once)
             except DuplicateKey:
                 if attempt == _ATTEMPTS:
                     raise
             else:
+                self._counted.add(looked)
+                self._counted.add(counted)
                 return
 
-    def take(self, chunk: Sequence[int], *, write: bool) -> None:
-        """Count, and queue if told to, the messages of some customers."""
-        crm, key = self._crm, self._mailing.key
-        had = crm.records(OutboxMessage).find(
-            And((Compare("campaign", "=", key), In("customer_id", tuple(chunk)))), limit=None
-        )
-        having = {each.customer_id for each in had}
-        self._counts["before"] += len(having)
-        ready = [self._ready(each) for each in crm.customers.get_many(list(chunk)) if each.id not in having]
-        found = [each for each in ready if each is not None]
-        taken = {each.once for each in self._taken(found)}
-        for each in found:
-            if each.once in taken:
-                self._reasons["the address has it already"] += 1
-                continue
-            self._counts["queued"] += 1
-            self._counts["quiet"] += each.quiet
-            if write:
-                self._queue(each)
+    def _queue(self, ready: Sequence[_Ready], counted: _Counted) -> None:
+        for each, queued in zip(ready, queue(self._crm, [each.draft for each in ready]), strict=True):
+            if isinstance(queued, CrmError):
+                counted.reasons[queued.message] += 1
+            else:
+                counted.counts += Counter(queued=1, quiet=int(each.quiet))
 
     def _note(self, operation: int) -> None:
         """Keep the campaign, with the operation that is to go on when it is cut off."""
@@ -220,33 +255,72 @@ class _Run:
             made = Campaign(key=mailing.key, template=mailing.template, purpose=mailing.purpose)
             service.add(made.evolve(operation=format_id(operation)))
 
-    def _taken(self, ready: Sequence[_Ready]) -> list[OutboxMessage]:
-        names = tuple(each.once for each in ready)
-        return list(self._crm.records(OutboxMessage).find(In("once", names), limit=None)) if names else []
+    def _having(self, people: Sequence[int]) -> set[int]:
+        """Return those who have a message of the campaign."""
+        where = And((Compare("campaign", "=", self._mailing.key), In("customer_id", tuple(people))))
+        return {each.customer_id or 0 for each in self._crm.records(OutboxMessage).find(where, limit=None)}
 
-    def _ready(self, customer: Customer) -> _Ready | None:
-        """Return the message of a customer; None, and the reason counted, if they are left out."""
-        crm, mailing = self._crm, self._mailing
-        try:
-            account, address = way(crm, mailing.account, None, None, customer)
-        except NotFound:
-            return self._left_out("there is no address that an account reaches")
-        points = points_at(crm, address.kind, address.value, customer.id)
-        point = next((each for each in points if each.customer_id == customer.id), None)
-        once = _digest(mailing.key, address.kind, (point.key if point is not None else None) or address.value)
-        if once in self._seen:
-            return self._left_out("the address has it already")
-        asked = OutboxMessage(
-            message_id="<asked>",
-            account=account,
-            customer_id=customer.id,
-            address_kind=address.kind,
-            address=address.value,
-            purpose=mailing.purpose,
-        )
-        if told := refusal(crm, asked):
-            return self._left_out(told)
-        if address.kind == "email" and mailing.purpose != SERVICE and self._leaving is None:
+    def _free(self, ready: Sequence[_Ready], counted: _Counted) -> list[_Ready]:
+        """Return the messages of those who have none yet, nor has their address, and count the others."""
+        if not ready:
+            return []
+        having = self._having([each.customer_id for each in ready])
+        names = tuple(each.draft.message.once or "" for each in ready)
+        taken = {each.once for each in self._crm.records(OutboxMessage).find(In("once", names), limit=None)}
+        free = []
+        for each in ready:
+            if each.customer_id in having:
+                counted.counts["before"] += 1
+            elif each.draft.message.once in taken:
+                counted.reasons[_AGAIN] += 1
+            else:
+                taken.add(each.draft.message.once)
+                free.append(each)
+        return free
+
+    def _look(self, chunk: Sequence[int]) -> tuple[list[_Ready], _Counted]:
+        """Return the messages of those who may get one, and count the others with their reasons."""
+        counted = _Counted()
+        having = self._having(chunk)
+        counted.counts["before"] += len(having)
+        people = [each for each in self._crm.customers.get_many(list(chunk)) if each.id not in having]
+        reached = self._reached(people, counted)
+        told = refusals(self._crm, [each.everybody for each in reached], self._mailing.purpose)
+        owners = self._owners(people)
+        found = []
+        for each, reason in zip(reached, told, strict=True):
+            made = reason or self._ready(each, owners)
+            if isinstance(made, str):
+                counted.reasons[made] += 1
+            else:
+                found.append(made)
+        return found, counted
+
+    def _reached(self, people: Sequence[Customer], counted: _Counted) -> list[_Reached]:
+        crm, points = self._crm, defaultdict[int, list[ContactPoint]](list)
+        of_them = In("customer_id", tuple(each.id for each in people))
+        for point in crm.contact_points.find(of_them, limit=None) if people else ():
+            points[point.customer_id].append(point)
+        chosen: list[tuple[Customer, str, Address]] = []
+        for each in people:
+            try:
+                chosen.append((each, *way(self._ways, None, None, each, points[each.id])))
+            except NotFound:
+                counted.reasons["there is no address that an account reaches"] += 1
+        sharing = crm.contact_points.reached_at_many([(to.kind, to.value, each.country) for each, _, to in chosen])
+        return [
+            _Reached(customer=each, account=account, address=to, everybody=everybody)
+            for (each, account, to), everybody in zip(chosen, sharing, strict=True)
+        ]
+
+    def _owners(self, people: Sequence[Customer]) -> dict[int, User]:
+        ids = sorted({each.owner_id for each in people if each.owner_id is not None})
+        return {each.id: each for each in self._crm.users.get_many(ids)}
+
+    def _ready(self, reached: _Reached, owners: Mapping[int, User]) -> _Ready | str:
+        """Return the message of a customer, or why there is none."""
+        crm, mailing, customer, point = self._crm, self._mailing, reached.customer, reached.point
+        if reached.address.kind == "email" and mailing.purpose != SERVICE and self._leaving is None:
             raise UsageError(
                 "nobody could unsubscribe: no account for it is declared",
                 hint='[channels.leave] with type = "unsubscribe", a secret and its url declares one (crm-channel-web)',
@@ -254,33 +328,33 @@ class _Run:
         leave = link_of(self._leaving, point.id, mailing.purpose) if self._leaving and point else ""
         values = {**({"unsubscribe_url": leave} if leave else {}), **mailing.values}
         try:
-            said = letter(crm, in_language(self._versions, customer.language), customer, values)
+            said = letter(crm, in_language(self._versions, customer.language), customer, values, owners)
+            draft = self._draft(reached, said)
         except InvalidValue as error:
-            return self._left_out(error.message)
-        self._seen.add(once)
-        hours = crm.channels.account(account).quiet_hours if mailing.purpose != SERVICE else None
+            return error.message
+        hours = crm.channels.account(reached.account).quiet_hours if mailing.purpose != SERVICE else None
         at = max(mailing.not_before or crm.clock.now(), crm.clock.now())
         quiet = quiet_until(hours, at, zone_of(customer.time_zone, crm.zone)) is not None
-        return _Ready(customer=customer, account=account, address=address, said=said, once=once, quiet=quiet)
+        return _Ready(customer_id=customer.id, draft=draft, quiet=quiet)
 
-    def _left_out(self, reason: str) -> _Ready | None:
-        self._reasons[reason] += 1
-        return None
-
-    def _queue(self, ready: _Ready) -> None:
-        send(
+    def _draft(self, reached: _Reached, said: Letter) -> Draft:
+        mailing, point = self._mailing, reached.point
+        key = (point.key if point is not None else None) or reached.address.value
+        return drafted(
             self._crm,
-            ready.said.text,
-            customer=ready.customer.id,
-            account=ready.account,
-            to=ready.address,
-            subject=ready.said.subject,
-            html=ready.said.html,
-            attachments=self._mailing.attachments,
-            purpose=self._mailing.purpose,
-            not_before=self._mailing.not_before,
-            campaign=self._mailing.key,
-            once=ready.once,
+            account=reached.account,
+            channel=self._channels[reached.account],
+            address=reached.address,
+            text=said.text,
+            subject=said.subject,
+            customer_id=reached.customer.id,
+            files=self._files or (),
+            contact_point_id=point.id if point is not None else None,
+            html=said.html,
+            purpose=mailing.purpose,
+            not_before=mailing.not_before,
+            campaign=mailing.key,
+            once=_digest(mailing.key, reached.address.kind, key),
         )
 
 

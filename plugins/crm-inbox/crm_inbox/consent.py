@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence, Set
 from datetime import UTC, datetime, time, timedelta, tzinfo
 from typing import TYPE_CHECKING, Final
 from zoneinfo import ZoneInfo
 
-from crm_core import Consent, ContactPoint
-from crm_core.errors import InvalidValue
-from crm_core.query.ast import And, Compare
+from crm_core import Consent, ContactPoint, Customer
+from crm_core.query.ast import And, Compare, In
 from crm_inbox.records import OutboxMessage
 
 if TYPE_CHECKING:
@@ -16,32 +16,48 @@ if TYPE_CHECKING:
 
 SERVICE: Final = "service"
 """The purpose of answers and of what a contract needs: no consent is asked for, and a withdrawn one is heeded."""
+_MANY: Final = 500
 
 
-def points_at(crm: CRM, kind: str, value: str, customer_id: int | None) -> list[ContactPoint]:
+def points_at(crm: CRM, kind: str, value: str, person: Customer | None) -> list[ContactPoint]:
     """Return the contact points of everybody who is reached at an address, however it is written.
 
     A number without a country code belongs to the customer's country, as the key of their own contact point does.
     """
-    known = crm.customers.get_many([] if customer_id is None else [customer_id])
-    try:
-        return crm.contact_points.reached_at(kind, value, country=known[0].country if known else None)
-    except InvalidValue:
-        return []
+    return crm.contact_points.reached_at_many([(kind, value, person.country if person is not None else None)])[0]
 
 
-def refusal(crm: CRM, message: OutboxMessage) -> str:
+def refusal(crm: CRM, message: OutboxMessage, person: Customer | None) -> str:
     """Return in words why a message may not be sent to its address for its purpose; empty if it may.
+
+    Args:
+        crm: the CRM.
+        message: the message.
+        person: the customer it is for, if any.
+    """
+    points = points_at(crm, message.address_kind, message.address, person)
+    return refusals(crm, [points], message.purpose)[0]
+
+
+def refusals(crm: CRM, asked: Sequence[Sequence[ContactPoint]], purpose: str) -> list[str]:
+    """Return in words, for each address, why nothing may be sent to it for a purpose; empty if it may.
 
     The latest entry of each contact point with this address counts, and one that is withdrawn outweighs the others:
     who shares an address cannot consent for whoever took it back.
+
+    Args:
+        crm: the CRM.
+        asked: for each address the contact points of everybody who has it, as `points_at` finds them.
+        purpose: the purpose.
     """
-    points = points_at(crm, message.address_kind, message.address, message.customer_id)
-    latest = [_latest(crm, point, message.purpose) for point in points]
-    if any(each is not None and each.status == "withdrawn" for each in latest):
-        return f"consent for {message.purpose!r} was withdrawn"
-    granted = any(each is not None and each.status == "granted" for each in latest)
-    return "" if granted or message.purpose == SERVICE else f"there is no consent for {message.purpose!r}"
+    latest = _latest(crm, sorted({point.id for points in asked for point in points}), purpose)
+    return [_refusal({latest.get(point.id, "") for point in points}, purpose) for points in asked]
+
+
+def _refusal(statuses: Set[str], purpose: str) -> str:
+    if "withdrawn" in statuses:
+        return f"consent for {purpose!r} was withdrawn"
+    return "" if "granted" in statuses or purpose == SERVICE else f"there is no consent for {purpose!r}"
 
 
 def quiet_until(hours: tuple[time, time] | None, now: datetime, zone: tzinfo) -> datetime | None:
@@ -74,7 +90,12 @@ def zone_of(name: str | None, otherwise: tzinfo) -> tzinfo:
         return otherwise
 
 
-def _latest(crm: CRM, point: ContactPoint, purpose: str) -> Consent | None:
-    where = And((Compare("contact_point_id", "=", point.id), Compare("purpose", "=", purpose)))
-    found = crm.records(Consent).find(where, sort="-at,-id", limit=1)
-    return found[0] if found else None
+def _latest(crm: CRM, points: Sequence[int], purpose: str) -> dict[int, str]:
+    """Return what the latest entry of each contact point says, of those that have any."""
+    found: dict[int, str] = {}
+    for at in range(0, len(points), _MANY):
+        of_some = And((In("contact_point_id", tuple(points[at : at + _MANY])), Compare("purpose", "=", purpose)))
+        found |= {
+            each.contact_point_id: each.status for each in crm.records(Consent).find(of_some, sort="at,id", limit=None)
+        }
+    return found

@@ -18,7 +18,7 @@ from crm_inbox import attachments
 from crm_inbox.automatic import writer_of
 from crm_inbox.held import held_key, held_message, message_of
 from crm_inbox.records import HeldMessage, InboxAttachment, InboxMessage, InboxState, OutboxMessage
-from crm_inbox.senders import Sender, sender_of
+from crm_inbox.senders import LeadOf, Sender, reached, sender_of
 from crm_inbox.status import note_bounce, note_receipts
 
 if TYPE_CHECKING:
@@ -139,6 +139,18 @@ def _attachment(crm: CRM, attachment: Attachment, number: int) -> InboxAttachmen
     )
 
 
+@attrs.frozen
+class _Ready:
+    """A message that is about to be written."""
+
+    key: str
+    message: IncomingMessage
+    sender: Sender
+    writer: str
+    interaction: Interaction
+    settled: Sequence[Interaction]
+
+
 class _Batch:
     """Messages that are stored in one transaction, which may have to be repeated."""
 
@@ -161,14 +173,19 @@ class _Batch:
         self._end = end
         self._polled = polled
         self._system = f"channel:{account}"
+        self._ready: list[_Ready] = []
 
     def store(self) -> Intake:
         """Store what is new, and at the end of a poll the cursor."""
         with self._crm.transaction():
-            done = Intake()
+            self._ready = []
             known = self._known()
-            for key, message in self._messages:
-                done = done.plus(Intake(known=1) if key in known else self._store(key, message))
+            new = [(key, message) for key, message in self._messages if key not in known]
+            found = reached(self._crm, [message.sender for _, message in new])
+            done = Intake(known=len(self._messages) - len(new))
+            for (key, message), who in zip(new, found, strict=True):
+                done = done.plus(self._take(key, message, who))
+            done = done.plus(self._write())
             if self._end is not None:
                 done = done.plus(Intake(receipts=note_receipts(self._crm, self._account, self._end.receipts)))
                 self._keep_place(done)
@@ -184,21 +201,23 @@ class _Batch:
         stored = self._crm.external_ids.find_many("interaction", self._system, keys)
         return {*stored, *(digests[each.key] for each in held)}
 
-    def _store(self, key: str, message: IncomingMessage) -> Intake:
+    def _take(self, key: str, message: IncomingMessage, found: Sequence[int]) -> Intake:
+        """Make out what a message is; it is written with those before it, at the latest when one looks for it."""
         now = self._crm.clock.now()
         at = message.at if message.at is not None and message.at <= now + _AHEAD else now
         if message.direction == "out":
             if self._left_by_us(message):
                 return Intake(known=1)
             # The conversation is with whom it went to.
-            message = attrs.evolve(message, sender=message.recipient or message.sender)
+            message, found = attrs.evolve(message, sender=message.recipient or message.sender), ()
+        done = self._write() if self._is_looked_for(message) else Intake()
         came = message.direction == "in"
         writer: str = writer_of(message) if came else "person"
         before = self._answered(message)
         thread = self._thread(message, before)
         talked = message.kind == "call" and message.duration is not None
-        may_be_lead = came and writer == "person"
-        sender = sender_of(self._crm, message, thread, channel=self._channel, at=at, may_be_lead=may_be_lead)
+        lead_of = LeadOf(self._channel, at) if came and writer == "person" else None
+        sender = sender_of(self._crm, message, thread, found, lead_of)
         if came and writer == "person" and self._is_loop(thread, now):
             writer = "loop"
         settled = self._settled(message, thread, at)
@@ -215,25 +234,43 @@ class _Batch:
             needs_answer=came and writer == "person" and not talked,
             duration=message.duration,
         )
-        outcome = self._crm.interactions.write_many([Write(record=interaction, external=(self._system, key))])
-        if outcome.refused and isinstance(outcome.refused[0].error, DuplicateKey):
-            raise outcome.refused[0].error  # it came by another way since we looked, and is found by another look
-        if outcome.refused:
-            self._hold(key, message, str(outcome.refused[0].error), sender.customer_id)
-            return Intake(held=1, leads=sender.made)
-        (stored,) = outcome.records
-        assert stored is not None, "what is not refused is stored"
-        self._crm.records(InboxMessage).add(self._note(stored.id, message, sender, writer))
-        self._crm.records(InboxAttachment).add_many(
-            each.evolve(interaction_id=stored.id) for each in self._files.get(key, ())
-        )
-        if writer == "bounce":
-            note_bounce(self._crm, message)
-        for each in settled:
-            self._crm.interactions.edit(each.evolve(needs_answer=False, answered_at=at))
-        return Intake(new=1, leads=sender.made)
+        self._ready.append(_Ready(key, message, sender, writer, interaction, settled))
+        return done.plus(Intake(leads=sender.made))
 
-    def _note(self, interaction_id: int, message: IncomingMessage, sender: Sender, writer: str) -> InboxMessage:
+    def _is_looked_for(self, message: IncomingMessage) -> bool:
+        """Whether what is said of a message depends on one that is not written yet: of the same thread, or answered."""
+        if any(each.strip() for each in message.replies_to):
+            return bool(self._ready)
+        thread = self._thread(message, None)
+        return any(each.interaction.thread == thread for each in self._ready)
+
+    def _write(self) -> Intake:
+        """Write what is ready."""
+        crm, (ready, self._ready) = self._crm, (self._ready, [])
+        if not ready:
+            return Intake()
+        outcome = crm.interactions.write_many(
+            [Write(record=each.interaction, external=(self._system, each.key)) for each in ready]
+        )
+        for refused in outcome.refused:
+            if isinstance(refused.error, DuplicateKey):
+                raise refused.error  # it came by another way since we looked, and is found by another look
+            each = ready[refused.index]
+            self._hold(each.key, each.message, str(refused.error), each.sender.customer_id)
+        stored = [(made.id, each) for made, each in zip(outcome.records, ready, strict=True) if made is not None]
+        crm.records(InboxMessage).add_many(self._note(made, each) for made, each in stored)
+        crm.records(InboxAttachment).add_many(
+            file.evolve(interaction_id=made) for made, each in stored for file in self._files.get(each.key, ())
+        )
+        for _, each in stored:
+            if each.writer == "bounce":
+                note_bounce(crm, each.message)
+            for one in each.settled:
+                crm.interactions.edit(one.evolve(needs_answer=False, answered_at=each.interaction.occurred_at))
+        return Intake(new=len(stored), held=len(outcome.refused))
+
+    def _note(self, interaction_id: int, ready: _Ready) -> InboxMessage:
+        message = ready.message
         return InboxMessage(
             interaction_id=interaction_id,
             account=self._account,
@@ -242,8 +279,8 @@ class _Batch:
             sender_kind=message.sender.kind,
             sender_value=cleaned(message.sender.value, 1000),
             sender_name=cleaned(message.sender.name, 400).strip() or None,
-            sender=sender.state,
-            automatic=writer,
+            sender=ready.sender.state,
+            automatic=ready.writer,
         )
 
     def _left_by_us(self, message: IncomingMessage) -> bool:

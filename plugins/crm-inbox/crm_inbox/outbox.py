@@ -9,7 +9,9 @@ from secrets import token_hex
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
-from crm_core import ContactPoint, Customer, Interaction
+import attrs
+
+from crm_core import ContactPoint, Customer, Interaction, Write
 from crm_core.errors import CrmError, MessageRejected, NotFound, UsageError
 from crm_core.extend import Address, Attachment, OutgoingMessage
 from crm_core.query.ast import And, Compare
@@ -90,55 +92,131 @@ def send(
         text, subject, html = said.text, subject or said.subject, html or said.html
     if not text.strip():
         raise UsageError("a message without text", hint="say something, or name a template")
-    account, address = way(crm, account, to, before, person)
+    points = crm.customers.contact_points(person.id) if person is not None else []
+    account, address = way(ways(crm, account, before), to, before, person, points)
     thread = answers.thread if answers is not None else None
     if automatic:
         _require_no_loop(crm, before, thread, now)
     subject = subject or (_reply_subject(answers.subject) if answers is not None else "")
+    draft = drafted(
+        crm,
+        account=account,
+        channel=crm.channels.type_of(account).name,
+        address=address,
+        text=text,
+        subject=subject,
+        customer_id=customer_id,
+        answers=answers,
+        before=before,
+        files=sendable_files(crm, attachments),
+        contact_point_id=_point(crm, address, person),
+        html=html,
+        headers=headers,
+        purpose=purpose,
+        automatic=automatic,
+        not_before=not_before,
+        campaign=campaign,
+        once=once,
+    )
+    with crm.transaction():
+        (queued,) = queue(crm, [draft])
+        if isinstance(queued, CrmError):
+            raise queued
+        if answers is not None and not automatic:
+            settle(crm, answers, now)
+        return queued
+
+
+@attrs.frozen(kw_only=True)
+class Draft:
+    """A message that may be queued: what the customer's history says of it, how it leaves, and its files."""
+
+    interaction: Interaction
+    message: OutboxMessage
+    files: Sequence[InboxAttachment] = ()
+
+
+def queue(crm: CRM, drafts: Sequence[Draft]) -> list[OutboxMessage | CrmError]:
+    """Put messages into the outbox in one transaction; returns each as stored, or why a rule refuses it.
+
+    Raises:
+        DuplicateKey: the outbox holds a message with the same `once` as one of them.
+    """
+    with crm.transaction():
+        outcome = crm.interactions.write_many([Write(record=each.interaction) for each in drafts])
+        refused = {each.index: each.error for each in outcome.refused}
+        pairs = [(made.id, each) for made, each in zip(outcome.records, drafts, strict=True) if made is not None]
+        crm.records(InboxAttachment).add_many(
+            file.evolve(interaction_id=made) for made, each in pairs for file in each.files
+        )
+        stored = iter(
+            crm.records(OutboxMessage).add_many(each.message.evolve(interaction_id=made) for made, each in pairs)
+        )
+        return [refused[number] if number in refused else next(stored) for number in range(len(drafts))]
+
+
+def drafted(
+    crm: CRM,
+    *,
+    account: str,
+    channel: str,
+    address: Address,
+    text: str,
+    subject: str,
+    customer_id: int | None,
+    contact_point_id: int | None,
+    purpose: str,
+    answers: Interaction | None = None,
+    before: InboxMessage | None = None,
+    files: Sequence[InboxAttachment] = (),
+    html: str = "",
+    headers: Mapping[str, str] = _NOTHING,
+    automatic: bool = False,
+    not_before: datetime | None = None,
+    campaign: str = "",
+    once: str = "",
+) -> Draft:
+    """Return a message as it would be queued, of which all is known: `channel` is that of the account.
+
+    Raises:
+        InvalidValue: a header, the address or the subject is not one line.
+    """
+    now, thread = crm.clock.now(), answers.thread if answers is not None else None
     message_id = f"<{format_id(new_id())}.{token_hex(8)}@{account}.crm>"
     # Refused here, where whoever says it is told, and not when it is about to leave.
     OutgoingMessage(message_id=message_id, recipient=address, subject=subject, headers=headers)
-    files = _files(crm, attachments)
-    with crm.transaction():
-        made = crm.interactions.add(
-            Interaction(
-                customer_id=customer_id,
-                channel=crm.channels.type_of(account).name,
-                direction="out",
-                kind="message",
-                topic=answers.topic if answers is not None else None,
-                occurred_at=now,
-                subject=subject or None,
-                body=text,
-                author_id=None if automatic else crm.user_id,
-                thread=thread or thread_key(account, message_id),
-                in_reply_to_id=answers.id if answers is not None else None,
-            )
-        )
-        if answers is not None and not automatic:
-            settle(crm, answers, now)
-        crm.records(InboxAttachment).add_many(each.evolve(interaction_id=made.id) for each in files)
-        return crm.records(OutboxMessage).add(
-            OutboxMessage(
-                message_id=message_id,
-                account=account,
-                interaction_id=made.id,
-                customer_id=customer_id,
-                contact_point_id=_point(crm, address, customer_id),
-                address_kind=address.kind,
-                address=address.value,
-                name=address.name or None,
-                thread=before.thread if before is not None else None,
-                replies_to="\n".join(_references(crm, before, thread)) or None,
-                html=html or None,
-                headers=json.dumps(dict(headers), ensure_ascii=True) if headers else None,
-                purpose=purpose,
-                automatic=automatic,
-                campaign=campaign or None,
-                once=once or None,
-                next_at=max(not_before, now) if not_before is not None else now,
-            )
-        )
+    interaction = Interaction(
+        customer_id=customer_id,
+        channel=channel,
+        direction="out",
+        kind="message",
+        topic=answers.topic if answers is not None else None,
+        occurred_at=now,
+        subject=subject or None,
+        body=text,
+        author_id=None if automatic else crm.user_id,
+        thread=thread or thread_key(account, message_id),
+        in_reply_to_id=answers.id if answers is not None else None,
+    )
+    message = OutboxMessage(
+        message_id=message_id,
+        account=account,
+        customer_id=customer_id,
+        contact_point_id=contact_point_id,
+        address_kind=address.kind,
+        address=address.value,
+        name=address.name or None,
+        thread=before.thread if before is not None else None,
+        replies_to="\n".join(_references(crm, before, thread)) or None,
+        html=html or None,
+        headers=json.dumps(dict(headers), ensure_ascii=True) if headers else None,
+        purpose=purpose,
+        automatic=automatic,
+        campaign=campaign or None,
+        once=once or None,
+        next_at=max(not_before, now) if not_before is not None else now,
+    )
+    return Draft(interaction=interaction, message=message, files=files)
 
 
 class Outbox:
@@ -164,12 +242,14 @@ def try_again(crm: CRM, message: OutboxMessage) -> OutboxMessage:
     return crm.records(OutboxMessage).edit(again)
 
 
-def _point(crm: CRM, address: Address, customer_id: int | None) -> int | None:
-    points = points_at(crm, address.kind, address.value, customer_id)
-    return next((point.id for point in points if point.customer_id == customer_id), None)
+def _point(crm: CRM, address: Address, person: Customer | None) -> int | None:
+    if person is None:
+        return None
+    points = points_at(crm, address.kind, address.value, person)
+    return next((point.id for point in points if point.customer_id == person.id), None)
 
 
-def _files(crm: CRM, given: Sequence[Attachment]) -> list[InboxAttachment]:
+def sendable_files(crm: CRM, given: Sequence[Attachment]) -> list[InboxAttachment]:
     """Keep files that are to leave.
 
     Raises:
@@ -189,16 +269,48 @@ def _came(crm: CRM, answers: Interaction | None) -> InboxMessage | None:
     return found[0] if found else None
 
 
-def way(
-    crm: CRM, account: str, to: Address | None, before: InboxMessage | None, person: Customer | None
-) -> tuple[str, Address]:
-    """Return by which account a message leaves and for which address."""
-    names = [account] if account else _accounts(crm, before)
-    points = crm.customers.contact_points(person.id) if person is not None else []
-    for name in names:
-        kind = crm.channels.type_of(name).address_kind
-        if "send" not in crm.channels.type_of(name).capabilities:
+def ways(crm: CRM, account: str = "", before: InboxMessage | None = None) -> dict[str, str]:
+    """Return the kind of address that each account reaches by which a message may leave, the preferred one first.
+
+    Args:
+        crm: the CRM.
+        account: the only one that may be taken; without it all that can send.
+        before: the message that is answered, by whose account the answer leaves.
+
+    Raises:
+        NotFound: there is no such account.
+        UsageError: it cannot send.
+    """
+    found = {}
+    for name in [account] if account else _accounts(crm, before):
+        kind = crm.channels.type_of(name)
+        if "send" not in kind.capabilities:
             raise UsageError(f"the account {name!r} cannot send", hint="crm channels status shows what each can do")
+        found[name] = kind.address_kind
+    return found
+
+
+def way(
+    kinds: Mapping[str, str],
+    to: Address | None,
+    before: InboxMessage | None,
+    person: Customer | None,
+    points: Sequence[ContactPoint],
+) -> tuple[str, Address]:
+    """Return by which account a message leaves and for which address.
+
+    Args:
+        kinds: the accounts that may be taken, as `ways` returns them.
+        to: the address, where it is said.
+        before: the message that is answered.
+        person: whom it is for.
+        points: how the person is reached.
+
+    Raises:
+        NotFound: none of the accounts reaches them.
+        UsageError: it is for nobody.
+    """
+    for name, kind in kinds.items():
         if to is not None and to.kind == kind:
             return name, to
         if to is None and before is not None and before.account == name:
@@ -208,9 +320,9 @@ def way(
             return name, Address(kind=kind, value=point.value, name=called)
     if person is None and to is None:
         raise UsageError("a message for nobody", hint="name a customer, an address, or what it answers")
-    kinds = ", ".join(sorted({crm.channels.type_of(name).address_kind for name in names})) or "none"
+    needed = ", ".join(sorted(set(kinds.values()))) or "none"
     raise NotFound(
-        f"no account reaches them: {kinds} is needed", hint="crm channels status; crm customers show lists addresses"
+        f"no account reaches them: {needed} is needed", hint="crm channels status; crm customers show lists addresses"
     )
 
 
@@ -226,7 +338,7 @@ def _accounts(crm: CRM, before: InboxMessage | None) -> list[str]:
     return found
 
 
-def _best(points: list[ContactPoint], kind: str) -> ContactPoint | None:
+def _best(points: Sequence[ContactPoint], kind: str) -> ContactPoint | None:
     of_kind = [point for point in points if point.kind == kind]
     return min(of_kind, key=lambda point: (not point.primary, point.id), default=None)
 

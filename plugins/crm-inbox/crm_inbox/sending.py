@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from contextlib import suppress
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, suppress
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
+import attrs
+
+from crm_core import Customer, Interaction
 from crm_core.errors import (
     ChannelError,
     ConflictError,
@@ -31,6 +35,7 @@ from crm_inbox.unsubscribing import list_headers
 if TYPE_CHECKING:
     from crm_core import CRM
     from crm_core.query.ast import Expression
+    from crm_core.testing import OpenChannel
 
 PAUSES: Final = (60, 300, 900, 3_600, 10_800, 21_600, 43_200)
 """Seconds before each further attempt; after the last one the message is given up."""
@@ -50,49 +55,127 @@ def something_waits(crm: CRM, account: str) -> bool:
 
 def send_account(run: JobRun) -> JobDone:
     """Send what is due by an account, until there is no more, it is time to stop, or the account's pace is reached."""
-    crm, sent, failed = run.crm, 0, 0
-    with crm.channels.open(run.part) as channel:
-        for message in _waiting(crm, run.part):
+    crm = run.crm
+    with crm.channels.open(run.part) as channel, closing(_Sender(crm, run.part, channel)) as sender:
+        for message, around in _waiting(crm, run.part):
             if run.stopping():
-                return JobDone(told=_told(sent, failed), again_in=0)
+                return JobDone(told=sender.told(), again_in=0)
             if (pause := _pause(crm, run.part)) > 0:
-                return JobDone(told=_told(sent, failed), again_in=pause)
-            claimed = _claimed(crm, message)
-            if claimed is None:
-                continue
-            if claimed.status == "failed":
-                failed += 1
-                continue
-            try:
-                receipt = channel.send(outgoing(crm, claimed))
-            except (MessageRejected, InvalidValue, NotFound) as error:
-                fail(crm, claimed, channel.redacted(str(error)))
-                failed += 1
-            except (CredentialsWrong, SettingsError) as error:
-                # The account is at fault, not the message, which loses no attempt by it.
-                _put_back(crm, claimed.evolve(attempts=claimed.attempts - 1), crm.clock.now(), str(error))
-                raise
-            except ChannelError as error:
-                delay = error.delay if isinstance(error, TryLater) else None
-                failed += _later(crm, claimed, str(error), delay)
-            else:
-                with suppress(ConflictError):  # a receipt was quicker, or another worker took this one for gone
-                    _note_sent(crm, claimed, receipt)
-                sent += 1
-    return JobDone(told=_told(sent, failed))
+                return JobDone(told=sender.told(), again_in=pause)
+            sender.send(message, around)
+    return JobDone(told=sender.told())
 
 
-def outgoing(crm: CRM, message: OutboxMessage) -> OutgoingMessage:
-    """Return a message as a channel takes it.
+@attrs.frozen
+class Around:
+    """What sending some messages needs beside them, looked up for all at once."""
+
+    people: Mapping[int, Customer]
+    said: Mapping[int, Interaction]
+    files: Mapping[int, Sequence[InboxAttachment]]
+
+    @classmethod
+    def of(cls, crm: CRM, messages: Sequence[OutboxMessage]) -> Around:
+        """Look it up."""
+        people = crm.customers.get_many([one.customer_id for one in messages if one.customer_id is not None])
+        talks = [one.interaction_id for one in messages if one.interaction_id is not None]
+        files = defaultdict[int, list[InboxAttachment]](list)
+        for file in crm.records(InboxAttachment).find(In("interaction_id", tuple(talks)), sort="id", limit=None):
+            files[file.interaction_id].append(file)
+        said = crm.interactions.get_many(talks)
+        return cls({each.id: each for each in people}, {each.id: each for each in said}, files)
+
+
+class _Sender:
+    """Sends messages one after the other; that one left is noted in the transaction that takes the next one.
+
+    So a message costs one commit. Whoever is killed between the two sends at most that one again, under its id.
+    """
+
+    def __init__(self, crm: CRM, account: str, channel: OpenChannel) -> None:
+        self._crm = crm
+        self._channel = channel
+        self._paced = bool(crm.channels.account(account).per_minute)
+        self._unnoted: tuple[OutboxMessage, Receipt] | None = None
+        self._sent = 0
+        self._failed = 0
+
+    def told(self) -> str:
+        """Say what was done."""
+        counts = ((self._sent, "sent"), (self._failed, "given up"))
+        return ", ".join(f"{count} {word}" for count, word in counts if count)
+
+    def close(self) -> None:
+        """Note the last one that left."""
+        if self._unnoted is not None:
+            (message, receipt), self._unnoted = self._unnoted, None
+            with suppress(ConflictError, NotFound):  # a receipt was quicker, or another worker took this one for gone
+                self._crm.retried(lambda: _note_sent(self._crm, message, receipt))
+
+    def send(self, message: OutboxMessage, around: Around) -> None:
+        """Send a message, if it may leave now and nobody else has it."""
+        crm, channel = self._crm, self._channel
+        claimed = self._claimed(message, around)
+        if claimed is None:
+            return
+        if claimed.status == "failed":
+            self._failed += 1
+            return
+        try:
+            receipt = channel.send(outgoing(crm, claimed, around))
+        except (MessageRejected, InvalidValue, NotFound) as error:
+            fail(crm, claimed, channel.redacted(str(error)))
+            self._failed += 1
+        except (CredentialsWrong, SettingsError) as error:
+            # The account is at fault, not the message, which loses no attempt by it.
+            _put_back(crm, claimed.evolve(attempts=claimed.attempts - 1), crm.clock.now(), str(error))
+            raise
+        except ChannelError as error:
+            delay = error.delay if isinstance(error, TryLater) else None
+            self._failed += _later(crm, claimed, str(error), delay)
+        else:
+            self._sent += 1
+            self._unnoted = claimed, receipt
+            if self._paced:  # whose pace is counted by what was noted
+                self.close()
+
+    def _claimed(self, message: OutboxMessage, around: Around) -> OutboxMessage | None:
+        """Take a message, and note with it the one that left before."""
+        crm = self._crm
+        if self._unnoted is None:
+            return self._claimed_alone(message, around)
+        left = self._unnoted
+
+        def together() -> OutboxMessage | None:
+            with crm.transaction():
+                _note_sent(crm, *left)
+                return _claimed(crm, message, around)
+
+        try:
+            claimed = crm.retried(together)
+        except (ConflictError, NotFound):  # one of the two was written by somebody else meanwhile
+            self.close()
+            return self._claimed_alone(message, around)
+        self._unnoted = None
+        return claimed
+
+    def _claimed_alone(self, message: OutboxMessage, around: Around) -> OutboxMessage | None:
+        try:
+            return _claimed(self._crm, message, around)
+        except (ConflictError, NotFound):  # somebody wrote it, or deleted it, meanwhile
+            return None
+
+
+def outgoing(crm: CRM, message: OutboxMessage, around: Around | None = None) -> OutgoingMessage:
+    """Return a message as a channel takes it; `around` is looked up where nobody did before.
 
     Raises:
         NotFound: its interaction is gone.
         InvalidValue: something in it would begin a header of its own.
     """
-    if message.interaction_id is None:
-        raise NotFound("what it says is gone")
-    said = crm.interactions.get(message.interaction_id)
-    if not (said.body or "").strip():  # as of a person who was erased
+    around = around or Around.of(crm, [message])
+    said = around.said.get(message.interaction_id or 0)
+    if said is None or not (said.body or "").strip():  # as of a person who was erased
         raise NotFound("what it says is gone")
     return OutgoingMessage(
         message_id=message.message_id,
@@ -102,7 +185,7 @@ def outgoing(crm: CRM, message: OutboxMessage) -> OutgoingMessage:
         html=message.html or "",
         thread=message.thread or "",
         replies_to=tuple((message.replies_to or "").split("\n")) if message.replies_to else (),
-        attachments=_attachments(crm, message.interaction_id),
+        attachments=_attachments(crm, around.files.get(said.id, ())),
         headers=_headers(crm, message),
         automatic=message.automatic,
     )
@@ -116,14 +199,13 @@ def _headers(crm: CRM, message: OutboxMessage) -> dict[str, str]:
     return {**{name: value for name, value in given.items() if name.casefold() not in known}, **ours}
 
 
-def _attachments(crm: CRM, interaction_id: int) -> tuple[Attachment, ...]:
+def _attachments(crm: CRM, files: Sequence[InboxAttachment]) -> tuple[Attachment, ...]:
     """Return the files of a message, each as it was kept.
 
     Raises:
         NotFound: one of them is gone.
     """
     directory = crm.settings.directory
-    files = crm.records(InboxAttachment).find(Compare("interaction_id", "=", interaction_id), sort="id", limit=None)
     found = []
     for each in files:
         try:
@@ -147,41 +229,43 @@ def _due(crm: CRM, account: str) -> Expression:
     )
 
 
-def _waiting(crm: CRM, account: str) -> Iterator[OutboxMessage]:
-    """Yield what is due, the oldest first, each once in a run."""
+def _waiting(crm: CRM, account: str) -> Iterator[tuple[OutboxMessage, Around]]:
+    """Yield what is due, the oldest first, each once in a run, with what is around it."""
     seen: set[int] = set()
     while True:
         page = crm.records(OutboxMessage).find(_due(crm, account), sort="next_at,id", limit=_PAGE)
         fresh = [each for each in page if each.id not in seen]
         if not fresh:
             return
+        around = Around.of(crm, fresh)
         for each in fresh:
             seen.add(each.id)
-            yield each
+            yield each, around
 
 
-def _claimed(crm: CRM, message: OutboxMessage) -> OutboxMessage | None:
-    """Take a message, by a write that only one worker can make; None if it may not leave now, or another has it."""
+def _claimed(crm: CRM, message: OutboxMessage, around: Around) -> OutboxMessage | None:
+    """Take a message, by a write that only one worker can make; None if it may not leave now.
+
+    Raises:
+        ConflictError: somebody wrote it meanwhile.
+        NotFound: it was deleted meanwhile.
+    """
     service, now = crm.records(OutboxMessage), crm.clock.now()
-    try:
-        told = refusal(crm, message)
-        if told:
-            return fail(crm, message, told)
-        if message.attempts > len(PAUSES):
-            return fail(crm, message, message.reason or f"given up after {message.attempts} attempts")
-        if (until := _quiet(crm, message, now)) is not None:
-            service.edit(message.evolve(status="queued", next_at=until, reason="quiet hours"))
-            return None
-        return service.edit(message.evolve(status="sending", attempts=message.attempts + 1))
-    except (ConflictError, NotFound):  # somebody wrote it, or deleted it, meanwhile
+    person = around.people.get(message.customer_id or 0)
+    if told := refusal(crm, message, person):
+        return fail(crm, message, told)
+    if message.attempts > len(PAUSES):
+        return fail(crm, message, message.reason or f"given up after {message.attempts} attempts")
+    if (until := _quiet(crm, message, person, now)) is not None:
+        service.edit(message.evolve(status="queued", next_at=until, reason="quiet hours"))
         return None
+    return service.edit(message.evolve(status="sending", attempts=message.attempts + 1))
 
 
-def _quiet(crm: CRM, message: OutboxMessage, now: datetime) -> datetime | None:
+def _quiet(crm: CRM, message: OutboxMessage, person: Customer | None, now: datetime) -> datetime | None:
     """Return until when a message has to wait; what a person answers leaves at once."""
     if message.purpose == SERVICE and not message.automatic:
         return None
-    person = crm.customers.get(message.customer_id) if message.customer_id is not None else None
     zone = zone_of(person.time_zone if person is not None else None, crm.zone)
     return quiet_until(crm.channels.account(message.account).quiet_hours, now, zone)
 
@@ -226,7 +310,3 @@ def _later(crm: CRM, message: OutboxMessage, reason: str, delay: float | None) -
 
 def _put_back(crm: CRM, message: OutboxMessage, at: datetime, reason: str) -> None:
     crm.records(OutboxMessage).edit(message.evolve(status="queued", next_at=at, reason=reason[:1000]))
-
-
-def _told(sent: int, failed: int) -> str:
-    return ", ".join(f"{count} {word}" for count, word in ((sent, "sent"), (failed, "given up")) if count)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
-from crm_core import Customer
+from crm_core import Customer, User
 from crm_core.errors import InvalidValue, NotFound
 from crm_core.query.ast import Compare
 from crm_inbox.records import MessageTemplate
@@ -84,7 +84,11 @@ def require_readable(template: MessageTemplate, places: Mapping[str, str] = _NOT
 
 
 def letter(
-    crm: CRM, template: MessageTemplate, customer: Customer | None, values: Mapping[str, Any] = _NOTHING
+    crm: CRM,
+    template: MessageTemplate,
+    customer: Customer | None,
+    values: Mapping[str, Any] = _NOTHING,
+    owners: Mapping[int, User] | None = None,
 ) -> Letter:
     """Fill in a template.
 
@@ -93,11 +97,12 @@ def letter(
         template: one version of a template.
         customer: whom it is for; None for nobody who is known.
         values: further names that it may use: texts and numbers.
+        owners: the users who may look after the customer, of who fills in many; without it the owner is looked up.
 
     Raises:
         InvalidValue: it uses what is not known, or becomes too long, or nothing; the message names part and line.
     """
-    known = {**facts(crm, customer), **values}
+    known = {**facts(crm, customer, owners), **values}
     made = {part: _filled(template, part, known) for part in _PARTS}
     direction = direction_of(template.language or (customer.language if customer is not None else "") or "")
     language = template.language
@@ -111,7 +116,7 @@ def letter(
     return Letter(subject=subject, text=text, html=html, language=language, direction=direction)
 
 
-def facts(crm: CRM, customer: Customer | None) -> dict[str, Any]:
+def facts(crm: CRM, customer: Customer | None, owners: Mapping[int, User] | None = None) -> dict[str, Any]:
     """Return what templates may use: `customer` with its fields, `owner`, `today`; what is empty is not known."""
     today = crm.clock.now().astimezone(crm.zone).date().isoformat()
     if customer is None:
@@ -119,8 +124,10 @@ def facts(crm: CRM, customer: Customer | None) -> dict[str, Any]:
     about = {name: value for name in _FACTS if (value := getattr(customer, name))}
     own = {name: _plain(value) for name, value in customer.fields.items()}
     about |= {"tags": list(customer.tags), "fields": Known(own, "the customer's fields")}
-    owners = crm.users.get_many([customer.owner_id] if customer.owner_id is not None else [])
-    looks_after = {name: value for one in owners for name in ("name", "email") if (value := getattr(one, name))}
+    if owners is None:
+        owners = {each.id: each for each in crm.users.get_many([customer.owner_id or 0])}
+    owner = owners.get(customer.owner_id or 0)
+    looks_after = {name: value for name in ("name", "email") if (value := getattr(owner, name, None))}
     return {
         "today": today,
         "customer": Known(about, "the customer"),

@@ -6,12 +6,14 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import attrs
 import pytest
 
-from crm_core import CRM, Consent, Customer
+from crm_core import CRM, Consent, Customer, User, hookimpl
 from crm_core.errors import DuplicateKey, InvalidValue, NotFound, UsageError
+from crm_core.events import InteractionsChanging, Veto
 from crm_core.extend import Attachment
 from crm_inbox import Campaign, Mailing, MessageTemplate, OutboxMessage, UnsubscribeSettings, read_token, send_to_many
 from crm_inbox.sending import outgoing
@@ -105,6 +107,45 @@ def test_nobody_gets_it_twice_however_often_it_is_sent(crm: CRM, place: Path, pe
     with pytest.raises(UsageError, match="was the template 'news'"):
         send_to_many(crm, attrs.evolve(MAILING, purpose="other"), people)
     assert 7 == send_to_many(crm, attrs.evolve(MAILING, key="december"), people).queued
+
+
+def test_what_is_looked_up_does_not_grow_with_the_people(crm: CRM, monkeypatch: pytest.MonkeyPatch) -> None:
+    crm.records(MessageTemplate).add(MessageTemplate(name="news", body="Dear {{ customer.name }}"))
+    owner = crm.users.add(User(name="Nina"))
+    made = [crm.customers.add(Customer(name=f"P{n}", owner_id=owner.id), email=f"p{n}@example.org") for n in range(80)]
+    for each in made:
+        consent(crm, each.id, "granted")
+    looks: list[str] = []
+    for name in ("find", "get_many"):
+        real = getattr(crm.storage, name)
+
+        def look(table: str, *given: Any, real: Any = real, **named: Any) -> Any:
+            looks.append(table)
+            return real(table, *given, **named)
+
+        monkeypatch.setattr(crm.storage, name, look)
+    counted = []
+    for key, count in (("warm", 1), ("few", 5), ("many", 80)):
+        looks.clear()
+        assert count == send_to_many(crm, attrs.evolve(MAILING, key=key), [each.id for each in made[:count]]).queued
+        counted.append(len(looks))
+    assert counted[1] == counted[2]
+
+
+def test_whom_a_rule_refuses_is_left_out_with_the_reason_and_stops_no_other(
+    crm: CRM, place: Path, people: list[int]
+) -> None:
+    class NotFriday:
+        @hookimpl
+        def before_interactions_change(self, event: InteractionsChanging) -> list[Veto]:
+            wrong = [n for n, change in enumerate(event.changes) if "Person 2" in (change.record.body or "")]
+            return [Veto(n, "body", "not on a Friday") for n in wrong]
+
+    with CRM.open(place, clock=crm.clock, plugins=[NotFriday()]) as strict:
+        report = send_to_many(strict, MAILING, people)
+    (reason,) = report.left_out.keys() - REASONS.keys()
+    assert (6, True) == (report.queued, "not on a Friday" in reason)
+    assert 6 == crm.records(OutboxMessage).count()
 
 
 def test_one_undo_takes_back_what_still_waits_and_what_left_is_not_repeated(

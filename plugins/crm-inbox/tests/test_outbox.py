@@ -125,6 +125,33 @@ def test_killed_between_sending_and_noting_it_the_repetition_has_the_same_id(
     assert [only(crm).message_id] == [each["message_id"] for each in left(place)]
 
 
+def test_that_one_left_is_noted_with_the_next_so_that_a_message_costs_one_commit(
+    crm: CRM, place: Path, sara: Customer
+) -> None:
+    for number in range(10):
+        send(crm, f"text {number}", customer=sara.id)
+    before = crm.ledger.history.head()
+    assert "10 sent" == run(crm)
+    assert (11, 10) == (crm.ledger.history.head() - before, len(left(place)))
+
+
+def test_a_message_that_is_written_meanwhile_keeps_the_one_before_it_noted(
+    crm: CRM, place: Path, sara: Customer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = (send(crm, text, customer=sara.id) for text in ("one", "two"))
+    real = FolderChannel.send
+
+    def send_and_write(self: FolderChannel, message: OutgoingMessage) -> Any:
+        if message.message_id == first.message_id:
+            crm.records(OutboxMessage).edit(second.evolve(purpose="another"))
+        return real(self, message)
+
+    monkeypatch.setattr(FolderChannel, "send", send_and_write)
+    assert "1 sent" == run(crm)
+    assert ["sent", "queued"] == [each.status for each in crm.records(OutboxMessage).find(sort="id")]
+    assert [first.message_id] == [each["message_id"] for each in left(place)]
+
+
 @pytest.mark.parametrize("step", range(6))
 def test_killed_at_any_commit_nothing_is_lost_and_nothing_has_a_second_id(
     crm: CRM, place: Path, sara: Customer, monkeypatch: pytest.MonkeyPatch, step: int
@@ -291,8 +318,8 @@ def test_a_withdrawn_consent_is_found_by_whatever_key_a_plugin_gave_the_number(p
         written = OutboxMessage(
             message_id="<1>", account="desk", customer_id=olga.id, address_kind="phone", address="0170 1234567"
         )
-        assert "consent for 'service' was withdrawn" == refusal(crm, written)
-        assert "" == refusal(crm, written.evolve(address="0170 7654321"))
+        assert "consent for 'service' was withdrawn" == refusal(crm, written, olga)
+        assert "" == refusal(crm, written.evolve(address="0170 7654321"), olga)
 
 
 def test_receipts_are_noted_in_any_order_and_a_bounce_fails_the_message(crm: CRM, sara: Customer) -> None:
