@@ -108,10 +108,16 @@ def split_tags(text: str, separator: str = ",") -> tuple[str, ...]:
 def number_reader(decimal: str, thousands: str) -> Number:
     """Return a function that reads numbers whose separators are `decimal` and `thousands`; empty means not declared.
 
-    The Arabic separators U+066B and U+066C need no declaration: they are never ambiguous.
+    The Arabic separators U+066B and U+066C need no declaration: they are never ambiguous. Commas may also part lakhs
+    and crores, as in India: 12,34,567.
+
+    >>> number_reader(".", ",")("1,23,45,678.50")
+    Decimal('12345678.50')
     """
     point, group = re.escape(decimal or "."), re.escape(thousands)
     grouped = rf"[0-9]{{1,3}}(?:{group}[0-9]{{3}})+|" if thousands else ""
+    if thousands == ",":
+        grouped += r"[0-9]{1,2}(?:,[0-9]{2})+,[0-9]{3}|"
     declared = re.compile(rf"([+-]?)({grouped}[0-9]+)(?:{point}([0-9]+))?", re.ASCII)
     plain_first = decimal in ("", ".") and thousands != "."
     simple = _PLAIN.fullmatch

@@ -126,7 +126,10 @@ NOTHING_IN_TEXTS: Final = (
     "не указано|не указан|не указана|не задано|не заполнено|ثبت نشده|نامشخص|տվյալ չկա|նշված չէ|չի նշված"
 )
 """Those of them that are nothing in a text, too: "no" and "none" may be somebody's answer."""
-NO_DATES: Final = "0|0000-00-00|0000-00-00 00:00:00|00.00.0000|00/00/0000|00-00-0000|00.00.0000 00:00:00|0000/00/00"
+NO_DATES: Final = (
+    "0|0.0.00|0/0/00|0-0-00|0.0.0000|0/0/0000|"
+    "0000-00-00|0000-00-00 00:00:00|00.00.0000|00/00/0000|00-00-0000|00.00.0000 00:00:00|0000/00/00"
+)
 """What programs write where there is no date."""
 TOTALS: Final = (
     "total, totals, grand total, sum, subtotal, gesamt, summe, gesamtsumme, insgesamt, total général, totaux, "
