@@ -85,3 +85,72 @@ def test_an_amount_with_its_sign_and_separators_is_no_code(crm: CRM, tmp_path: P
     found, report = bring(crm, tmp_path, "customers", f"ID,Name,Annual Revenue\n{rows}")
     assert (5, 0) == (report.counts.created, report.counts.rejected)
     assert Decimal(1_004_000) == own(crm, "annual_revenue")[4].amount, found.toml
+
+
+# Rows that are no records
+
+
+def test_sums_between_groups_are_no_sales(crm: CRM, tmp_path: Path) -> None:
+    groups = "".join(
+        "".join(f"{name[0]}{at},{name},2024-0{at}-15,{100 * at}.00\n" for at in range(1, 4))
+        + f"{name} Total,,,600.00\n"
+        for name in ("Alpha", "Beta")
+    )
+    text = f"Invoice,Customer,Date,Amount\n{groups}Grand Total,,,1200.00\n"
+    found, report = bring(crm, tmp_path, "sales", text)
+    assert [100, 100, 200, 200, 300, 300] == amounts(crm), found.toml
+    assert {"totals": 3} == report.files[0].skipped
+    assert "row 5 'Alpha Total', row 9 'Beta Total', row 10 'Grand Total'" in " ".join(found.questions)
+
+
+def test_sums_that_name_their_group_leave_the_amounts_numbers(crm: CRM, tmp_path: Path) -> None:
+    groups = "".join(
+        "".join(
+            f"С-{at}{one};{one + 1:02d}.01.2024;ООО «Ромашка {at}»;1 {100 * one:03d},50;Иванов\n" for one in range(1, 6)
+        )
+        + f"Итого по контрагенту ООО «Ромашка {at}»;;;7 000,50;\n"
+        for at in range(1, 9)
+    )
+    text = f"Номер;Дата;Контрагент;Сумма, руб.;Менеджер\n{groups}Всего;;;56 004,00;\n"
+    found, report = bring(crm, tmp_path, "sales", text)
+    assert (40, 9) == (len(amounts(crm)), sum(report.files[0].skipped.values())), found.toml
+
+
+def test_a_sum_without_a_word_at_the_end_is_no_sale(crm: CRM, tmp_path: Path) -> None:
+    rows = "".join(f"Cust {at % 4},2024-01-{at:02d},{at}.50\n" for at in range(1, 9))
+    _, report = bring(crm, tmp_path, "sales", f"Customer,Date,Amount\n{rows},,40.00\n")
+    assert (8, {"totals": 1}) == (len(amounts(crm)), report.files[0].skipped)
+
+
+def test_notes_below_and_between_rows_are_no_records(crm: CRM, tmp_path: Path) -> None:
+    text = (
+        "No,Name,City,Revenue\n1,Ada,Rome,10\n2,Bob,Paris,20\nNew customers below:,,,\n3,Cid,Oslo,30\n4,Di,Bern,40\n"
+        "Total: 4 customers,,,\nPrepared by J. Smith on 2024-06-01,,,\n"
+    )
+    found, report = bring(crm, tmp_path, "customers", text)
+    assert ({"totals": 1, "notes": 2}, 4) == (report.files[0].skipped, crm.customers.count()), found.toml
+    assert [10, 20, 30, 40] == own(crm, "revenue")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Name,City,Revenue\nTotal Wein GmbH,,500\nAda,Rome,10\nBob,Paris,20\nCid,Oslo,30\n",
+        "Name,Email,Phone\nAda Maria Lovelace,,\nBob,b@x.org,+49 30 123456\nCid,c@x.org,+49 30 123457\n"
+        "Di,d@x.org,+49 30 123458\n",
+        "No,Name,Amount\n1,Ann,5\n2,Bob,6\n3,,11\n",
+        "Name,Amount\nAnn,5\nBob,6\n,12\n",
+    ],
+    ids=["a company called Total", "a name alone", "a number of its own", "two columns"],
+)
+def test_a_record_that_looks_like_a_sum_or_a_note_stays(crm: CRM, tmp_path: Path, text: str) -> None:
+    path = tmp_path / "sheet.csv"
+    path.write_text(text, encoding="utf-8")
+    assert "[[rule]]" not in suggest(crm, "customers", path).toml
+
+
+def test_rows_that_cannot_be_read_are_told(crm: CRM, tmp_path: Path) -> None:
+    path = tmp_path / "sheet.csv"
+    path.write_text("No,Name,City\n1,Ada,Rome\n2,Bob\n3,Cid,Oslo\n", encoding="utf-8")
+    told = " ".join(suggest(crm, "customers", path).questions)
+    assert "1 row will be rejected as they stand; the first is row 3: the row has 2 cells" in told
