@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from openpyxl import Workbook
 
 from crm_core import CRM
 from crm_core.settings import write_settings
@@ -154,3 +156,73 @@ def test_rows_that_cannot_be_read_are_told(crm: CRM, tmp_path: Path) -> None:
     path.write_text("No,Name,City\n1,Ada,Rome\n2,Bob\n3,Cid,Oslo\n", encoding="utf-8")
     told = " ".join(suggest(crm, "customers", path).questions)
     assert "1 row will be rejected as they stand; the first is row 3: the row has 2 cells" in told
+
+
+@pytest.mark.parametrize(("last", "told"), [("Grand Total,,11\n", True), ("Total Wein,Rome,11\n", False)])
+def test_an_import_tells_a_last_row_that_calls_itself_a_sum(crm: CRM, tmp_path: Path, last: str, told: bool) -> None:
+    path = tmp_path / "sheet.csv"
+    path.write_text(f"Name,City,Sum\nAda,Rome,5\nBob,Bern,6\n{last}", encoding="utf-8")
+    mapping = parse_mapping(
+        '[file]\nsystem = "x"\n[[record]]\ntype = "customer"\nkey = "Name"\nfields = {name = "Name"}\n'
+    )
+    for dry_run in (True, False):
+        report = import_file(crm, path, mapping, dry_run=dry_run)
+        assert 3 == report.counts.created
+        assert told is any("row 4 says 'Grand Total', and is taken for a record" in n for n in report.files[0].notes)
+
+
+# Days as spreadsheets number them
+
+
+def test_numbered_days_with_a_fraction_are_moments_and_that_is_asked(crm: CRM, tmp_path: Path) -> None:
+    text = "No,Name,Birth date,First contact\n1,Ann,29221,45292.5\n2,Bob,36525,45293\n"
+    found, report = bring(crm, tmp_path, "customers", text)
+    assert (2, 0) == (report.counts.created, report.counts.rejected), found.toml
+    ann, bob = sorted(crm.customers.iterate(), key=lambda one: one.id)
+    assert ("1980-01-01", "1999-12-31") == (str(ann.birth_date), str(bob.birth_date))
+    assert ("2024-01-01 12:00:00+00:00", "2024-01-02") == (str(ann.first_contact_at), str(bob.first_contact_at)[:10])
+    asked = " ".join(found.questions)
+    assert "45292.5 is taken for 2024-01-01 12:00:00" in asked
+    assert 'it is 2028-01-02 12:00:00: format = "spreadsheet 1904"' in asked
+
+
+@pytest.mark.parametrize(
+    ("form", "cell", "day"),
+    [
+        ("spreadsheet", "45292", "2024-01-01"),
+        ("spreadsheet 1904", "43830", "2024-01-01"),
+        ("spreadsheet", "59", "1900-02-28"),
+    ],
+)
+def test_a_mapping_declares_numbered_days(crm: CRM, tmp_path: Path, form: str, cell: str, day: str) -> None:
+    path = tmp_path / "sheet.csv"
+    path.write_text(f"No,Born\n1,{cell}\n2,60.x\n", encoding="utf-8")
+    mapping = parse_mapping(
+        f'[file]\nsystem = "x"\ndates = "{form}"\n[[record]]\ntype = "customer"\nkey = "No"\n'
+        'fields = {name = "No", birth_date = "Born"}\n'
+    )
+    report = import_file(crm, path, mapping)
+    assert [day] == [str(one.birth_date) for one in crm.customers.iterate()]
+    assert ["is not the number of a day, such as 45292; correct it, or the form in the mapping"] == [
+        error.message for error in report.errors
+    ]
+
+
+def test_real_dates_of_a_sheet_and_numbered_days_stand_in_one_column(crm: CRM, tmp_path: Path) -> None:
+    book = Workbook()
+    sheet = book.worksheets[0]
+    for row in (
+        ("No", "Name", "Birth date"),
+        (1, "Ann", 29221),
+        (2, "Bob", dt.date(1999, 12, 31)),
+        (3, "Cid", "29222"),
+    ):
+        sheet.append(row)
+    book.save(tmp_path / "book.xlsx")
+    mapping = parse_mapping(
+        '[file]\nsystem = "x"\ndates = "spreadsheet"\n[[record]]\ntype = "customer"\nkey = "No"\n'
+        'fields = {name = "Name", birth_date = "Birth date"}\n'
+    )
+    assert [] == import_file(crm, tmp_path / "book.xlsx", mapping).errors
+    born = [str(one.birth_date) for one in sorted(crm.customers.iterate(), key=lambda one: one.id)]
+    assert ["1980-01-01", "1999-12-31", "1980-01-02"] == born

@@ -15,7 +15,7 @@ from crm_transfer.cells import number_reader
 from crm_transfer.errors import BadCell
 from crm_transfer.guess.numbers import is_number, numbers
 from crm_transfer.guess.toml import texts
-from crm_transfer.guess.words import TOTALS, fold, tokens
+from crm_transfer.guess.words import TOTALS, is_sum, tokens
 from crm_transfer.toml import quoted
 
 _LAST: Final = 3
@@ -92,7 +92,7 @@ def _sums(sheet: _Sheet) -> set[int]:
 def _is_sum(sheet: _Sheet, at: int, sums: set[int], *, is_last: bool) -> bool:
     text, filled = sheet.text(at), sheet.filled[at]
     words = tokens(text)
-    if fold(text) in TOTALS and is_last:
+    if is_sum(text) and is_last:
         return True
     is_sparse, ends = len(filled) < sheet.usual, at == len(sheet.rows) - 1 and is_last
     if not is_sparse or not all(is_number(sheet.rows[at][place].strip()) for place in filled[1:]):
@@ -103,7 +103,7 @@ def _is_sum(sheet: _Sheet, at: int, sums: set[int], *, is_last: bool) -> bool:
         return False
     if len(filled) == 1:
         return is_last and sheet.usual > 2  # "Total: 19 customers"
-    return fold(text) in TOTALS or _names_group(sheet, at, sums) or _adds_up(sheet, at, sums)
+    return is_sum(text) or _names_group(sheet, at, sums) or _adds_up(sheet, at, sums)
 
 
 def _says_sum(words: list[str]) -> bool:
