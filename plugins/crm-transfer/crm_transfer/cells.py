@@ -13,6 +13,7 @@ from zoneinfo import ZoneInfo
 from crm_core.errors import InvalidValue
 from crm_core.values import Money, ascii_digits, email_key, exponent, phone_key, strip_marks
 from crm_transfer.errors import BadCell
+from crm_transfer.serial import is_serial, read_serial, serial_text
 from crm_transfer.solar import YEARS, is_solar, solar_reader, solar_text
 
 _PLAIN: Final = re.compile(r"[+-]?[0-9]+(?:\.[0-9]+)?", re.ASCII)
@@ -108,10 +109,16 @@ def split_tags(text: str, separator: str = ",") -> tuple[str, ...]:
 def number_reader(decimal: str, thousands: str) -> Number:
     """Return a function that reads numbers whose separators are `decimal` and `thousands`; empty means not declared.
 
-    The Arabic separators U+066B and U+066C need no declaration: they are never ambiguous.
+    The Arabic separators U+066B and U+066C need no declaration: they are never ambiguous. Commas may also part lakhs
+    and crores, as in India: 12,34,567.
+
+    >>> number_reader(".", ",")("1,23,45,678.50")
+    Decimal('12345678.50')
     """
     point, group = re.escape(decimal or "."), re.escape(thousands)
     grouped = rf"[0-9]{{1,3}}(?:{group}[0-9]{{3}})+|" if thousands else ""
+    if thousands == ",":
+        grouped += r"[0-9]{1,2}(?:,[0-9]{2})+,[0-9]{3}|"
     declared = re.compile(rf"([+-]?)({grouped}[0-9]+)(?:{point}([0-9]+))?", re.ASCII)
     plain_first = decimal in ("", ".") and thousands != "."
     simple = _PLAIN.fullmatch
@@ -201,8 +208,8 @@ def money_of(value: Decimal, currency: str) -> Money:
 def moment_reader(form: str, zone: ZoneInfo) -> Callable[[str], When]:
     """Return a function that reads days and times: `form` as in `strptime`, empty for ISO 8601; `zone` is where.
 
-    A form that begins with `jalali` reads those of the Persian solar calendar. A text without a time of the day becomes
-    a day.
+    A form that begins with `jalali` reads those of the Persian solar calendar, `spreadsheet` numbered days. A text
+    without a time of the day becomes a day.
     """
     timed = is_timed(form)
     solar = solar_reader(form) if is_solar(form) else None
@@ -216,6 +223,8 @@ def moment_reader(form: str, zone: ZoneInfo) -> Callable[[str], When]:
             clean = text if text.isascii() else ascii_digits(strip_marks(text))
             if solar is not None:
                 found = _of_solar(solar(clean), clean, form, zone)
+            elif is_serial(form):
+                found = _of_serial(clean, form, zone)
             else:
                 found = _formed(clean, form, timed, zone) if form else _iso(clean, zone)
             known[text] = found
@@ -237,11 +246,13 @@ def day_reader(form: str, zone: ZoneInfo) -> Callable[[str], dt.date]:
 
 def is_timed(form: str) -> bool:
     """Say whether dates of a form may have a time of day."""
-    return form == "jalali" or any(code in form for code in ("%H", "%I", "%X", "%c"))
+    return form == "jalali" or is_serial(form) or any(code in form for code in ("%H", "%I", "%X", "%c"))
 
 
 def written(when: When, form: str) -> str:
     """Write a day or a time in a form, so that it is read again."""
+    if is_serial(form):
+        return serial_text(when, form)
     return solar_text(when, form) if is_solar(form) else when.strftime(form)
 
 
@@ -277,6 +288,13 @@ def _of_solar(found: When | None, text: str, form: str, zone: ZoneInfo) -> When:
     return _placed(found, zone) if isinstance(found, dt.datetime) else found
 
 
+def _of_serial(text: str, form: str, zone: ZoneInfo) -> When:
+    found = read_serial(text, form)
+    if found is None:
+        raise BadCell("date", "is not the number of a day, such as 45292; correct it, or the form in the mapping")
+    return _placed(found, zone) if isinstance(found, dt.datetime) else found
+
+
 def _gregorian(day: dt.date) -> dt.date:
     if day.year in YEARS:
         raise BadCell("date", _JALALI)
@@ -295,7 +313,9 @@ def _no_date(text: str, otherwise: str, *, solar: bool = False) -> BadCell:
         return BadCell("date", _JALALI)
     if _SERIAL.fullmatch(text):
         return BadCell(
-            "date", "looks like a spreadsheet's number of a day; format the column as dates and export again"
+            "date",
+            "looks like a spreadsheet's number of a day; format the column as dates and export again, or declare it: "
+            'dates = "spreadsheet" in [file]',
         )
     if text in _BROKEN:
         return BadCell("date", "is a formula of the spreadsheet that failed: correct it")

@@ -17,6 +17,7 @@ import attrs
 from crm_core.values import ascii_digits, strip_marks
 from crm_transfer.cells import number_reader
 from crm_transfer.errors import BadCell
+from crm_transfer.serial import is_serial, read_serial
 from crm_transfer.solar import is_solar, solar_reader
 
 DAY_FORMS: Final = (
@@ -42,8 +43,8 @@ def day_of(text: str, form: str) -> dt.datetime | None:
     >>> day_of("30/11/2026 14:05", "%d/%m/%Y")
     datetime.datetime(2026, 11, 30, 14, 5)
     """
-    if is_solar(form):
-        return _solar_day_of(text, form)
+    if is_solar(form) or is_serial(form):
+        return _numbered_or_solar_day_of(text, form)
     match = _TIMED.fullmatch(text)
     spellings = [text] if match is None else [f"{match[1]} {match[2]}"]
     forms = [form] if match is None else [f"{form} {time}" for time in TIME_FORMS]
@@ -56,9 +57,9 @@ def day_of(text: str, form: str) -> dt.datetime | None:
     return None
 
 
-def _solar_day_of(text: str, form: str) -> dt.datetime | None:
+def _numbered_or_solar_day_of(text: str, form: str) -> dt.datetime | None:
     try:
-        found = solar_reader(form)(text)
+        found = read_serial(text, form) if is_serial(form) else solar_reader(form)(text)
     except BadCell:
         return None
     return found if found is None or isinstance(found, dt.datetime) else dt.datetime.combine(found, dt.time())

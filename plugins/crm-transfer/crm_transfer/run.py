@@ -35,6 +35,8 @@ from crm_transfer.takeback import TakeBack
 
 _ATTEMPTS: Final = 3
 
+_LAST: Final = 3
+"""Among so many rows at the end of a file one may sum up the others."""
 Progress = Callable[[int, int, str], None]
 
 
@@ -121,6 +123,7 @@ class Run:
         self._linked: Counter[tuple[int, int]] = Counter()
         self._checked: Counter[tuple[int, int]] = Counter()
         self._recounted: dict[tuple[int, int], str] = {}
+        self._summed: dict[int, list[str]] = {}
 
     def files(
         self,
@@ -156,9 +159,11 @@ class Run:
 
     def _work(self, jobs: Sequence[Job], report: ImportReport, spill: Spill) -> None:
         for at, job in enumerate(jobs):
+            rows: list[Row | BadRow] = []
             for rows in self._chunks(job):
                 self._rows(at, job, rows, report.files[at], spill)
                 self._tell(len(rows), jobs, job)
+            self._summed[at] = [] if job.compiled.grouping else _sums(rows[-_LAST:], len(job.source.columns))
             self._skipped(jobs, job, report.files[at])
         self._finish_waiting(jobs, report, spill)
 
@@ -396,7 +401,7 @@ class Run:
         notes += [
             f"{name!r} has amounts in tomans: each is read as 10 rials (IRR)" for name in sorted(job.compiled.tomans)
         ]
-        notes += job.compiled.told()
+        notes += [*job.compiled.told(), *self._summed.get(at, [])]
         for number, (check, _) in enumerate(job.compiled.checks):
             count = self._checked[at, number]
             if count:
@@ -430,6 +435,23 @@ def _corrections(job: Job) -> list[str]:
         for (column, text), count in sorted(counts.items())
         if (column, text) not in told
     ]
+
+
+def _sums(rows: Sequence[Row | BadRow], width: int) -> list[str]:
+    """Tell the last rows that call themselves the sum of the others and became records; `width` counts the columns."""
+    told = []
+    for row in rows:
+        cells = [cell for cell in row.cells[:width] if cell.strip()]
+        if isinstance(row, BadRow) or row.error is not None or len(cells) in (0, width):
+            continue
+        from crm_transfer.guess.words import is_sum  # thousands of words, for few rows
+
+        if is_sum(cells[0]):
+            told.append(
+                f"row {row.number} says {cells[0].strip()!r}, and is taken for a record; if it only sums up others, "
+                "leave it out by a [[rule]]"
+            )
+    return told
 
 
 def _rejected(at: int, row: Row) -> Rejected:

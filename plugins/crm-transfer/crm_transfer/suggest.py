@@ -13,13 +13,14 @@ from typing import Any, Final
 import attrs
 
 from crm_core import CRM
-from crm_core.extend import Importer, Source, SourceRow
+from crm_core.extend import BadRow, Importer, Source, SourceRow
 from crm_core.records import RecordType
 from crm_transfer.errors import FileFault
+from crm_transfer.guess.asides import find_asides
 from crm_transfer.guess.columns import look_at, with_one_form
 from crm_transfer.guess.drafting import Draft, Guess
 from crm_transfer.guess.encodings import EncodingGuess, guess_encoding
-from crm_transfer.guess.header import HeaderGuess, Totals, find_totals, guess_header
+from crm_transfer.guess.header import HeaderGuess, guess_header
 from crm_transfer.guess.keys import KeyGuess, guess_key
 from crm_transfer.guess.lines import find_lines
 from crm_transfer.guess.orders import draft_orders
@@ -95,14 +96,14 @@ def suggest(
     if importer.mapping is not None:
         return _brought(kind.name, importer, source, importer.mapping(source.columns))
     found = list(islice(source.rows, _SAMPLE))
-    rows = [row.cells for row in found if isinstance(row, SourceRow)]
+    whole = [row for row in found if isinstance(row, SourceRow)]
+    rows = [row.cells for row in whole]
     head, file = _file_lines(importer, source, guessed, encoding, header)
     if is_export(source.columns):
         return _of_export(crm, kind, path, source, head, file)
     seen = len(rows)
-    totals = find_totals(rows) if len(found) == source.total else None
-    if totals is not None:
-        rows = [row for row in rows if row[totals.place].strip() != totals.text]
+    asides = find_asides(source.columns, rows, [row.number for row in whole], is_whole=len(found) == source.total)
+    rows = [row for at, row in enumerate(rows) if at not in asides.places]
     columns = with_one_form([look_at(name, [row[at] for row in rows]) for at, name in enumerate(source.columns)])
     lines = find_lines(columns, rows) if kind.name == "sale" else None
     if lines is not None:
@@ -114,14 +115,14 @@ def suggest(
     questions = [
         *_encoding_question(guessed),
         *_header_question(header),
+        *_unread(found),
+        *asides.questions,
         *([key.advice] if key.advice else []),
         *(f"column {quoted(each.name)}: {each.doubt}" for each in columns if each.name in key.columns and each.doubt),
         *draft.questions,
     ]
     return Suggestion(
-        toml=_written(
-            path, source, seen, [*head, _system_line(path), *_totals_lines(source, totals)], draft, questions
-        ),
+        toml=_written(path, source, seen, [*head, _system_line(path), *asides.lines], draft, questions),
         type=kind.name,
         seen=seen,
         total=source.total,
@@ -191,12 +192,14 @@ def _system_line(path: Path) -> str:
     return f"system = {quoted(_system(path))}  # the name of the source: with the key it tells records apart"
 
 
-def _totals_lines(source: Source, totals: Totals | None) -> list[str]:
-    if totals is None:
+def _unread(found: Sequence[SourceRow | BadRow]) -> list[str]:
+    """Tell the rows that cannot be read whatever the mapping says."""
+    bad = [row for row in found if isinstance(row, BadRow)]
+    if not bad:
         return []
-    column = quoted(source.columns[totals.place])
-    lines = ["", "[[rule]]", 'name = "totals"', f"when = {{ column = {column}, is = {quoted(totals.text)} }}"]
-    return [*lines, "skip = true  # medium: the last row only sums up the others"]
+    where = f"row {bad[0].number}" + (f", column {quoted(bad[0].column)}" if bad[0].column else "")
+    rows = "row" if len(bad) == 1 else "rows"
+    return [f"{len(bad):,} {rows} will be rejected as they stand; the first is {where}: {bad[0].message}"]
 
 
 def _encoding_question(guessed: EncodingGuess | None) -> list[str]:

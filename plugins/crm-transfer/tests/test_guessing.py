@@ -13,8 +13,9 @@ from crm_core import CRM
 from crm_core.cli.main import main
 from crm_core.settings import write_settings
 from crm_transfer.errors import FileFault, MappingError
+from crm_transfer.guess.asides import find_asides
 from crm_transfer.guess.columns import look_at
-from crm_transfer.guess.header import find_header, find_totals
+from crm_transfer.guess.header import find_header
 from crm_transfer.guess.keys import guess_key
 from crm_transfer.guess.spelling import ascii_name
 from crm_transfer.guess.vocabulary import LANGUAGES
@@ -343,11 +344,9 @@ def test_the_row_that_names_the_columns(rows: list[list[str]], row: int, confide
 
 def test_a_row_that_sums_up_the_others() -> None:
     rows = [["A", "5"], ["B", "6"], ["Итого:", "11"]]
-    found = find_totals(rows)
-    assert found is not None
-    assert (0, "Итого:") == (found.place, found.text)
-    assert find_totals([["Total", "5"], ["Total", "6"]]) is None
-    assert find_totals(rows[:2]) is None
+    assert {2} == find_asides(["x", "y"], rows, [2, 3, 4], is_whole=True).places
+    assert not find_asides(["x", "y"], [["Total", "5"], ["Total", "6"]], [2, 3], is_whole=True).places
+    assert not find_asides(["x", "y"], rows[:2], [2, 3], is_whole=True).places
 
 
 def test_a_doubtful_header_is_asked_for(crm: CRM, tmp_path: Path) -> None:

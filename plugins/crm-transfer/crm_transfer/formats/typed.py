@@ -14,14 +14,12 @@ from typing import Any, Final
 import attrs
 
 from crm_transfer.cells import is_timed, written
-from crm_transfer.errors import BadCell
 from crm_transfer.formats.workbook import Style
 from crm_transfer.mapping import RowMapping
+from crm_transfer.serial import micros_of, moment_of
 
 _DIGITS: Final = 15
 """How many digits a spreadsheet keeps and shows: what follows them in a fraction is noise of its arithmetic."""
-_DAY: Final = 86_400_000_000
-_LAST: Final = 2_958_466
 _CACHED: Final = 20_000
 
 
@@ -81,10 +79,10 @@ def time_writer(style: Style, form: Form, *, epoch_1904: bool) -> Callable[[str]
         except ValueError:
             return text
         if style == "elapsed":
-            return _clock(_micros(serial))
+            return _clock(micros_of(serial))
         if style == "time" and 0 <= serial < 1:
-            return _clock(_micros(serial))
-        moment = _moment(serial, epoch_1904=epoch_1904)
+            return _clock(micros_of(serial))
+        moment = moment_of(serial, epoch_1904=epoch_1904)
         whole = style == "date" and moment.time() == dt.time()
         if form.dates:
             return written(moment, form.dates) if whole or is_timed(form.dates) else _unfitting(moment, form.dates)
@@ -96,31 +94,6 @@ def time_writer(style: Style, form: Form, *, epoch_1904: bool) -> Callable[[str]
 def _unfitting(moment: dt.datetime, form: str) -> str:
     """Write a moment in the form of a day where it is a midnight; else as it is, which that form then refuses."""
     return written(moment, form) if moment.time() == dt.time() else moment.isoformat(sep=" ")
-
-
-def _moment(serial: float, *, epoch_1904: bool) -> dt.datetime:
-    """Return the moment of a serial number (ECMA-376 part 1, 18.17.4), whose 29 February 1900 never was."""
-    if not 0 <= serial < _LAST:
-        raise BadCell("date", "is no day that a spreadsheet knows")
-    if epoch_1904:
-        start = dt.datetime(1904, 1, 1)  # noqa: DTZ001 - a cell has no zone
-    elif serial >= 61:
-        start = dt.datetime(1899, 12, 30)  # noqa: DTZ001
-    elif serial >= 60:
-        raise BadCell("date", "is 29 February 1900, a day that only spreadsheets know")
-    else:
-        start = dt.datetime(1899, 12, 31)  # noqa: DTZ001
-    try:
-        return start + dt.timedelta(microseconds=_micros(serial))
-    except OverflowError:
-        raise BadCell("date", "is no day that a spreadsheet knows") from None
-
-
-def _micros(serial: float) -> int:
-    """Return microseconds; one off a whole second is noise of the fraction."""
-    found = round(serial * _DAY)
-    off = (found + 1) % 1_000_000
-    return found + 1 - off if off <= 2 else found
 
 
 def _clock(micros: int) -> str:

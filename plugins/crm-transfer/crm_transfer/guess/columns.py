@@ -183,7 +183,8 @@ def _is_code(seen: Seen) -> str:
     if is_called(seen.name, CODES):
         return "a number nobody calculates with stays text"
     lengths = {len(value) for value in seen.distinct}
-    is_fixed = len(lengths) == 1 and min(lengths) >= _FIXED and len(seen.distinct) > _FEW
+    is_bare = all(value.isdecimal() for value in seen.distinct)
+    is_fixed = is_bare and len(lengths) == 1 and min(lengths) >= _FIXED and len(seen.distinct) > _FEW
     if is_fixed and not any(called(seen.name, field) is not None for field in ("amount", "price", "margin")):
         return f"all of them have {min(lengths)} digits, as codes have: they stay text"
     return ""

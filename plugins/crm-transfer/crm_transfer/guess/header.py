@@ -1,4 +1,4 @@
-"""Finds the row that names the columns, below titles and blank lines, and the last rows that only sum up the others."""
+"""Finds the row that names the columns, below titles and blank lines."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from crm_transfer.cells import key_text
 from crm_transfer.form import examine, open_text
 from crm_transfer.guess.dates import is_date
 from crm_transfer.guess.numbers import is_number
-from crm_transfer.guess.words import TOTALS, fold, is_any_field
+from crm_transfer.guess.words import is_any_field
 from crm_transfer.layout import separator_line
 from crm_transfer.refusals import DELIMITERS
 
@@ -50,14 +50,6 @@ class HeaderGuess:
     why: str
     names: tuple[str, ...]
     columns: tuple[str, ...] = ()
-
-
-@attrs.frozen
-class Totals:
-    """A row that sums up the others: the place of the cell that says so, and what it says."""
-
-    place: int
-    text: str
 
 
 def guess_header(importer: str, path: Path, options: Mapping[str, Any]) -> HeaderGuess | None:
@@ -237,15 +229,3 @@ def _regular(rows: Sequence[Row]) -> tuple[int, int]:
         return 0, 0
     width, count = max(widths.items(), key=lambda each: (each[1], each[0]))
     return count, width
-
-
-def find_totals(rows: Sequence[Sequence[str]]) -> Totals | None:
-    """Find out whether the last rows sum up the others, by what their first cell says."""
-    for row in reversed(rows[-_LAST:]):
-        place = next((at for at, cell in enumerate(row) if cell.strip()), None)
-        if place is None or fold(row[place]) not in TOTALS:
-            continue
-        text = row[place].strip()
-        if sum(other[place].strip() == text for other in rows) == 1:
-            return Totals(place, text)
-    return None

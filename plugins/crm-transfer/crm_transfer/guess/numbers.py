@@ -9,7 +9,9 @@ from typing import Final
 import attrs
 
 from crm_core.values import ascii_digits
+from crm_transfer.cells import number_reader
 from crm_transfer.currencies import currencies_of
+from crm_transfer.errors import BadCell
 
 _NUMBER: Final = re.compile(r"[+\u2212-]?[0-9][0-9.,٫٬'\u2019\u00a0\u2009\u202f ]*", re.ASCII)
 _LEADING_ZERO: Final = re.compile(r"0[0-9]+$", re.ASCII)
@@ -71,7 +73,20 @@ def _plain(values: Sequence[str]) -> Numbers | None:
     whole = not any((decimal or ".") in value for value in latin) and not any("٫" in value for value in values)
     if whole and any(abs(int(re.sub(r"\D", "", value) or 0)) >= _LIMIT for value in digits):
         return None
+    if not _can_be_read(values, decimal, thousands):
+        return None
     return Numbers(whole=whole, decimal=decimal, thousands=thousands, doubt=doubt, bare=tuple(values))
+
+
+def _can_be_read(values: Sequence[str], decimal: str, thousands: str) -> bool:
+    """Say whether an import reads all of them by these separators: 0.0.00 looks like a number, and is none."""
+    read = number_reader(decimal, thousands)
+    try:
+        for value in values:
+            read(value)
+    except BadCell:
+        return False
+    return True
 
 
 def _separators(latin: Sequence[str]) -> tuple[str, str, str]:
@@ -83,7 +98,8 @@ def _separators(latin: Sequence[str]) -> tuple[str, str, str]:
     if commas and last_comma:
         return ",", "." if points else "", ""
     if commas:
-        return ".", ",", "" if points else f"{next(v for v in latin if ',' in v)} may also have a decimal comma"
+        is_sure = points or any(value.count(",") > 1 for value in latin)
+        return ".", ",", "" if is_sure else f"{next(v for v in latin if ',' in v)} may also have a decimal comma"
     if any(value.count(".") > 1 for value in latin):
         return ",", ".", ""
     return "", "", ""

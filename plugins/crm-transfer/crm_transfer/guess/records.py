@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import datetime as dt
+import re
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from crm_core import CRM
 from crm_core.records import RecordType
 from crm_core.records.registry import Field
-from crm_core.values import exponent
+from crm_core.values import ascii_digits, exponent
 from crm_transfer.cells import is_timed
 from crm_transfer.guess.columns import Seen
 from crm_transfer.guess.drafting import Draft, Sheet
@@ -36,12 +36,13 @@ from crm_transfer.guess.words import (
     plain,
     spaced,
 )
+from crm_transfer.serial import SERIAL, SERIAL_1904, read_serial
 from crm_transfer.toml import quoted
 
 _LONG: Final = 400
-_DAY_ZERO: Final = dt.date(1899, 12, 30)
+_SERIAL: Final = re.compile(r"([0-9]{5})(?:[.,][0-9]+)?", re.ASCII)
 _SERIALS: Final = range(18_000, 60_000)
-"""What spreadsheets count days from, and the numbers of those from 1949 to 2064."""
+"""The numbers that spreadsheets have for the days from 1949 to 2064."""
 _NOUN_ALONE: Final = 60
 """A column that is called as the records are, and has numbers in it, is their number sooner than their name."""
 _MEASURED: Final = {"day": "dates", "moment": "dates", "money": "amounts", "integer": "numbers", "decimal": "numbers"}
@@ -167,7 +168,7 @@ def _text(sheet: Sheet, field: Field, seen: Seen) -> dict[str, Any] | None:
 
 
 def _date(sheet: Sheet, field: Field, seen: Seen) -> dict[str, Any] | None:
-    if seen.kind == "integer":
+    if seen.kind in ("integer", "decimal"):
         return _spreadsheet_days(sheet, seen)
     if seen.kind != "date":
         return None
@@ -183,12 +184,21 @@ def _date(sheet: Sheet, field: Field, seen: Seen) -> dict[str, Any] | None:
 
 def _spreadsheet_days(sheet: Sheet, seen: Seen) -> dict[str, Any] | None:
     """Read the numbers by which spreadsheets count days, where a column that is called like a date has them."""
-    if seen.beside or seen.minus or not all(value.isdecimal() and int(value) in _SERIALS for value in seen.distinct):
+    if seen.beside or seen.minus or not all(map(_is_serial, seen.distinct)):
         return None
     first = seen.distinct[0]
-    day = (_DAY_ZERO + dt.timedelta(days=int(first))).isoformat()
-    sheet.ask(seen, f"{first} is taken for {day}, as spreadsheets number the days")
-    return {"value": f"{{ shift = {{ const = {quoted(_DAY_ZERO.isoformat())} }}, days = {quoted(seen.name)} }}"}
+    days = [str(read_serial(ascii_digits(first), form)) for form in (SERIAL, SERIAL_1904)]
+    sheet.ask(
+        seen,
+        f"{first} is taken for {days[0]}, as spreadsheets number the days; where they count from 1904, as old Excel "
+        f'for Mac does, it is {days[1]}: format = "{SERIAL_1904}"',
+    )
+    return {"format": quoted(SERIAL)}
+
+
+def _is_serial(value: str) -> bool:
+    found = _SERIAL.fullmatch(ascii_digits(value))
+    return found is not None and int(found[1]) in _SERIALS
 
 
 def _time_beside(sheet: Sheet, seen: Seen) -> Seen | None:

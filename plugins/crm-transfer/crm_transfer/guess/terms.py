@@ -126,13 +126,19 @@ NOTHING_IN_TEXTS: Final = (
     "не указано|не указан|не указана|не задано|не заполнено|ثبت نشده|نامشخص|տվյալ չկա|նշված չէ|չի նշված"
 )
 """Those of them that are nothing in a text, too: "no" and "none" may be somebody's answer."""
-NO_DATES: Final = "0|0000-00-00|0000-00-00 00:00:00|00.00.0000|00/00/0000|00-00-0000|00.00.0000 00:00:00|0000/00/00"
+NO_DATES: Final = (
+    "0|0.0.00|0/0/00|0-0-00|0.0.0000|0/0/0000|"
+    "0000-00-00|0000-00-00 00:00:00|00.00.0000|00/00/0000|00-00-0000|00.00.0000 00:00:00|0000/00/00"
+)
 """What programs write where there is no date."""
 TOTALS: Final = (
-    "total, totals, grand total, sum, subtotal, gesamt, summe, gesamtsumme, insgesamt, total général, totaux, "
-    "suma, total general, итого, всего, общий итог, итог, جمع, جمع کل, مجموع, ընդամենը, ընդհանուր, հանրագումար"
+    "total, totals, grand total, sum, subtotal, sub total, sub-total, overall total, total amount, "
+    "gesamt, summe, gesamtsumme, insgesamt, zwischensumme, teilsumme, endsumme, summen, "
+    "total général, totaux, sous-total, sous total, suma, total general, subtotales, totales, "
+    "итого, всего, общий итог, итог, подытог, промежуточный итог, итого всего, "
+    "جمع, جمع کل, مجموع, مجموع کل, جمع جزء, ընդամենը, ընդհանուր, հանրագումար"
 )
-"""What the last row of a sheet says that sums up the others."""
+"""What a row of a sheet says that sums up others."""
 UNITS: Final = (
     "eur, euro, euros, usd, dollar, dollars, chf, gbp, rub, rur, руб, рублей, рубли, р, тыс, amd, դրամ, irr, ریال, "
     "تومان, "

@@ -170,6 +170,15 @@ def _everything() -> frozenset[str]:
     return known.union(COMPANY, CUSTOMER, OWNER, CURRENCY, FIRST, LAST, MIDDLE, CODES, KEYS, *_NOUNS.values())
 
 
+def is_sum(text: str) -> bool:
+    """Say whether a cell is what a row begins with that sums up others, and nothing else.
+
+    >>> is_sum("Grand Total:"), is_sum("Итого"), is_sum("Total Energies")
+    (True, True, False)
+    """
+    return fold(text) in TOTALS
+
+
 def names_phone(name: str) -> bool:
     """Say whether a column is called a phone: a short word counts only where it stands alone ("tel", not "title").
 
