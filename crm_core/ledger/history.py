@@ -83,6 +83,8 @@ class RowChange:
 
 _SOME: Final = 20
 """Operations that are looked at together."""
+_MANY: Final = 500
+"""Transactions that are looked up together."""
 
 
 class History:
@@ -145,6 +147,10 @@ class History:
         rows = self._storage.find(OPERATIONS.name, Compare("undoes", "=", operation_id))
         return [_operation(row) for row in rows]
 
+    def undos(self) -> list[OperationEntry]:
+        """Return the operations that took others back."""
+        return [_operation(row) for row in self._storage.find(OPERATIONS.name, Compare("undoes", ">", 0))]
+
     def transactions(self, operation_id: int) -> list[TransactionEntry]:
         """Return the transactions of an operation in ledger order."""
         where = Compare("operation_id", "=", operation_id)
@@ -199,6 +205,15 @@ class History:
         where = And((Compare("tx_id", "=", entry.id), Compare("action", "=", "restored")))
         rows = self._storage.find(IMAGES.name, where, columns=["table_name", "record_id"])
         return {(str(row[0]), int(row[1] or 0)) for row in rows}
+
+    def touched_by(self, transaction_ids: Sequence[int]) -> set[tuple[str, int]]:
+        """Return (table, id) of the rows that these transactions changed, deleted or put back."""
+        found: set[tuple[str, int]] = set()
+        for at in range(0, len(transaction_ids), _MANY):
+            where = In("tx_id", tuple(transaction_ids[at : at + _MANY]))
+            rows = self._storage.find(IMAGES.name, where, columns=["table_name", "record_id"])
+            found.update((str(row[0]), int(row[1] or 0)) for row in rows)
+        return found
 
     def images_of(self, table: str, ids: Sequence[int]) -> list[tuple[int, RowChange]]:
         """Return (transaction id, change) of every image of these rows, oldest first."""

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from typing import Final
 
-from crm_core.ledger.history import History, OperationEntry, TransactionEntry
+from crm_core.ledger.history import History, OperationEntry, RowChange, TransactionEntry
+from crm_core.ledger.lineage import Lineage
 from crm_core.records import RecordType
+from crm_core.records.schema import Primitive
 from crm_core.values import format_id, parse_id
 
 _AGAIN: Final = "merge the two again instead"
@@ -15,9 +17,12 @@ _AGAIN: Final = "merge the two again instead"
 class Joining:
     """The merges of the operations that an undo takes back; undos of merges, and undos of those, are among them."""
 
-    def __init__(self, history: History, kind: RecordType, operations: Sequence[OperationEntry]) -> None:
+    def __init__(
+        self, history: History, kind: RecordType, operations: Sequence[OperationEntry], lineage: Lineage
+    ) -> None:
         self._history = history
         self._kind = kind
+        self._lineage = lineage
         self._kept = {one.id: _merged(history, one) for one in operations}
 
     def pairs(self, entry: TransactionEntry, deleted: Set[int]) -> list[tuple[int, int, bool]]:
@@ -30,22 +35,36 @@ class Joining:
         return [(keep, gone, gone in back) for gone, keep in kept.items() if gone in back or gone in deleted]
 
     def obstacles(
-        self, entry: TransactionEntry, deleted: Set[int], is_there: Callable[[int], bool]
+        self,
+        entry: TransactionEntry,
+        deleted: Set[int],
+        changes: Sequence[RowChange],
+        now: Callable[[int], Mapping[str, Primitive] | None],
     ) -> Iterator[tuple[int, str]]:
         """Yield the customers for whom the merges of a transaction cannot go back, with the reason in words.
 
-        `is_there` says whether a customer exists by now.
+        `changes` are what it did, `now` returns the cells of a customer by now, None when there is none.
         """
-        for keep, gone, joins in self.pairs(entry, deleted):
+        pairs = self.pairs(entry, deleted)
+        later = self._lineage.builds_on(entry, changes) if pairs else None
+        for keep, gone, joins in pairs:
             erased = self._history.erased((keep, gone))
             if erased:
                 yield gone, f"customer {format_id(min(erased))} was erased since"
                 continue
             for needed in (keep, gone) if joins else (keep,):
-                if not is_there(needed):
+                if now(needed) is None:
                     role = "it" if needed == gone else f"customer {format_id(needed)}, whom it was merged into,"
                     yield gone, f"{role} {self._left(needed)}"
                     break
+            else:
+                if joins and self._lineage.was_withdrawn(entry, keep, changes, now(keep) or {}):
+                    yield gone, f"what it gave customer {format_id(keep)} was taken back since; {_AGAIN}"
+                elif later is not None:
+                    yield (
+                        gone,
+                        f"the later operation {format_id(later.id)} ({later.label}) builds on it: undo that first",
+                    )
 
     def _left(self, customer_id: int) -> str:
         """Say what took a customer away, and what to do first."""

@@ -13,6 +13,7 @@ from crm_core.errors import InvalidValue
 from crm_core.extend import Storage
 from crm_core.ledger.history import History, OperationEntry, RowChange, TransactionEntry
 from crm_core.ledger.joining import Joining
+from crm_core.ledger.lineage import Lineage
 from crm_core.ledger.staying import Staying, derived_columns, field_of, known_changes
 from crm_core.ledger.turns import in_turns
 from crm_core.ledger.work import Edit, Transaction, UnitOfWork
@@ -62,7 +63,8 @@ class Reversal:
         self._seen: dict[tuple[str, int], Row | None] = {}
         self._returning: set[tuple[str, int]] = set()
         self._freeing: set[tuple[str, int]] = set()
-        self._joining = Joining(history, registry.types["customer"], operations)
+        self._lineage = Lineage(history, registry.types["customer"], operations)
+        self._joining = Joining(history, registry.types["customer"], operations, self._lineage)
         self._sliced = {one.id for one in operations if one.kind == "import"}
         self._reversed: dict[tuple[str, int], None] = {}
         self._came_and_went: set[tuple[str, int]] = set()
@@ -91,7 +93,8 @@ class Reversal:
 
     def _take_back_whole(self, entry: TransactionEntry, tx: Transaction | None) -> None:
         """Take one transaction back, changes before the inserts they built on."""
-        batches = list(known_changes(self._history, entry, self._types))
+        known = known_changes(self._history, entry, self._types)
+        batches = [[self._lineage.without_parted(one) for one in batch] for batch in known]
         self._returning = {(one.table, one.id) for batch in batches for one in batch if one.action == "deleted"}
         inserted = [batch for batch in batches if all(one.action == "created" for one in batch)]
         changed = [one for batch in batches if batch not in inserted for one in batch]
@@ -111,7 +114,7 @@ class Reversal:
         deleted = {one.id for one in changes if one.table == kind.plural and one.action == "deleted"}
         pairs = self._joining.pairs(entry, deleted)
         joining = {gone for _, gone, joins in pairs if joins}
-        refused = dict(self._joining.obstacles(entry, deleted, lambda one: self._current(kind, [one])[one] is not None))
+        refused = dict(self._joining.obstacles(entry, deleted, changes, partial(self._cells_now, kind)))
         if joining and any(one.emptied for one in changes):
             refused |= dict.fromkeys(joining - refused.keys(), _EMPTIED)
         for gone, reason in refused.items():
@@ -127,17 +130,24 @@ class Reversal:
             for table in tables
         }
         late: dict[str, list[RowChange]] = {}
+        last: dict[str, list[RowChange]] = {}
         for table in tables:  # a record may hold a unique value that one coming back needs
+            kind = self._types[table]
             updated = [one for one in mine[table] if one.action == "updated"]
-            present = self._current(self._types[table], [one.id for one in updated])
+            present = self._current(kind, [one.id for one in updated])
             late[table] = [one for one in updated if present[one.id] is None]
-            self._restore(self._types[table], [one for one in updated if present[one.id] is not None], tx)
+            leaving = {one.id for one in mine[table] if one.action == "created"}
+            last[table] = [one for one in updated if leaving and self._held_by(kind, one, present[one.id], leaving)]
+            now = [one for one in updated if present[one.id] is not None and one not in last[table]]
+            self._restore(kind, now, tx)
         for table in reversed(tables):  # parts were deleted before what they are parts of
             self._bring_back(self._types[table], [one for one in mine[table] if one.action == "deleted"], tx)
         for table in tables:  # changed before they were deleted
             self._restore(self._types[table], late[table], tx)
         for table in reversed(tables):  # parts were put back after what they are parts of
             self._remove(self._types[table], [one for one in mine[table] if one.action == "created"], tx)
+        for table in tables:  # what goes held a unique value
+            self._restore(self._types[table], last[table], tx)
 
     def _refuse_what_cannot_return(self, changes: Sequence[RowChange]) -> bool:
         """Find out before anything is restored which deleted records stay away: nothing may be made to point at them.
@@ -248,6 +258,20 @@ class Reversal:
                     taken |= values
         return taken
 
+    def _held_by(self, kind: RecordType, change: RowChange, row: Row | None, ids: Set[int]) -> bool:
+        """Whether a unique value that goes back into a record that is there belongs to one of these until they go."""
+        if row is None:
+            return False
+        now = dict(zip(self._work.columns(kind.table), row, strict=True))
+        now |= {column: old for column, (old, _) in change.cells.items() if column in now}
+        held: list[Row] = []
+        for index in kind.table.indexes:
+            values = [(column, now[column]) for column in index.columns]
+            if index.unique and not change.cells.keys().isdisjoint(index.columns) and None not in dict(values).values():
+                same = And(tuple(Compare(column, "=", cast(Any, value)) for column, value in values))
+                held += self._storage.find(kind.plural, same, limit=2, columns=["id"])
+        return any(holder[0] in ids for holder in held)
+
     def _points_nowhere(self, kind: RecordType, path: str, value: Primitive, cells: Mapping[str, Primitive]) -> bool:
         """Whether a value that would go back into a field points at a record that is not there any more."""
         field = kind.fields.get(path)
@@ -352,6 +376,10 @@ class Reversal:
         self._reversed[(kind.plural, record_id)] = None
         if tx is None:
             self._seen[(kind.plural, record_id)] = row
+
+    def _cells_now(self, kind: RecordType, record_id: int) -> dict[str, Primitive] | None:
+        row = self._current(kind, [record_id])[record_id]
+        return None if row is None else dict(zip(self._work.columns(kind.table), row, strict=True))
 
     def _current(self, kind: RecordType, ids: Sequence[int]) -> dict[int, Row | None]:
         """Return the rows as they are now; in a dry run, as they would be by now."""

@@ -81,6 +81,7 @@ class Edit:
     """A change of one stored row: the whole row as it was read, and the cells that become different.
 
     `derived` names the cells that follow from others: they are written, but a change of them alone leaves no image.
+    An edit without changes raises the version, and its image says only that: a merge united a record with this one.
     `noted` are changes kept elsewhere, as (old, new): the tags of a record, say. They stand in the image alone.
     """
 
@@ -162,7 +163,8 @@ class Transaction:
         stale = self._put(table, edits)
         names = self._columns(table)
         for edit in edits:
-            if edit.before[0] in stale or (not edit.noted and all(name in edit.derived for name in edit.changes)):
+            follows = edit.changes and all(name in edit.derived for name in edit.changes)
+            if edit.before[0] in stale or (follows and not edit.noted):
                 continue
             old = dict(zip(names, edit.before, strict=False))
             cells = {k: [old[k], v] for k, v in edit.changes.items()}

@@ -36,7 +36,7 @@ class Carried:
             fresh = self._further(fresh)
 
     def living(self) -> dict[str, set[int]]:
-        """Return others' records, by table, that say such a value now: an undo brought it back after the merge's."""
+        """Return others' records, by table, that say such a value now: somebody wrote it again."""
         found: dict[str, set[int]] = {}
         for table, ids in self._carriers.items():
             names = self._types[table].table.column_names
