@@ -20,7 +20,7 @@ from crm_core.records.schema import Manifest, Row
 from crm_core.values import format_id
 from crm_storage_sql.dialect import MARIADB, quote
 from crm_storage_sql.mariadb.ddl import MariadbDdl
-from crm_storage_sql.mariadb.session import COLLATION, MariadbSession, arguments, code_of, driver, said
+from crm_storage_sql.mariadb.session import COLLATION, MariadbSession, arguments, code_of, connected, driver, said
 from crm_storage_sql.room import MANIFEST
 from crm_storage_sql.server import ServerStorage
 from crm_storage_sql.server_ddl import ServerDdl
@@ -254,7 +254,7 @@ class MariadbStorage(ServerStorage[MariadbSession]):
     def _create_database(self) -> None:
         driver_, name = driver(), self.server.database.replace("`", "``")
         try:
-            with driver_.connect(**arguments(self.server)) as connection, connection.cursor() as cursor:
+            with connected(**arguments(self.server)) as connection, connection.cursor() as cursor:
                 cursor.execute(f"CREATE DATABASE `{name}` CHARACTER SET utf8mb4 COLLATE {COLLATION}")
         except driver_.MySQLError as error:
             if code_of(error) != _DATABASE_EXISTS:
