@@ -299,7 +299,7 @@ class Reversal:
         names = self._work.columns(kind.table)
         try:
             record = self._normalise[kind.name](kind.decode(tuple(wanted.values())), kind.decode(row))
-            computed = dict(zip(kind.table.column_names[4:], kind.rows.cells(record), strict=True))
+            computed = dict(zip(kind.table.column_names, kind.encode(record), strict=True))
         except InvalidValue as error:
             self.staying.refuse(kind, row, error.message)
             return dict(zip(names, row, strict=True))

@@ -20,8 +20,8 @@ _MAX: Final = 2**63 - 1
 # Our own context: the caller's may have five digits of precision.
 _EXACT: Final = Context(prec=40, traps=[Inexact, InvalidOperation, Overflow])
 _OUTSIDE: Final = "outside the years 1 to 9999, or within two days of their ends"
-_FIRST: Final = to_micros(dt.datetime(1, 1, 3, tzinfo=dt.UTC))
-_LAST: Final = to_micros(dt.datetime(9999, 12, 30, tzinfo=dt.UTC))
+FIRST: Final = dt.datetime(1, 1, 3, tzinfo=dt.UTC)
+LAST: Final = dt.datetime(9999, 12, 30, tzinfo=dt.UTC)
 """Instants are at or after the first and before the last: between them one has a local time in every zone."""
 _EPOCH_DAY: Final = dt.date(1970, 1, 1).toordinal()
 _TRUE: Final = frozenset({"true", "yes", "y", "1", "on"})
@@ -262,10 +262,9 @@ def _moment(place: _Place) -> Codec:
         return found
 
     def counted(value: dt.datetime) -> int:
-        micros = to_micros(value)
-        if not _FIRST <= micros < _LAST:
+        if not FIRST <= value < LAST:
             raise place.bad(value, "range", _OUTSIDE)
-        return micros
+        return to_micros(value)
 
     def encode(value: Any) -> tuple[Primitive, ...]:
         if value is None:

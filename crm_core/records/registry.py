@@ -96,7 +96,7 @@ class RecordType:
         Raises:
             InvalidValue: a value breaks a rule of its field.
         """
-        return (record.id, record.version, record.created_tx, record.updated_tx, *self.rows.cells(record))
+        return self.rows.encode(record)
 
     def decode(self, row: Sequence[Any], tags: tuple[str, ...] = ()) -> Record:
         """Build the record from a row of the whole table; columns behind the declared ones are passed over."""

@@ -7,7 +7,7 @@ decided in line, and only the rest goes through the field's codec, which has the
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from itertools import chain
 from types import MappingProxyType, MemberDescriptorType
 from typing import TYPE_CHECKING, Any, Final, cast
@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any, Final, cast
 import attrs
 
 from crm_core.errors import InvalidValue
+from crm_core.records.codec import FIRST, LAST
 from crm_core.records.declare import OWN_FIELDS
 from crm_core.records.schema import SYSTEM_COLUMNS, Primitive, Row
-from crm_core.values import text_key
+from crm_core.values import Money, text_key
 
 if TYPE_CHECKING:
     from crm_core.records.declare import Record
@@ -33,14 +34,13 @@ _PLAIN: Final = ("text", "integer", "reference")
 class RowFunctions:
     """What is generated for one record type.
 
-    `made(values)` builds a new record of the values of some fields by name; `cells(record)` checks a record and returns
-    its cells without the system columns; `decode(row, tags)` builds the record of a whole row; `stamped(record, id,
-    version, created_tx, updated_tx)` copies a record under other system values; `stamp` gives them to the record
-    itself.
+    `made(values)` builds a new record of the values of some fields by name; `encode(record)` checks a record and
+    returns its whole row; `decode(row, tags)` builds the record of a whole row; `stamped(record, id, version,
+    created_tx, updated_tx)` copies a record under other system values; `stamp` gives them to the record itself.
     """
 
     made: Callable[[Mapping[str, Any]], Record]
-    cells: Callable[[Record], Row]
+    encode: Callable[[Record], Row]
     decode: Callable[[Sequence[Any], tuple[str, ...]], Record]
     stamped: Callable[[Record, int, int, int, int], Record]
     stamp: Callable[[Record, int, int, int, int], Record]
@@ -49,8 +49,9 @@ class RowFunctions:
 def row_functions(cls: type[Record], name: str, fields: Sequence[Field]) -> RowFunctions:
     """Generate the functions of a record type from its fields in the order of the table's columns."""
     namespace: dict[str, Any] = {"cls": cls, "text_key": text_key, "EPOCH": _EPOCH, "timedelta": timedelta}
+    namespace |= {"UTC": UTC, "FIRST": FIRST, "LAST": LAST, "date": date, "datetime": datetime, "Money": Money}
     namespace |= {"new": object.__new__, "EMPTY": _EMPTY, "added": _Added(name, fields)}
-    functions = (_made(cls, namespace), _cells(fields, namespace), _decode(cls, fields, namespace))
+    functions = (_made(cls, namespace), _encode(fields, namespace), _decode(cls, fields, namespace))
     source = "\n".join([*chain(*functions), *_stamped(cls, namespace), *_stamp(namespace)])
     exec(compile(source, f"<rows of {name}>", "exec"), namespace)
     return RowFunctions(*(namespace[each.name] for each in attrs.fields(RowFunctions)))
@@ -67,20 +68,23 @@ def _made(cls: type[Record], namespace: dict[str, Any]) -> list[str]:
     return ["def made(values):", "    get = values.get", *_constructed(cls, given, namespace)]
 
 
-def _cells(fields: Sequence[Field], namespace: dict[str, Any]) -> list[str]:
-    lines = ["def cells(r):"]
-    cells: list[str] = []
+def _encode(fields: Sequence[Field], namespace: dict[str, Any]) -> list[str]:
+    lines = ["def encode(r):"]
+    row = [f"r.{name}" for name in SYSTEM_COLUMNS]
     for number, field in enumerate(own for own in fields if not own.extension):
         width = len(field.codec.columns)
-        mine = [f"c{len(cells) + place}" for place in range(width)]
+        mine = [f"c{len(row) + place}" for place in range(width)]
         if width:
             namespace[f"e{number}"] = field.codec.encode
             namespace[f"k{number}"] = frozenset(field.declaration.choices)
             lines += [f"    v = r.{field.name}", *_assign(field, number, mine)]
-            cells += mine
-    lines.append("    more = added.cells(r) if r.fields or r.extensions else added.nothing")
-    lines.append(f"    return ({''.join(cell + ', ' for cell in cells)}*more)")
-    return lines
+            row += mine
+    nothing = ["None" for field in fields if field.extension for _ in field.codec.columns]
+    return [
+        *lines,
+        f"    if r.fields or r.extensions: return ({', '.join(row)}, *added.cells(r))",
+        f"    return ({', '.join([*row, *nothing])})",
+    ]
 
 
 def _assign(field: Field, number: int, cells: Sequence[str]) -> list[str]:
@@ -90,6 +94,7 @@ def _assign(field: Field, number: int, cells: Sequence[str]) -> list[str]:
     unset = f"    if v is None: {' = '.join(cells)} = None"
     if not declared.nullable:
         unset = f"    if v is None: e{number}(v)"
+    quick = f"{cells[0]} = v"
     match declared.kind:
         case "text" if declared.choices:
             common = f"v.__class__ is str and v in k{number}"
@@ -101,9 +106,20 @@ def _assign(field: Field, number: int, cells: Sequence[str]) -> list[str]:
             common = f"v.__class__ is int and {-(2**63)} <= v < {2**63}"
         case "reference":
             common = f"v.__class__ is int and 0 < v < {2**63}"
+        case "boolean":
+            common, quick = "v.__class__ is bool", f"{cells[0]} = 1 if v else 0"
+        case "day":
+            common, quick = "v.__class__ is date", f"{cells[0]} = v.toordinal() - {_EPOCH.toordinal()}"
+        case "money":
+            common, quick = "v.__class__ is Money", f"{cells[0]} = v.minor; {cells[1]} = v.currency"
+        case "moment":
+            common = "v.__class__ is datetime and v.tzinfo is UTC and FIRST <= v < LAST"
+            micros = "(v.days * 86400 + v.seconds) * 1000000 + v.microseconds"
+            quick = f"v = v - EPOCH; {cells[0]} = {micros}; {cells[1]} = 0"
         case _:
             return [unset, f"    else: {slow}"]
-    quick = f"{cells[0]} = v" + (f"; {cells[1]} = text_key(v)" if declared.key else "")
+    if declared.key:
+        quick += f"; {cells[1]} = text_key(v)"
     return [unset, f"    elif {common}: {quick}", f"    else: {slow}"]
 
 
@@ -173,7 +189,6 @@ class _Added:
         self._known: dict[str, set[str]] = {}
         for field in self._fields:
             self._known.setdefault(field.extension, set()).add(field.name)
-        self.nothing: Row = (None,) * sum(len(field.codec.columns) for field in self._fields)
 
     def cells(self, record: Record) -> Row:
         """Return the cells of the added fields.

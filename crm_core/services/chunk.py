@@ -67,29 +67,36 @@ class Outcome(Generic[R]):
 
 @attrs.frozen(kw_only=True)
 class Rules(Generic[R]):
-    """What is particular to a type.
+    """What is particular to a type; None where nothing is.
 
     `normalise(record, before)` computes derived fields and refuses by `InvalidValue` what the declarations cannot see;
     `refine(records)` computes, of a whole chunk, those that follow from more than the record;
     `written(pairs)` writes, in the same transaction, what belongs to every change of (before, after).
     """
 
-    normalise: Callable[[R, R | None], R]
-    refine: Callable[[Sequence[R]], Sequence[R]]
-    written: Callable[[Sequence[tuple[R | None, R]]], None]
+    normalise: Callable[[R, R | None], R] | None
+    refine: Callable[[Sequence[R]], Sequence[R]] | None
+    written: Callable[[Sequence[tuple[R | None, R]]], None] | None
     prepare_hook: str = ""
     before_hook: str = ""
 
 
 @attrs.define
 class _Pending(Generic[R]):
-    """A write on its way: `record` carries the system values it will have, `row` and `before_row` all cells."""
+    """A write on its way: `record` receives the system values it will have, `row` and `before_row` all cells.
+
+    One object for each record, which a bulk write feels; so it carries what its `Write` said.
+    """
 
     index: int
-    write: Write[R]
     record: R
-    row: Row = ()
-    before_row: Row | None = None
+    before: R | None
+    external: tuple[str, str] | None
+    known: ExternalId | None
+    row_hash: str | None
+    handed_over: bool
+    row: Row
+    before_row: Row | None
 
 
 Refused = dict[int, CrmError]
@@ -113,8 +120,26 @@ class ChunkWriter(Generic[R]):
 
     def write(self, tx: Transaction, writes: Sequence[Write[R]]) -> Outcome[R]:
         """Store what can be stored and name what cannot, and why."""
+        pending = [
+            _Pending(index, one.record, one.before, one.external, one.known, one.row_hash, one.handed_over, (), None)
+            for index, one in enumerate(writes)
+        ]
+        return self._written(tx, pending)
+
+    def add(self, tx: Transaction, records: Sequence[R], externals: Sequence[tuple[str, str]] | None) -> Outcome[R]:
+        """Store new records, each under its external id where there are any; as `write`, without a `Write` for each."""
+        names = [None] * len(records) if externals is None else externals
+        pending = [
+            _Pending(index, record, None, external, None, None, False, (), None)
+            for index, (record, external) in enumerate(zip(records, names, strict=True))
+        ]
+        return self._written(tx, pending)
+
+    def _written(self, tx: Transaction, pending: list[_Pending[R]]) -> Outcome[R]:
+        records: list[R | None] = [None] * len(pending)
+        changed = [False] * len(pending)
         refused: Refused = {}
-        pending = self._identified(tx, writes, refused)
+        pending = self._identified(tx, pending, refused)
         pending = self._prepared(tx, pending, refused)
         pending = self._encoded(pending, refused)
         pending = self._without_vetoed(tx, pending, refused)
@@ -122,10 +147,12 @@ class ChunkWriter(Generic[R]):
         for index in self._unique:
             pending = self._with_free_keys(index, pending, refused)
         pending = self._with_free_names(pending, refused)
-        stored = self._stored(tx, pending, refused)
-        records = tuple(stored[i][0] if i in stored else None for i in range(len(writes)))
-        changed = tuple(i in stored and stored[i][1] for i in range(len(writes)))
-        return Outcome(records, changed, tuple(Refusal(i, error) for i, error in sorted(refused.items())))
+        pending, unchanged = self._stored(tx, pending, refused)
+        for one in pending:
+            is_same = one.index in unchanged
+            records[one.index] = one.before if is_same else one.record
+            changed[one.index] = not is_same
+        return Outcome(tuple(records), tuple(changed), tuple(Refusal(i, error) for i, error in sorted(refused.items())))
 
     def refuse_vetoed(self, tx: Transaction, changes: Sequence[Change[R]]) -> None:
         """Ask the plugins about changes that are made all or none.
@@ -141,33 +168,40 @@ class ChunkWriter(Generic[R]):
 
     # What a record will be
 
-    def _identified(self, tx: Transaction, writes: Sequence[Write[R]], refused: Refused) -> list[_Pending[R]]:
+    def _identified(self, tx: Transaction, given: list[_Pending[R]], refused: Refused) -> list[_Pending[R]]:
         """Give each record the system values it will have; those that a caller filled in do not count."""
-        fresh = iter(new_ids(sum(1 for write in writes if write.before is None)))
-        rows = self._kind.rows
+        fresh = iter(new_ids(sum(one.before is None for one in given)))
+        stamp, stamped = self._kind.rows.stamp, self._kind.rows.stamped
+        has_rule, has_tags = self._rules.normalise is not None, self._tags is not None
+        version, created_tx, updated_tx = tx.stamp
         changing: set[int] = set()
-        pending: list[_Pending[R]] = []
-        for index, write in enumerate(writes):
-            before = write.before
+        record: Any
+        for one in given:
+            record, before = one.record, one.before
             try:
-                record = self._normalised(write.record, before)
+                if has_rule:
+                    record = self._normalised(record, before)
+                if has_tags and (before is not None or record.tags != ()):
+                    record = self._with_tags(record, before)
                 if before is None:
-                    stamped = rows.stamp if write.handed_over else rows.stamped
-                    made = stamped(record, next(fresh), *tx.stamp)
+                    make = stamp if one.handed_over else stamped
+                    made = make(record, next(fresh), version, created_tx, updated_tx)
                 elif self._kind.declaration.append_only:
                     raise UsageError(f"a {self._kind.name} is written once and never edited")
                 elif before.id in changing:
                     raise stale_write(self._kind.plural, [before.id])
                 else:
                     changing.add(before.id)
-                    made = rows.stamped(record, before.id, before.version + 1, before.created_tx, tx.id)
+                    made = stamped(record, before.id, before.version + 1, before.created_tx, tx.id)
             except CrmError as error:
-                refused[index] = error
+                refused[one.index] = error
                 continue
-            pending.append(_Pending(index, write, cast(R, made)))
-        return self._refined(pending, refused)
+            one.record = cast(R, made)
+        return self._refined(_accepted(given, refused), refused)
 
     def _refined(self, pending: list[_Pending[R]], refused: Refused) -> list[_Pending[R]]:
+        if self._rules.refine is None:
+            return pending
         try:
             records = self._rules.refine([one.record for one in pending])
         except PluginError as error:
@@ -177,12 +211,12 @@ class ChunkWriter(Generic[R]):
         return pending
 
     def _normalised(self, record: R, before: R | None) -> R:
+        normalise = self._rules.normalise
         try:
-            normal = self._rules.normalise(record, before)
+            return record if normalise is None else normalise(record, before)
         except (AttributeError, TypeError):
-            self._kind.rows.cells(record)  # a value of a wrong type is named by its field
+            self._kind.encode(record)  # a value of a wrong type is named by its field
             raise
-        return normal if self._tags is None else self._with_tags(normal, before)
 
     def _with_tags(self, record: R, before: R | None) -> R:
         """Check the tags and put them in the order in which they are stored: those that stay, then the new ones."""
@@ -216,19 +250,15 @@ class ChunkWriter(Generic[R]):
         return pending
 
     def _encoded(self, pending: list[_Pending[R]], refused: Refused) -> list[_Pending[R]]:
-        cells = self._kind.rows.cells
-        good: list[_Pending[R]] = []
+        encode = self._kind.rows.encode
         for one in pending:
-            record = one.record
             try:
-                one.row = (record.id, record.version, record.created_tx, record.updated_tx, *cells(record))
-                if one.write.before is not None:
-                    one.before_row = self._row_before(one.write.before)
+                one.row = encode(one.record)
+                if one.before is not None:
+                    one.before_row = self._row_before(one.before)
             except CrmError as error:
                 refused[one.index] = error
-                continue
-            good.append(one)
-        return good
+        return _accepted(pending, refused)
 
     def _row_before(self, before: R) -> Row:
         try:
@@ -242,7 +272,7 @@ class ChunkWriter(Generic[R]):
     # What is refused
 
     def _changing(self, tx: Transaction, pending: Sequence[_Pending[R]]) -> Changing[R]:
-        changes = tuple(Change(one.write.before, one.record) for one in pending)
+        changes = tuple(Change(one.before, one.record) for one in pending)
         return Changing(changes=changes, origin=tx.operation.origin)
 
     def _without_vetoed(self, tx: Transaction, pending: list[_Pending[R]], refused: Refused) -> list[_Pending[R]]:
@@ -276,7 +306,7 @@ class ChunkWriter(Generic[R]):
                     message = f"{field.path}: there is no {target.name} {format_id(value)}"
                     error = InvalidValue(message, field=field.path, value=value, rule="reference")
                     refused.setdefault(one.index, error)
-        return [one for one in pending if one.index not in refused]
+        return _accepted(pending, refused)
 
     def _with_free_keys(self, index: Index, pending: list[_Pending[R]], refused: Refused) -> list[_Pending[R]]:
         """Refuse values of a unique index that are taken, in the storage or earlier in the chunk."""
@@ -297,11 +327,11 @@ class ChunkWriter(Generic[R]):
                 told = ", ".join(f"{column} {value!r}" for column, value in zip(index.columns, key, strict=True))
                 taken = f"{told} is taken by {self._kind.name} {format_id(cast(int, holder))}"
                 refused[one.index] = DuplicateKey(taken, table=self._kind.plural, columns=index.columns)
-        return [one for one in pending if one.index not in refused]
+        return _accepted(pending, refused)
 
     def _with_free_names(self, pending: list[_Pending[R]], refused: Refused) -> list[_Pending[R]]:
         """Refuse external ids that are no text, or name another record, or one that was deleted."""
-        named = [(one, one.write.external) for one in pending if one.write.external and one.write.known is None]
+        named = [(one, one.external) for one in pending if one.external and one.known is None]
         if not named:
             return pending
         holders = self._holders([external for _, external in named])
@@ -316,7 +346,7 @@ class ChunkWriter(Generic[R]):
                     raise DuplicateKey(message, table=self._externals.plural, columns=("system", "external"))
             except CrmError as error:
                 refused[one.index] = error
-        return [one for one in pending if one.index not in refused]
+        return _accepted(pending, refused)
 
     def _check_name(self, name: tuple[str, str]) -> None:
         if name[0] not in self._systems:
@@ -341,27 +371,26 @@ class ChunkWriter(Generic[R]):
 
     # What is stored
 
-    def _stored(self, tx: Transaction, pending: list[_Pending[R]], refused: Refused) -> dict[int, tuple[R, bool]]:
-        """Write the rows and what belongs to them; returns, by index, each record as stored and whether it changed."""
+    def _stored(
+        self, tx: Transaction, pending: list[_Pending[R]], refused: Refused
+    ) -> tuple[list[_Pending[R]], set[int]]:
+        """Write the rows and what belongs to them; returns what is stored, and the indexes of what was so before."""
         table = self._kind.table
         tx.insert(table, [one.row for one in pending if one.before_row is None])
-        edits = {one.index: edit for one in pending if (edit := self._edit(one)) is not None}
+        edited = [one for one in pending if one.before_row is not None]
+        edits = {one.index: edit for one in edited if (edit := self._edit(one)) is not None}
         stale = set(tx.try_update(table, list(edits.values())))
         if stale:
-            for one in pending:
-                if one.index in edits and one.row[0] in stale:
-                    refused[one.index] = stale_write(self._kind.plural, [one.record.id])
-            pending = [one for one in pending if one.index not in refused]
-        changed = [one for one in pending if one.before_row is None or one.index in edits]
+            late = [one for one in edited if one.index in edits and one.row[0] in stale]
+            refused.update({one.index: stale_write(self._kind.plural, [one.record.id]) for one in late})
+            pending = _accepted(pending, refused)
+        unchanged = {one.index for one in edited if one.index not in edits}
+        changed = [one for one in pending if one.index not in unchanged] if unchanged else pending
         self._store_tags(tx, changed)
         self._store_external_ids(tx, pending)
-        if changed:
-            self._rules.written([(one.write.before, one.record) for one in changed])
-        written = {one.index for one in changed}
-        return {
-            one.index: (one.record, True) if one.index in written else (cast(R, one.write.before), False)
-            for one in pending
-        }
+        if changed and self._rules.written is not None:
+            self._rules.written([(one.before, one.record) for one in changed])
+        return pending, unchanged
 
     def _edit(self, one: _Pending[R]) -> Edit | None:
         """Return what changes of a stored row, None when nothing does or it is new; tags alone raise the version."""
@@ -369,7 +398,7 @@ class ChunkWriter(Generic[R]):
             return None
         cells = zip(self._at, one.before_row, one.row, strict=True)
         changes = {name: new for name, old, new in list(cells)[4:] if old != new}
-        old, new = self._tags_of(one.write.before), self._tags_of(one.record)
+        old, new = self._tags_of(one.before), self._tags_of(one.record)
         if not changes and old == new:
             return None
         return Edit(one.before_row, changes, self._derived, {} if old == new else {"tags": (old, new)})
@@ -384,9 +413,10 @@ class ChunkWriter(Generic[R]):
         table = self._tags.table
         gone: set[tuple[Primitive, Primitive]] = set()
         fresh: list[tuple[Primitive, str]] = []
+        record: Any
         for one in changed:
-            old, new = self._tags_of(one.write.before), self._tags_of(one.record)
-            if old != new:
+            record, old = one.record, self._tags_of(one.before)
+            if (new := record.tags) != old:
                 gone |= {(one.row[0], tag) for tag in old if tag not in new}
                 fresh += [(one.row[0], tag) for tag in new if tag not in old]
         if gone:
@@ -399,19 +429,19 @@ class ChunkWriter(Generic[R]):
         )
 
     def _store_external_ids(self, tx: Transaction, pending: Sequence[_Pending[R]]) -> None:
-        named = [one for one in pending if one.write.external is not None]
+        named = [one for one in pending if one.external is not None]
         if not named:
             return
         kind = self._externals
-        tx.insert(kind.table, list(self._new_names(tx, [one for one in named if one.write.known is None])))
+        tx.insert(kind.table, list(self._new_names(tx, [one for one in named if one.known is None])))
         edits = []
         for one in named:
-            known = one.write.known
+            known = one.known
             if known is not None:
                 now: Mapping[str, Primitive] = {
                     "record_id": one.row[0],
                     "state": "live",
-                    "row_hash": one.write.row_hash,
+                    "row_hash": one.row_hash,
                 }
                 changes = {name: value for name, value in now.items() if getattr(known, name) != value}
                 if changes:
@@ -419,9 +449,10 @@ class ChunkWriter(Generic[R]):
         tx.update(kind.table, edits)
 
     def _new_names(self, tx: Transaction, named: Sequence[_Pending[R]]) -> Iterator[Row]:
+        stamp, name = tx.stamp, self._kind.name
         for new_id, one in zip(new_ids(len(named)), named, strict=True):
-            system, external = cast("tuple[str, str]", one.write.external)
-            yield (new_id, *tx.stamp, self._kind.name, system, external, one.row[0], "live", one.write.row_hash)
+            system, external = cast("tuple[str, str]", one.external)
+            yield (new_id, *stamp, name, system, external, one.row[0], "live", one.row_hash)
 
 
 def vetoed(type_name: str, reasons: Sequence[tuple[str, str, str]]) -> Vetoed:
@@ -434,6 +465,10 @@ def _refuse_all(pending: Sequence[_Pending[R]], error: PluginError, refused: Ref
     """Refuse a whole chunk: a plugin that failed may have had something against any of it."""
     refused.update({one.index: error for one in pending})
     return []
+
+
+def _accepted(pending: list[_Pending[R]], refused: Refused) -> list[_Pending[R]]:
+    return [one for one in pending if one.index not in refused] if refused else pending
 
 
 def _differs(one: _Pending[Any], place: int) -> bool:

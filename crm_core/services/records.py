@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from functools import cached_property, wraps
-from itertools import islice, repeat
+from itertools import islice
 from typing import TYPE_CHECKING, Any, ClassVar, Concatenate, Final, Generic, ParamSpec, TypeVar, cast, overload
 
 import attrs
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from crm_core.query.search import Searched
 
 R = TypeVar("R", bound=Record)
-N = TypeVar("N")
 T = TypeVar("T")
 P = ParamSpec("P")
 S = TypeVar("S", bound="RecordService[Any]")
@@ -88,9 +87,9 @@ class RecordService(Generic[R]):
         self.kind = kind
         self._session = session
         rules = Rules(
-            normalise=self._normalised,
-            refine=self._refined,
-            written=self._written,
+            normalise=self._own("_normalised"),
+            refine=self._own("_refined"),
+            written=self._own("_written"),
             prepare_hook=self.prepare_hook,
             before_hook=self.before_hook,
         )
@@ -228,7 +227,8 @@ class RecordService(Generic[R]):
             DuplicateKey: a unique value or the external id is taken.
         """
         with self._session.work.transaction(f"add {self.kind.name}") as tx:
-            return _all(self._chunks.write(tx, [Write(record=self._complete(record), external=external)]))[0]
+            names = None if external is None else [external]
+            return _all(self._chunks.add(tx, [self._complete(record)], names))[0]
 
     def add_many(self, records: Iterable[R], *, externals: Iterable[tuple[str, str]] | None = None) -> list[R]:
         """Store new records in chunks, as one operation, and return them with ids and versions.
@@ -237,11 +237,14 @@ class RecordService(Generic[R]):
         each record its (system, external id).
         """
         stored: list[R] = []
-        names = repeat(None) if externals is None else externals
-        source = (Write(record=self._complete(r), external=e) for r, e in _pairs(records, names))
+        source, names = iter(records), None if externals is None else iter(externals)
+        completes = self._own("_completed") is not None
         with self._session.work.operation(f"add {self.kind.plural}"):
             while chunk := list(islice(source, CHUNK)):
-                stored += self._stored(chunk)
+                given = None if names is None else list(islice(names, len(chunk)))
+                if given is not None and len(given) < len(chunk):
+                    raise UsageError("there are fewer external ids than records", hint="give each record one")
+                stored += self._added([self._complete(record) for record in chunk] if completes else chunk, given)
         return stored
 
     @retried
@@ -288,9 +291,9 @@ class RecordService(Generic[R]):
             Removal(self._session.storage, self._session.registry).remove(tx, self.kind, [stored.id])
 
     @retried
-    def _stored(self, writes: Sequence[Write[R]]) -> list[R]:
+    def _added(self, records: Sequence[R], externals: Sequence[tuple[str, str]] | None) -> list[R]:
         with self._session.work.transaction() as tx:
-            return _all(self._chunks.write(tx, writes))
+            return _all(self._chunks.add(tx, records, externals))
 
     @retried
     def _edited(self, records: Sequence[R]) -> list[R]:
@@ -322,6 +325,10 @@ class RecordService(Generic[R]):
     def _written(self, pairs: Sequence[tuple[R | None, R]]) -> None:
         """Write what belongs to every change of these records, in the same transaction."""
 
+    def _own(self, name: str) -> Any:
+        """Return what a particular type's service has in the place of that method, None when it has nothing."""
+        return None if getattr(type(self), name) is getattr(RecordService, name) else getattr(self, name)
+
     def _id(self, given: object) -> int:
         if isinstance(given, int) and not isinstance(given, bool):
             return given
@@ -338,7 +345,7 @@ class RecordService(Generic[R]):
         try:
             return self._completed(record)
         except (AttributeError, TypeError):
-            self.kind.rows.cells(record)  # a value of a wrong type is named by its field
+            self.kind.encode(record)  # a value of a wrong type is named by its field
             raise
 
     def _edits(self, records: Sequence[R]) -> list[Write[R]]:
@@ -371,16 +378,6 @@ def _all(outcome: Outcome[R]) -> list[R]:
     if outcome.refused:
         raise outcome.refused[0].error
     return cast("list[R]", list(outcome.records))
-
-
-def _pairs(records: Iterable[R], names: Iterable[N]) -> Iterator[tuple[R, N]]:
-    """Pair records with names; too few names are an error, too many are not: they may repeat for ever."""
-    source = iter(names)
-    for record in records:
-        try:
-            yield record, next(source)
-        except StopIteration:
-            raise UsageError("there are fewer external ids than records", hint="give each record one") from None
 
 
 __all__ = ["CHUNK", "Found", "Outcome", "Page", "RecordService", "Refusal", "Write", "retried"]

@@ -2,22 +2,41 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta, timezone
 from decimal import Decimal, localcontext
+from enum import StrEnum
+from functools import partial
 from zoneinfo import ZoneInfo
 
 import attrs
 import pytest
-from hypothesis import given
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from crm_core.errors import InvalidValue
-from crm_core.records import KERNEL_RECORDS, FieldDeclaration, RecordType, build_registry
+from crm_core.records import KERNEL_RECORDS, FieldDeclaration, Record, RecordType, build_registry
 from crm_core.records.codec import Codec, codec_for
 from crm_core.records.declare import Kind
+from crm_core.records.schema import Row
+from crm_core.values import Money
 from tests.strategies import ZONES, days, moments, records_of, values_of, zones
 
 REGISTRY = build_registry(zone=ZoneInfo("Asia/Tehran"), records=[(cls, "crm-core") for cls in KERNEL_RECORDS])
+
+
+class Odd(StrEnum):
+    CUSTOMER = "customer"
+
+
+NAIVE = datetime.fromisoformat("2026-01-01T12:00")
+ODD = [
+    None, True, 0, -1, 2**63, 1.5, "", " ", "a\0b", "\ud800", "گل", "x" * 300, Odd.CUSTOMER,
+    date.min, date.max, NAIVE, datetime(1, 1, 2, 23, 59, 59, 999_999, UTC), datetime(1, 1, 3, tzinfo=UTC),
+    datetime(9999, 12, 29, 23, 59, 59, 999_999, UTC), datetime(9999, 12, 30, tzinfo=UTC),
+    datetime(1969, 12, 31, 23, 59, 59, 999_999, timezone(timedelta(hours=-5))), Money("-0.01", "EUR"), Decimal("1.5"),
+]  # fmt: skip
+"""Values of which many are no value of a field, or a subclass of its values, or at its ends."""
 KINDS: list[Kind] = ["text", "integer", "boolean", "decimal", "day", "money", "reference"]
 
 
@@ -41,6 +60,28 @@ def test_a_record_made_of_some_values_equals_the_one_of_its_class(kind: RecordTy
     others = data.draw(st.sets(st.sampled_from([one.name for one in attrs.fields(kind.cls)])))
     values = {name: getattr(record, name) for name in required | others}
     assert kind.cls(**values) == kind.rows.made(values)
+
+
+@pytest.mark.parametrize("kind", REGISTRY.types.values(), ids=lambda kind: kind.name)
+@settings(max_examples=5, phases=[Phase.generate])
+@given(data=st.data())
+def test_the_row_of_a_record_has_what_the_codec_of_each_field_gives(kind: RecordType, data: st.DataObject) -> None:
+    record = data.draw(records_of(kind)).evolve(id=7, version=3, created_tx=5, updated_tx=6)
+    for changed in [record, *(record.evolve(**{name: value}) for name in kind.fields for value in ODD)]:
+        assert _said(partial(_by_codecs, kind, changed)) == _said(partial(kind.encode, changed))
+
+
+def _by_codecs(kind: RecordType, record: Record) -> Row:
+    cells = [cell for field in kind.fields.values() for cell in field.codec.encode(field.of(record))]
+    return (record.id, record.version, record.created_tx, record.updated_tx, *cells)
+
+
+def _said(call: Callable[[], Row]) -> list[tuple[type, object]] | str:
+    """Return the cells with their types, or the words of the refusal."""
+    try:
+        return [(type(cell), cell) for cell in call()]
+    except InvalidValue as error:
+        return f"{error.field} {error.rule} {error.message}"
 
 
 @pytest.mark.parametrize("kind", KINDS)
