@@ -14,9 +14,9 @@ from crm_core.query.ast import In
 from crm_core.records import ContactPoint, ExternalId, Record
 from crm_core.values import text_key
 from crm_transfer.cells import contact_key
-from crm_transfer.compiled import RecordReader
 from crm_transfer.errors import BadCell
 from crm_transfer.lookup import own_id
+from crm_transfer.readers import RecordReader
 
 Unknown = Sequence[tuple[str, dict[str, Any]]]
 """The keys that nothing is known by, each with the values of its row."""

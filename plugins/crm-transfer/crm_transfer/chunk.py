@@ -5,43 +5,24 @@ Apart from the run, which only decides which rows form a chunk and keeps count o
 
 from __future__ import annotations
 
-import datetime as dt
-import re
 from collections.abc import Collection, Mapping, Sequence
 from functools import partial
-from typing import Any, Final
-
-import attrs
+from typing import Final
 
 from crm_core import CRM, RecordService, Write
 from crm_core.records import ExternalId, Record
 from crm_transfer.adopting import adopted
-from crm_transfer.compiled import RecordReader, Reference
 from crm_transfer.conflicts import Arbiter, Claim
+from crm_transfer.entries import Entry, entries_of, read_cells
 from crm_transfer.errors import BadCell
 from crm_transfer.lookup import Lookup, gone
+from crm_transfer.readers import RecordReader, Reference
 from crm_transfer.rowhash import is_same, with_digest
 from crm_transfer.rows import Row
 from crm_transfer.spill import Spill
 
 RANK: Final = ("unchanged", "updated", "created", "rejected")
 """What became of a row is the highest of what became of its records."""
-_LONGEST_KEY: Final = 400
-_SCIENTIFIC: Final = re.compile(r"[0-9]+[.,][0-9]+E\+[0-9]+", re.ASCII)
-_UNFIT: Final = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
-
-
-@attrs.define
-class _Entry:
-    """One record of one row."""
-
-    row: Row
-    key: str
-    digest: str = ""
-    known: ExternalId | None = None
-    values: dict[str, Any] | None = None
-    wanted: list[tuple[Reference, str]] = attrs.field(factory=list)
-    changed: dt.datetime | None = None
 
 
 class Chunk:
@@ -75,12 +56,13 @@ class Chunk:
         self._only = only
         self._last = last
         self._waits = not last and _may_wait(readers)
-        self._entries: dict[int, list[_Entry]] = {}
+        self._entries: dict[int, list[Entry]] = {}
         self._made: dict[tuple[str, str], dict[str, Record]] = {}
-        self._same: dict[int, list[_Entry]] = {}
+        self._same: dict[int, list[Entry]] = {}
         self._settled: dict[int, list[Row]] = {}
         self._firm = 0
         self._refused: set[tuple[str, str, str]] = set()
+        self._unknown: dict[tuple[str, str, str], set[str]] = {}
         self.written = 0
 
     def prepare(self) -> None:
@@ -88,12 +70,7 @@ class Chunk:
         for at, reader in enumerate(self._readers):
             if self._only not in (None, at):
                 continue
-            applies = reader.applies or _always
-            self._entries[at] = [
-                _Entry(row, key)
-                for row in self._not_settled(at, reader)
-                if row.error is None and applies(row.cells) and (key := self._key(reader, row)) is not None
-            ]
+            self._entries[at] = entries_of(reader, self._not_settled(at, reader))
             if self._only is None and not reader.repeats:
                 self._refuse_doubles(at, reader)
         wanted = [(at, self._readers[at]) for at in self._entries]
@@ -115,8 +92,8 @@ class Chunk:
         """Remember which rows need not be looked at when they come again: to be called after the transaction."""
         for at, reader in enumerate(self._readers):
             if self._may_settle(reader):
-                content = reader.content
-                good = (content(row.cells) for row in self._rows if at in row.status and row.error is None)
+                entries = [*self._entries[at], *self._same[at]]
+                good = (one.content for one in entries if at in one.row.status and one.row.error is None)
                 self._spill.settle(f"{self._file}/{at}", good)
 
     def torn(self) -> list[Row]:
@@ -131,10 +108,10 @@ class Chunk:
         """Forget what was found, to begin anew; rows refused so far stay so with `refused`."""
         if refused:
             self._forget_refused()
-        self._entries, self._made, self._same, self._settled = {}, {}, {}, {}
+        self._entries, self._made, self._same, self._settled, self._unknown = {}, {}, {}, {}, {}
         for row in self._rows:
             row.error, row.status, row.waiting = row.error if refused else None, {}, frozenset()
-            row.kept, row.stored = [], {}
+            row.kept, row.stored = (), {}
 
     def _forget_refused(self) -> None:
         """Let other rows make what refused ones would have made; what followed from a refusal is looked at again."""
@@ -177,21 +154,6 @@ class Chunk:
 
     # Keys
 
-    @staticmethod
-    def _key(reader: RecordReader, row: Row) -> str | None:
-        key = reader.key(row.cells)
-        cut = "E+" in key and _SCIENTIFIC.fullmatch(key)
-        if key and not cut and len(key) <= _LONGEST_KEY and (key.isprintable() or not _UNFIT.search(key)):
-            return key
-        if not key:
-            message = f"is empty, so the {reader.kind.name} has no key; give it one"
-        elif cut:
-            message = "is in scientific notation: a spreadsheet cut it; export the column as text"
-        else:
-            message = f"is no key: at most {_LONGEST_KEY} characters, and no control characters; correct it"
-        row.error = BadCell("key", message, column=reader.key_columns, value=key)
-        return None
-
     def _refuse_doubles(self, at: int, reader: RecordReader) -> None:
         for entry, first in self._doubles(at, self._entries[at]):
             if entry.row.error is None:
@@ -209,7 +171,7 @@ class Chunk:
             entry.row.status[at] = "unchanged"
             entry.values = None
 
-    def _doubles(self, at: int, entries: Sequence[_Entry]) -> list[tuple[_Entry, int]]:
+    def _doubles(self, at: int, entries: Sequence[Entry]) -> list[tuple[Entry, int]]:
         """Return the entries whose key an earlier row of the file had, each with that row."""
         good = [entry for entry in entries if entry.row.error is None]
         first = self._spill.first_rows(f"{self._file}/{at}", [(entry.row.number, entry.key) for entry in good])
@@ -223,12 +185,15 @@ class Chunk:
             if row.error is None:
                 row.status[at] = "unchanged"
         live = [entry for entry in self._entries[at] if entry.row.error is None]
-        known = self._lookup.known(reader.kind.name, reader.system, [entry.key for entry in live])
-        left: list[_Entry] = []
+        keys = [entry.key for entry in live]
+        known = self._lookup.known(reader.kind.name, reader.system, keys)
+        self._unknown.setdefault((reader.kind.name, reader.system, ""), set()).update(set(keys) - known.keys())
+        fresh: list[Entry] = []
         same = self._same.setdefault(at, [])
         for entry in live:
             row = entry.row
-            entry.digest = reader.digest(reader.content(row.cells))
+            entry.content = reader.content(row.cells)
+            entry.digest = reader.digest(entry.content)
             entry.known = known.get(entry.key)
             if entry.known is not None:
                 kept = reader.keeps_merged and entry.known.state == "merged"
@@ -239,22 +204,9 @@ class Chunk:
                 if entry.known.state != "live":
                     row.error = gone(self._crm, reader, entry.known)
                     continue
-            try:
-                entry.values, entry.changed = reader.values(row.cells), reader.changed(row.cells)
-                for reference in reader.references:
-                    name = reference.read(row.cells)
-                    if name:
-                        entry.wanted.append((reference, name))
-                    elif reference.required:
-                        message = f"is empty, and no {reader.kind.name} is without {reference.field}; fill it in"
-                        raise BadCell("required", message, column=reference.column)
-                    elif not reference.lenient:
-                        entry.values[reference.field] = None
-            except BadCell as bad:
-                row.error = bad
-                continue
-            left.append(entry)
-        self._entries[at] = left
+            fresh.append(entry)
+        read_cells(reader, fresh)
+        self._entries[at] = [entry for entry in fresh if entry.row.error is None]
 
     # References
 
@@ -266,17 +218,19 @@ class Chunk:
             return
         for reference in reader.references:
             names = {name for entry in entries for wanted, name in entry.wanted if wanted is reference}
-            self._lookup.load(reference, names)
+            self._lookup.load(reference, names if reference.by else names - self._unknown.get(reference.place, set()))
         makers = self._makers({(each.target, each.system) for each in reader.references})
+        found = self._lookup.found
         for entry in entries:
             for reference, name in entry.wanted:
-                self._check(at, entry, reference, name, makers)
+                if not isinstance(found(reference, name), int):
+                    self._check(at, entry, reference, name, makers)
         self._entries[at] = [entry for entry in entries if entry.row.error is None]
 
     def _check(
         self,
         at: int,
-        entry: _Entry,
+        entry: Entry,
         reference: Reference,
         name: str,
         makers: Mapping[tuple[str, str, str], tuple[int, int]],
@@ -284,8 +238,6 @@ class Chunk:
         found = self._lookup.found(reference, name)
         if isinstance(found, BadCell):
             entry.row.error = entry.row.error or found.at(reference.column, name)
-            return
-        if found is not None:
             return
         maker = makers.get((reference.target, reference.system, name)) if not reference.by else None
         if maker is not None and maker < (entry.row.turn, at) and maker[1] < at:
@@ -317,7 +269,8 @@ class Chunk:
 
     def _store(self, at: int, reader: RecordReader) -> None:
         entries = [entry for entry in self._entries[at] if self._fill(at, entry)]
-        self._adopt(reader, entries)
+        if reader.ids or reader.same:
+            self._adopt(reader, entries)
         made = self._made.setdefault((reader.kind.name, reader.system), {})
         self._meet(reader, [entry for entry in entries if entry.known is None and entry.key in made])
         ids = [entry.known.record_id for entry in entries if entry.known is not None]
@@ -329,8 +282,9 @@ class Chunk:
             old = before.get(entry.known.record_id) if entry.known is not None else made.get(entry.key)
             assert entry.values is not None, "values were read"
             record = reader.build(entry.values, old)
-            stored = entry.known.row_hash if entry.known is not None else None
-            digest = with_digest(stored, None if at in entry.row.waiting else entry.digest or None, reader.tag)
+            digest = None if at in entry.row.waiting else entry.digest or None
+            if entry.known is not None:
+                digest = with_digest(entry.known.row_hash, digest, reader.tag)
             name = None if entry.known is None and old is not None else (reader.system, entry.key)
             writes.append(
                 Write(record=record, before=old, external=name, known=entry.known, row_hash=digest, handed_over=True)
@@ -354,22 +308,22 @@ class Chunk:
         if reader.also:
             self._add_names(reader, entries, made)
 
-    def _meet(self, reader: RecordReader, entries: Sequence[_Entry]) -> None:
+    def _meet(self, reader: RecordReader, entries: Sequence[Entry]) -> None:
         """Look up the names that another record of these rows has just made, to note that this one said so too."""
         found = self._lookup.known(reader.kind.name, reader.system, [entry.key for entry in entries]) if entries else {}
         for entry in entries:
             entry.known = found.get(entry.key)
 
-    def _adopt(self, reader: RecordReader, entries: Sequence[_Entry]) -> None:
+    def _adopt(self, reader: RecordReader, entries: Sequence[Entry]) -> None:
         made = self._made.get((reader.kind.name, reader.system), {})
         unknown = [(e.key, e.values or {}) for e in entries if e.known is None and e.key not in made]
         found = adopted(self._crm, reader, unknown)
         for entry in entries if found else ():
             entry.known = entry.known or found.get(entry.key)
 
-    def _settle_conflicts(self, reader: RecordReader, entries: Sequence[_Entry], before: Mapping[int, Record]) -> None:
+    def _settle_conflicts(self, reader: RecordReader, entries: Sequence[Entry], before: Mapping[int, Record]) -> None:
         """Take out of the values what the policies keep as it is."""
-        there: list[_Entry] = []
+        there: list[Entry] = []
         claims: list[Claim] = []
         for entry in entries:
             old = before.get(entry.known.record_id) if entry.known is not None else None
@@ -379,13 +333,15 @@ class Chunk:
             there.append(entry)
             claims.append(Claim(row=row.number, values=entry.values, before=old, changed=entry.changed, told=told))
         for at, kept in self._arbiter.settle(reader.kind, reader.policies, claims) if claims else ():
-            there[at].row.kept.append(kept)
+            there[at].row.kept = (*there[at].row.kept, kept)
 
-    def _fill(self, at: int, entry: _Entry) -> bool:
+    def _fill(self, at: int, entry: Entry) -> bool:
         """Put the ids of the references in; say whether the record can be written now."""
         row, values = entry.row, entry.values
         if row.error is not None or values is None:
             return False
+        if not entry.wanted:
+            return True
         for reference, name in entry.wanted:
             found = self._lookup.found(reference, name)
             if not isinstance(found, int):
@@ -402,7 +358,7 @@ class Chunk:
             values[reference.field] = found
         return True
 
-    def _add_names(self, reader: RecordReader, entries: Sequence[_Entry], made: Mapping[str, Record]) -> None:
+    def _add_names(self, reader: RecordReader, entries: Sequence[Entry], made: Mapping[str, Record]) -> None:
         """Store the further external ids of records."""
         service: RecordService[Record] = self._crm.records(reader.kind.name)
         for system, read in reader.also:
@@ -412,10 +368,6 @@ class Chunk:
             fresh = {name: record for name, record in named.items() if name not in known}
             if fresh:
                 service.write_many([Write(record=r, before=r, external=(system, name)) for name, r in fresh.items()])
-
-
-def _always(cells: Sequence[str]) -> bool:
-    return True
 
 
 def _may_wait(readers: Sequence[RecordReader]) -> bool:

@@ -14,10 +14,11 @@ import attrs
 from crm_core import CRM
 from crm_core.records import RecordType
 from crm_transfer.cells import key_text
-from crm_transfer.compiled import RecordReader
+from crm_transfer.fieldmaps import FieldMap, Part
 from crm_transfer.grouping import Match
-from crm_transfer.mapping import FieldMap, Part, RecordMap, RowMapping
+from crm_transfer.mapping import RecordMap, RowMapping
 from crm_transfer.matching import SEPARATOR, Finder, Found, Wanted
+from crm_transfer.readers import RecordReader
 from crm_transfer.staging import Grouping
 
 _PAGE: Final = 500

@@ -23,7 +23,8 @@ from crm_transfer.cells import (
 )
 from crm_transfer.currencies import Unit, amount_in, currencies_of, unit_named
 from crm_transfer.errors import BadCell
-from crm_transfer.mapping import FieldMap, FileForm
+from crm_transfer.fieldmaps import FieldMap
+from crm_transfer.mapping import FileForm
 
 Cells = Sequence[str]
 Text = Callable[[Cells], str]

@@ -160,6 +160,16 @@ class Reduction:
             places.setdefault(cells[self.source].strip(), []).append(number)
         raise Disagreement(self.name, places, self.remedy)
 
+    def fill(self, rows: Sequence[tuple[int, Cells]], cells: list[str]) -> None:
+        """Put the one cell of rows into the cells of the row that stands for them.
+
+        Raises:
+            Disagreement, Unreadable: as `value`.
+        """
+        cells[self.target] = self.value(rows)
+        if self.witness is not None:
+            cells[self.witness] = "\x1e".join(sorted({others[self.source].strip() for _, others in rows}))
+
     def _sum(self, rows: Sequence[tuple[int, Cells]]) -> Decimal:
         total = Decimal(0)
         for number, cells in rows:

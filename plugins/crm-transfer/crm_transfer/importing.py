@@ -14,13 +14,14 @@ from crm_core import CRM
 from crm_core.errors import UsageError
 from crm_core.values import format_id
 from crm_transfer.errors import FileFault, MappingError
+from crm_transfer.jobs import Job, open_job
 from crm_transfer.mapping import RowMapping, parse_mapping, with_policies
 from crm_transfer.opening import importer_for, open_source, with_form
 from crm_transfer.plan import Plan, load_plan, look_at_records
 from crm_transfer.policies import Conflict
 from crm_transfer.rejects import refuse_no_folder
 from crm_transfer.report import ImportReport
-from crm_transfer.run import Job, Progress, Run, open_job
+from crm_transfer.run import Progress, Run
 from crm_transfer.update import update_file
 
 

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from crm_core import CRM, Record, RecordService
 from crm_core.query.ast import In
 from crm_transfer.chunk import Chunk
-from crm_transfer.compiled import RecordReader
 from crm_transfer.errors import BadCell
+from crm_transfer.readers import RecordReader
 from crm_transfer.rows import Row
 
 

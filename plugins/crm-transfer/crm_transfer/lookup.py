@@ -11,9 +11,9 @@ from crm_core.errors import InvalidValue
 from crm_core.query.ast import Compare
 from crm_core.records import ExternalId
 from crm_core.values import email_key, format_id, parse_id, text_key
-from crm_transfer.compiled import RecordReader, Reference
 from crm_transfer.errors import BadCell
 from crm_transfer.nearest import nearest
+from crm_transfer.readers import RecordReader, Reference
 
 MERGED: Final = "crm-core"
 """The system in whose name the id of a merged record leads to the one it was merged into."""
@@ -77,7 +77,8 @@ class Lookup:
 
     def found(self, reference: Reference, name: str) -> Found:
         """Return what was found under a name."""
-        return self._names_of(reference).get(name)
+        known = self._found.get(reference.place)
+        return None if known is None else known.get(name)
 
     def _names_of(self, reference: Reference) -> dict[str, int | BadCell]:
         return self._found.setdefault(reference.place, {})

@@ -15,14 +15,13 @@ from zoneinfo import ZoneInfo
 import attrs
 
 from crm_core.values import local_midnight, to_micros
-from crm_transfer.cells import When, moment_reader, number_reader, without_guard, written
+from crm_transfer.cells import When, moment_reader, number_reader, written
 from crm_transfer.columns import Cells, Columns, Kind
 from crm_transfer.conditions import holds
 from crm_transfer.errors import BadCell, MappingError
 from crm_transfer.expressions import COLUMN, CONST, Expression, columns_of
-from crm_transfer.patterns import matcher
+from crm_transfer.textoperations import TEXTS, Text, cell_text, first_text
 
-Text = Callable[[Cells], str]
 Amount = Callable[[Cells], "Decimal | None"]
 Moment = Callable[[Cells], "When | None"]
 _EXACT: Final = Context(prec=100, rounding=ROUND_HALF_UP, traps=[Inexact, InvalidOperation, DivisionByZero])
@@ -83,17 +82,17 @@ def compiled(made: Expression, scope: Scope) -> Computed:
     operation = made.operation
     if operation == COLUMN:
         at = scope.columns.index(made.text, made.place)
-        return Computed(_cell(at), scope.columns.kind_of(at))
+        return Computed(cell_text(at), scope.columns.kind_of(at))
     if operation == CONST:
         text = made.text
         return Computed(lambda cells: text, "number" if made.option("number") else "text")
     if operation == "choose":
         return _choose(made, scope)
-    if operation in _TEXTS:
-        return Computed(_TEXTS[operation](made, [compiled(each, scope).read for each in made.args]))
+    if operation in TEXTS:
+        return Computed(TEXTS[operation](made, [compiled(each, scope).read for each in made.args]))
     if operation == "first":
         texts, kind = _alike(made.args, scope)
-        return Computed(_first(texts), kind)
+        return Computed(first_text(texts), kind)
     if operation in _NUMBERS:
         amount = _NUMBERS[operation](made, [_amount(each, scope) for each in made.args])
         return Computed(_written(_guarded(amount, made, scope)), "number")
@@ -129,89 +128,6 @@ def _choose(made: Expression, scope: Scope) -> Computed:
         return last(cells)
 
     return Computed(read, kind)
-
-
-# Texts
-
-
-def _cell(at: int) -> Text:
-    def read(cells: Cells) -> str:
-        text = cells[at].strip()
-        return without_guard(text) if text[:1] == "'" else text
-
-    return read
-
-
-def _first(parts: Sequence[Text]) -> Text:
-    def read(cells: Cells) -> str:
-        for part in parts:
-            if text := part(cells):
-                return text
-        return ""
-
-    return read
-
-
-def _concat(made: Expression, parts: Sequence[Text]) -> Text:
-    separator = made.option("separator", "")
-    return lambda cells: separator.join(text for part in parts if (text := part(cells))).strip()
-
-
-def _replace(made: Expression, parts: Sequence[Text]) -> Text:
-    (text,), pairs = parts, made.option("with")
-
-    def read(cells: Cells) -> str:
-        found = text(cells)
-        for old, new in pairs:
-            found = found.replace(old, new)
-        return found.strip()
-
-    return read
-
-
-def _split(made: Expression, parts: Sequence[Text]) -> Text:
-    (text,), at, part = parts, made.option("at"), made.option("part")
-    index = part - 1 if part > 0 else part
-
-    def read(cells: Cells) -> str:
-        pieces = text(cells).split(at)
-        return pieces[index].strip() if -len(pieces) <= index < len(pieces) else ""
-
-    return read
-
-
-def _cut(made: Expression, parts: Sequence[Text]) -> Text:
-    (text,), start, length = parts, made.option("start"), made.option("length")
-
-    def read(cells: Cells) -> str:
-        found = text(cells)
-        first = start - 1 if start > 0 else max(len(found) + start, 0)
-        return found[first : None if length is None else first + length].strip()
-
-    return read
-
-
-def _null_if(made: Expression, parts: Sequence[Text]) -> Text:
-    (text,), texts, patterns = parts, frozenset(made.option("is", ())), made.option("like", ())
-    fits = matcher(patterns) if patterns else None
-
-    def read(cells: Cells) -> str:
-        found = text(cells)
-        return "" if found in texts or (fits is not None and fits(found)) else found
-
-    return read
-
-
-_TEXTS: Final[dict[str, Callable[[Expression, Sequence[Text]], Text]]] = {
-    "concat": _concat,
-    "trim": lambda made, parts: lambda cells: " ".join(parts[0](cells).split()),
-    "lower": lambda made, parts: lambda cells: parts[0](cells).lower(),
-    "upper": lambda made, parts: lambda cells: parts[0](cells).upper(),
-    "replace": _replace,
-    "split": _split,
-    "cut": _cut,
-    "null_if": _null_if,
-}
 
 
 # Numbers

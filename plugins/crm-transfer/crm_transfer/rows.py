@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import attrs
 
 from crm_transfer.conflicts import Kept
@@ -29,7 +31,7 @@ class Row:
     waiting: frozenset[int] = frozenset()
     group: Group | None = None
     line: str = ""
-    kept: list[Kept] = attrs.field(factory=list)
+    kept: tuple[Kept, ...] = ()
     stored: dict[int, tuple[int, int, int]] = attrs.field(factory=dict)
 
 
@@ -45,3 +47,8 @@ class Group:
     matched: dict[str, str] = attrs.field(factory=dict)
     told: set[int] = attrs.field(factory=set)
     at_first: frozenset[int] = frozenset()
+
+
+def groups_of(rows: Iterable[Row]) -> list[Group]:
+    """Return the groups that rows belong to, each once."""
+    return list({id(row.group): row.group for row in rows if row.group is not None}.values())

@@ -5,8 +5,8 @@ A rule names the field it refuses in `column`; whoever calls it knows the column
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any, Final
+from collections.abc import Mapping
+from typing import Any, Final, Protocol
 
 from crm_core.errors import NotFound
 from crm_core.extend import Pipeline, Stage
@@ -14,7 +14,12 @@ from crm_transfer.cells import contact_key
 from crm_transfer.errors import BadCell
 from crm_transfer.report import listed
 
-Rule = Callable[[dict[str, Any], Mapping[str, Pipeline], Pipeline], None]
+
+class Rule(Protocol):
+    """Checks values of one record, and writes them as the kernel does."""
+
+    def __call__(self, values: dict[str, Any], pipelines: Mapping[str, Pipeline], default: Pipeline) -> None:
+        """Raise `BadCell` for values that cannot be."""
 
 
 def _deal(values: dict[str, Any], pipelines: Mapping[str, Pipeline], default: Pipeline) -> None:

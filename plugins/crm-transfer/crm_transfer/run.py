@@ -3,31 +3,26 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from time import perf_counter
 from typing import Any, Final
 
-import attrs
-
-from crm_core import CRM, OperationEntry
-from crm_core.errors import ConflictError, DuplicateKey, StorageConflict, UsageError
-from crm_core.extend import BadRow, Importer, Source
+from crm_core import CRM
+from crm_core.errors import ConflictError, DuplicateKey, StorageConflict
+from crm_core.extend import BadRow
 from crm_core.values import few_collections
 from crm_transfer.chunk import RANK, Chunk
-from crm_transfer.compiled import Compiled, Context, RecordReader, compile_mapping
 from crm_transfer.conflicts import Arbiter
-from crm_transfer.earlier import look_back
 from crm_transfer.errors import BadCell, FileFault
-from crm_transfer.formats.typed import forms_of
+from crm_transfer.jobs import Job, cut_off, notes_of, sums_told
 from crm_transfer.leftover import refuse_leftovers
 from crm_transfer.lookup import Lookup
-from crm_transfer.mapping import RowMapping
-from crm_transfer.opening import importer_for, open_source
 from crm_transfer.pace import Pace
+from crm_transfer.readers import RecordReader
 from crm_transfer.rejects import write_rejects
-from crm_transfer.report import SHOWN, FileReport, ImportReport, RowError, listed, shown
+from crm_transfer.report import SHOWN, FileReport, ImportReport, RowError, shown
 from crm_transfer.rows import Row
 from crm_transfer.spill import Made, Rejected, Spill, Waiting
 from crm_transfer.staging import Grouping
@@ -35,63 +30,11 @@ from crm_transfer.takeback import TakeBack
 
 _ATTEMPTS: Final = 3
 
-_LAST: Final = 3
-"""Among so many rows at the end of a file one may sum up the others."""
 Progress = Callable[[int, int, str], None]
-
-
-@attrs.frozen(kw_only=True)
-class Job:
-    """A file that passed as a whole, with the mapping made ready for it."""
-
-    path: Path
-    mapping: RowMapping
-    importer: Importer
-    source: Source
-    compiled: Compiled
 
 
 class _Torn(Exception):
     """A row of the chunk was refused when some of its records had been written."""
-
-
-def open_job(crm: CRM, path: Path, mapping: RowMapping) -> Job:
-    """Open a file and make its mapping ready: whatever is wrong with either as a whole shows here.
-
-    Raises:
-        FileFault: the file cannot be imported.
-        MappingError: the mapping does not fit the file or this CRM.
-    """
-    importer = importer_for(crm, path, mapping.form.format, mapped=True)
-    source = open_source(importer, path, {**mapping.form.options, "forms": forms_of(mapping)})
-    context = Context(
-        registry=crm.registry,
-        zone=crm.zone,
-        currency=crm.settings.currency,
-        pipelines=crm.pipelines,
-        default_pipeline=next(iter(crm.pipelines.values())),
-    )
-    compiled = compile_mapping(mapping, source.columns, context, path.name)
-    if compiled.grouping is not None:
-        look_back(crm, mapping, compiled.records, compiled.grouping)
-    return Job(path=path, mapping=mapping, importer=importer, source=source, compiled=compiled)
-
-
-def cut_off(crm: CRM, operation: int) -> OperationEntry:
-    """Return an import that was cut off, so that it can go on.
-
-    Raises:
-        UsageError: the operation is none.
-    """
-    entry = crm.ledger.get(operation)
-    if entry.state == "open":
-        raise UsageError("the import is still running", hint="wait for it, or stop it first")
-    if entry.kind != "import" or entry.state != "incomplete":
-        way = "nothing of it is left to finish"
-        if entry.state == "undone":
-            way = "import its file again, as it was begun; or have it back first by undoing the undo: crm ledger log"
-        raise UsageError(f"the operation is no import that was cut off: it is {entry.kind}, {entry.state}", hint=way)
-    return entry
 
 
 class Run:
@@ -163,7 +106,7 @@ class Run:
             for rows in self._chunks(job):
                 self._rows(at, job, rows, report.files[at], spill)
                 self._tell(len(rows), jobs, job)
-            self._summed[at] = [] if job.compiled.grouping else _sums(rows[-_LAST:], len(job.source.columns))
+            self._summed[at] = [] if job.compiled.grouping else sums_told(rows, len(job.source.columns))
             self._skipped(jobs, job, report.files[at])
         self._finish_waiting(jobs, report, spill)
 
@@ -282,23 +225,26 @@ class Run:
         rejected: list[Rejected] = []
         totals: Counter[str] = Counter()
         records: Counter[tuple[int, str]] = Counter()
-        for row in rows:
+        good = [row for row in rows if row.error is None]
+        for row in rows if len(good) < len(rows) else ():
             if row.error is not None:
                 rejected.append(_rejected(at, row))
                 totals["rejected"] += 1
                 for number, reader in enumerate(readers):
                     if number in row.status or reader.applies is None or reader.applies(row.cells):
                         records[number, "rejected"] += 1  # nothing of the row is written, whatever is there already
-                continue
-            for made in row.status.items():
-                records[made] += 1
-            report.keep(row.kept)
-            total = _highest(row.status.values())
-            totals[total] += 1
+        for told, times in Counter(tuple(row.status.items()) for row in good).items():
+            totals[_highest(told)] += times
+            for made in told:
+                records[made] += times
+        for row in good:
+            if row.kept:
+                report.keep(row.kept)
             if row.waiting:
                 spill.make(self._made(at, row))
-            for number in sorted(row.waiting) if row.waiting else ():
-                waiting.append(Waiting(at, row.number, number, row.status.get(number, ""), total, tuple(row.cells)))
+                total = _highest(row.status.items())
+                for number in sorted(row.waiting):
+                    waiting.append(Waiting(at, row.number, number, row.status.get(number, ""), total, tuple(row.cells)))
         for total, times in totals.items():
             report.counts.add(total, times)
         for (number, status), times in sorted(records.items()):
@@ -375,7 +321,9 @@ class Run:
     def _finish(self, jobs: Sequence[Job], report: ImportReport, spill: Spill) -> None:
         for at, job in enumerate(jobs):
             told = report.files[at]
-            told.notes = self._notes(at, job)
+            told.notes = notes_of(
+                job, _of_file(self._checked, at), _of_file(self._linked, at), self._summed.get(at, [])
+            )
             found = (RowError(job.path.name, r.row, r.column, r.value, r.rule, r.message) for r in spill.rejected(at))
             for error in found:
                 if len(report.errors) >= SHOWN:
@@ -389,69 +337,14 @@ class Run:
                 except FileFault as fault:  # the rows are in: what became of them must still be told
                     told.notes.append(f"{fault.message}; {fault.hint}")
 
-    def _notes(self, at: int, job: Job) -> list[str]:
-        notes = [", ".join(f"{topic}: {found}" for topic, found in job.source.guesses.items())]
-        if not job.source.total:
-            notes.append("the file has zero rows: only a header line")
-        unused = [name for name in job.compiled.unused if name not in job.source.own]
-        if unused:
-            notes.append(f"columns that the mapping does not use: {listed(unused)}")
-        notes += [f"the column {there!r} is taken for {named!r}" for named, there in job.compiled.taken.items()]
-        notes += _corrections(job)
-        notes += [
-            f"{name!r} has amounts in tomans: each is read as 10 rials (IRR)" for name in sorted(job.compiled.tomans)
-        ]
-        notes += [*job.compiled.told(), *self._summed.get(at, [])]
-        for number, (check, _) in enumerate(job.compiled.checks):
-            count = self._checked[at, number]
-            if count:
-                notes.append(check.say.replace("{count}", f"{count:,}").replace("{rows}", f"{job.source.total:,}"))
-        for (file, record), count in self._linked.items():
-            if file == at:
-                reader = job.compiled.records[record]
-                later = [each for each in reader.references if each.later] or reader.references
-                targets = ", ".join(dict.fromkeys(f"a {each.target}" for each in later))
-                notes.append(f"{count:,} {reader.kind.plural} name {targets} that comes later: linked at the end")
-        return notes
+
+def _highest(statuses: Iterable[tuple[int, str]]) -> str:
+    """Return what became of a row by what became of its records."""
+    return max((status for _, status in statuses), key=RANK.index, default="unchanged")
 
 
-def _highest(statuses: Collection[str]) -> str:
-    if len(statuses) == 1:
-        return next(iter(statuses))
-    return max(statuses, key=RANK.index, default="unchanged")
-
-
-def _corrections(job: Job) -> list[str]:
-    """Say which mistakes of the file were put right, but for those of which a check of the mapping tells."""
-    told = {(each.column, value) for check, _ in job.compiled.checks for each in check.when for value in each.values}
-    counts: dict[tuple[str, str], int] = {}
-    for correction, count in job.compiled.corrections.items():
-        place = correction.column, correction.text
-        counts[place] = max(count, counts.get(place, 0))
-    fixes = {f.place: f.corrections for record in job.mapping.records for f in record.fields}
-    right = {(c.column, c.text): fixes[c.place][c.text] for c in job.compiled.corrections}
-    return [
-        f"{text!r} in {column} is read as {right[column, text]!r} ({count:,} {'row' if count == 1 else 'rows'})"
-        for (column, text), count in sorted(counts.items())
-        if (column, text) not in told
-    ]
-
-
-def _sums(rows: Sequence[Row | BadRow], width: int) -> list[str]:
-    """Tell the last rows that call themselves the sum of the others and became records; `width` counts the columns."""
-    told = []
-    for row in rows:
-        cells = [cell for cell in row.cells[:width] if cell.strip()]
-        if isinstance(row, BadRow) or row.error is not None or len(cells) in (0, width):
-            continue
-        from crm_transfer.guess.words import is_sum  # thousands of words, for few rows
-
-        if is_sum(cells[0]):
-            told.append(
-                f"row {row.number} says {cells[0].strip()!r}, and is taken for a record; if it only sums up others, "
-                "leave it out by a [[rule]]"
-            )
-    return told
+def _of_file(counts: Mapping[tuple[int, int], int], file: int) -> dict[int, int]:
+    return {number: count for (at, number), count in counts.items() if at == file}
 
 
 def _rejected(at: int, row: Row) -> Rejected:

@@ -20,11 +20,10 @@ from crm_transfer.columns import Cells
 from crm_transfer.errors import BadCell
 from crm_transfer.grouping import Disagreement, GroupMap, Layout, Reduction, Unreadable, digest_of_lines, group_key
 from crm_transfer.matching import Finder, Found, Offers, Wanted
-from crm_transfer.rows import Group, Row
+from crm_transfer.packing import MOST, by_key, content_of, fault_of, in_chunks, unpacked
+from crm_transfer.rows import Group, Row, groups_of
 from crm_transfer.sorting import Keyed, Sorter, Store
 
-MOST: Final = 10_000
-"""Rows of one group: they are written in one transaction, so they are in memory together."""
 EQUAL: Final = "equal to another one of the group in every cell"
 _TOLD: Final = 20_000
 GROUP: Final = "G"
@@ -151,8 +150,8 @@ class Grouping:
             ordered = sorter.sorted(self._keyed(rows, sorting))
             later = sorter.store()
             self.earlier = {name: search for name, search in self.earlier.items() if search.any()}
-            yield from _chunked(self._first(ordered, offers, later), size)
-            yield from _chunked(self._matched(later, offers), size)
+            yield from in_chunks(self._first(ordered, offers, later), size)
+            yield from in_chunks(self._matched(later, offers), size)
 
     def settle(self, rows: Sequence[Row]) -> bool:
         """Act on rows that were refused meanwhile: the rest of their group goes with them, or is made anew.
@@ -160,7 +159,7 @@ class Grouping:
         Says whether anything changed, so that the chunk has to be done again.
         """
         changed = False
-        for group in _groups_of(rows):
+        for group in groups_of(rows):
             fresh = [row for row in group.rows if row.error and not row.follows and row.number not in group.told]
             if fresh:
                 changed = self._act_on(group, fresh) or changed
@@ -170,7 +169,7 @@ class Grouping:
 
     def anew(self, rows: Sequence[Row]) -> None:
         """Make groups again as they were before anything was looked up."""
-        for group in _groups_of(rows):
+        for group in groups_of(rows):
             group.told = set(group.at_first)
             self._arrange(group)
 
@@ -210,11 +209,11 @@ class Grouping:
             key = key_of_group(cells)
             if not key and error is None:
                 error = BadCell("key", "is empty, so the row belongs to no group; fill it in", column=self._by)
-            yield key, number, (tuple(cells), None if error is None else _fault(error), False)
+            yield key, number, (tuple(cells), None if error is None else fault_of(error), False)
 
     def _first(self, ordered: Iterable[Keyed], offers: Offers, later: Store) -> Iterator[list[Row | BadRow]]:
         """Make groups of rows, put off those that look for another group, and remember what those may find."""
-        for key, found, too_many in _by_key(ordered):
+        for key, found, too_many in by_key(ordered):
             if not key or too_many:
                 yield [self._alone(each, key) for each in found]
                 continue
@@ -251,7 +250,7 @@ class Grouping:
 
     def _alone(self, found: Keyed, key: str) -> Row | BadRow:
         """Return a row that is in no group: it has no key, or too many others have the same."""
-        row = _unpacked(found)
+        row = unpacked(found)
         if isinstance(row, Row):
             row.cells += ["", "", ""]
             if key and row.error is None:
@@ -261,7 +260,7 @@ class Grouping:
 
     def _group(self, key: str, found: Sequence[Keyed], matched: dict[str, str]) -> tuple[Group, list[BadRow]]:
         """Make a group of rows, in an order that does not depend on that of the file."""
-        rows = [_unpacked(each) for each in sorted(found, key=_content)]
+        rows = [unpacked(each) for each in sorted(found, key=content_of)]
         bad = [row for row in rows if isinstance(row, BadRow)]
         group = Group(key, [row for row in rows if isinstance(row, Row)], matched)
         turn = self._order + 1
@@ -357,7 +356,7 @@ class Grouping:
         head.cells[layout.mark] += GROUP
         rows = [(row.number, row.cells) for row in live]
         for reduction in self.of_group:
-            _reduce(reduction, rows, head)
+            reduction.fill(rows, head.cells)
         head.cells[layout.lines] = digest_of_lines([row.line + row.cells[layout.nth] for line in lines for row in line])
         for name, place in layout.matched.items():
             head.cells[place] = group.matched.get(name, "")
@@ -372,7 +371,7 @@ class Grouping:
         line[0].cells[layout.mark] += LINE
         rows = [(row.number, row.cells) for row in line]
         for reduction in self.of_line:
-            _reduce(reduction, rows, line[0])
+            reduction.fill(rows, line[0].cells)
 
     def _lines(self, live: Sequence[Row]) -> list[list[Row]]:
         """Return the rows of each line; without `line` in the mapping there are none."""
@@ -395,66 +394,6 @@ def _rows(count: int) -> str:
     return f"{count:,} row{' is' if count == 1 else 's are'}"
 
 
-def _reduce(reduction: Reduction, rows: Sequence[tuple[int, Cells]], head: Row) -> None:
-    head.cells[reduction.target] = reduction.value(rows)
-    if reduction.witness is not None:
-        head.cells[reduction.witness] = "\x1e".join(sorted({cells[reduction.source].strip() for _, cells in rows}))
-
-
 def _because(number: int, by: str, message: str, key: str) -> BadCell:
     told = f"row {number}, which belongs to the same {by}, is refused, and none is taken without it: {message}"
     return BadCell("group", told, column=by, value=key[:80])
-
-
-def _groups_of(rows: Iterable[Row]) -> list[Group]:
-    return list({id(row.group): row.group for row in rows if row.group is not None}.values())
-
-
-# Rows as plain values
-
-
-def _content(found: Keyed) -> tuple[tuple[str, ...], int]:
-    return found[2][0], found[1]
-
-
-def _fault(error: BadCell) -> tuple[str, str, str, str]:
-    return error.rule, error.message, error.column, error.value
-
-
-def _unpacked(found: Keyed) -> Row | BadRow:
-    _, number, (cells, fault, bad) = found
-    if bad:
-        rule, message, column, value = fault
-        return BadRow(number, list(cells), rule, message, column, value)
-    row = Row(number, list(cells), number, number)
-    if fault is not None:
-        rule, message, column, value = fault
-        row.error = BadCell(rule, message, column=column, value=value)
-    return row
-
-
-def _by_key(ordered: Iterable[Keyed]) -> Iterator[tuple[str, list[Keyed], bool]]:
-    """Yield the rows of each key, and whether they are too many for a group: these come in slices."""
-    key, found, too_many = "", list[Keyed](), False
-    for each in ordered:
-        if each[0] != key or len(found) > MOST:
-            too_many = too_many or len(found) > MOST
-            if found:
-                yield key, found, too_many
-            too_many = too_many and each[0] == key
-            key, found = each[0], []
-        found.append(each)
-    if found:
-        yield key, found, too_many or len(found) > MOST
-
-
-def _chunked(groups: Iterable[list[Row | BadRow]], size: Callable[[], int]) -> Iterator[list[Row | BadRow]]:
-    """Yield chunks of whole groups."""
-    chunk: list[Row | BadRow] = []
-    for rows in groups:
-        chunk += rows
-        if len(chunk) >= size():
-            yield chunk
-            chunk = []
-    if chunk:
-        yield chunk

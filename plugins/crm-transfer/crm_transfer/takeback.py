@@ -21,7 +21,7 @@ from crm_core.errors import (
 )
 from crm_core.query.ast import In
 from crm_core.records import Record
-from crm_transfer.compiled import RecordReader
+from crm_transfer.readers import RecordReader
 from crm_transfer.report import FileReport
 from crm_transfer.spill import Made, Spill
 

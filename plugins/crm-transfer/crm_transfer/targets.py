@@ -8,12 +8,12 @@ from crm_core import CRM, Record, RecordService
 from crm_core.errors import CrmError
 from crm_core.records import RecordType
 from crm_core.values import format_id
-from crm_transfer.compiled import Reference
 from crm_transfer.conflicts import shown
 from crm_transfer.edited_columns import Column
 from crm_transfer.errors import BadCell
 from crm_transfer.lookup import Lookup
 from crm_transfer.names import Labels, label_field
+from crm_transfer.readers import Reference
 
 
 class Targets:

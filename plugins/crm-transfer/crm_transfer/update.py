@@ -24,6 +24,7 @@ from crm_transfer.diff import Diff
 from crm_transfer.edited import Forms, Reader
 from crm_transfer.edited_columns import columns_of
 from crm_transfer.errors import BadCell, FileFault
+from crm_transfer.jobs import cut_off
 from crm_transfer.lookup import Lookup
 from crm_transfer.mapping import RowMapping
 from crm_transfer.opening import importer_for, open_source
@@ -31,7 +32,7 @@ from crm_transfer.policies import Conflict
 from crm_transfer.rejects import refuse_no_folder, write_rejects
 from crm_transfer.report import ERROR_COLUMNS, SHOWN, FileReport, ImportReport, RowError
 from crm_transfer.roundtrip import built, clash_policies, names_of
-from crm_transfer.run import Progress, cut_off
+from crm_transfer.run import Progress
 from crm_transfer.spill import Rejected, Spill
 from crm_transfer.targets import Targets
 

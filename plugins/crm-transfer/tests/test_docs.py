@@ -6,9 +6,10 @@ from pathlib import Path
 from crm_transfer import load_plan, parse_mapping
 from crm_transfer.conditions import _KEYS as _CONDITION_KEYS
 from crm_transfer.expressions import OPERATIONS, SHAPES
+from crm_transfer.fieldmaps import _FIELD_KEYS
 from crm_transfer.grouping import _KEYS as _GROUP_KEYS
 from crm_transfer.grouping import _MATCH_KEYS, POLICIES
-from crm_transfer.mapping import _FIELD_KEYS, _FILE_KEYS, _RECORD_KEYS, _RULE_KEYS
+from crm_transfer.mapping import _FILE_KEYS, _RECORD_KEYS, _RULE_KEYS
 
 PAGE = Path(__file__).parents[3] / "docs" / "import.md"
 

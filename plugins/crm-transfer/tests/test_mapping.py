@@ -3,9 +3,10 @@ from __future__ import annotations
 import pytest
 
 from crm_core import CRM
-from crm_transfer.compiled import Context, compile_mapping
+from crm_transfer.compiled import compile_mapping
 from crm_transfer.errors import MappingError
 from crm_transfer.mapping import parse_mapping
+from crm_transfer.readers import Context
 
 RECORD = '[[record]]\ntype = "customer"\nkey = "no"\n'
 
