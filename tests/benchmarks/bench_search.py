@@ -63,9 +63,14 @@ def _questions(people: Sequence[Person]) -> dict[str, list[str]]:
         "both names": [name for name, _, _ in drawn],
         "the beginning of a name": [name[:3] for name, _, _ in drawn],
         "the middle of a last name": [name.split()[1][1:5] for name, _, _ in drawn],
+        "two letters of each name": [f"{name.split()[1][:2]} {name[:2]}" for name, _, _ in drawn],
+        "a name and a host": [f"{name.split()[0]} {email.split('@')[1]}" for name, email, _ in drawn],
+        "a host, which a fifth has": [email.split("@")[1] for _, email, _ in drawn],
         "an e-mail address": [email for _, email, _ in drawn],
         "a whole phone number": [phone for _, _, phone in drawn],
         "the end of a phone number": [phone[-6:] for _, _, phone in drawn],
+        "the middle of a phone number": [phone[4:9] for _, _, phone in drawn],
+        "a last name and what nobody has with it": [f"{name.split()[1]} example17" for name, _, _ in drawn],
     }
 
 

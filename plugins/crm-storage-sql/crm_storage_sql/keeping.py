@@ -14,9 +14,10 @@ from contextlib import suppress
 from typing import Final
 
 from crm_core.extend import Update
-from crm_core.query.search import SearchedText, searched_in
+from crm_core.query.search import Searched, SearchedText, searched_in
 from crm_core.records.schema import Manifest, Row
 from crm_storage_sql.dialect import quote
+from crm_storage_sql.places import renew_documents
 from crm_storage_sql.room import Session
 from crm_storage_sql.session import SqliteSession
 from crm_storage_sql.trigram import DEFINITIONS, WAITING, TrigramIndex, has_fts5, index_of
@@ -42,7 +43,7 @@ def synchronise(connection: sqlite3.Connection, manifest: Manifest) -> None:
     there = dict(connection.execute(f"SELECT name, searched FROM {DEFINITIONS}").fetchall())
     for name, definition in there.items():
         if name not in wanted or wanted[name].definition != definition:
-            index_of(definition).drop(connection)
+            TrigramIndex(Searched(name, ())).drop(connection)
     for name, index in wanted.items():
         if there.get(name) != index.definition:
             index.create(connection)
@@ -104,7 +105,7 @@ class Keeper:
         session.touched.clear()
         if self._has_fts5 and sum(map(len, touched.values())) <= _AT_ONCE:
             for name, ids in touched.items():
-                session.run_all(self.indexes[name].refreshing(ids), name)
+                renew_documents(session, self.indexes[name], ids)
         else:
             session.run_all([_noting(name, ids) for name, ids in touched.items()], WAITING)
 
@@ -127,7 +128,7 @@ class Keeper:
         self.renew(session)
         name, ids = self._taken(session)
         if name in self.indexes:
-            session.run_all(self.indexes[name].refreshing(ids), name)
+            renew_documents(session, self.indexes[name], ids)
 
     def _taken(self, session: SqliteSession) -> tuple[str, Sequence[int]]:
         """Take a chunk of the records that wait, all of one table; the rest is put together into chunks."""

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import json
+from collections.abc import Callable
 from typing import Any, Final
 
 from crm_core.query.search import BEGINS, EXACT, INSIDE, WORDS, Hit, Question
 from crm_core.records.schema import Row
 from crm_storage_sql.dialect import quote
-from crm_storage_sql.trigram import TrigramIndex, expression, is_exact, needle, rough_expression, whole_line
+from crm_storage_sql.trigram import TrigramIndex, expression, needle, rough_expression, telling_terms, whole_line
 
-MANY: Final = 1_500
-"""Matches from which on not all are ranked for one page: a few milliseconds' worth."""
-_STRETCH: Final = 500
-_STRETCHES: Final = 8
-"""Of many matches, those of one rank are sought in the order of names: so many rows at once, so many times. Who finds
-no page among them ranks all: the matches stand close together, far from there."""
-_FIRST: Final = -(2**63)
+MANY: Final = 150
+"""Matches from which on not all are ranked for one page: half a millisecond's worth."""
+_SAMPLE: Final = 32
+"""Documents by which is told what most of them have."""
+_FIRST, _LAST = -(2**63), 2**63 - 1
+"""Before and behind all ids and all places."""
 _BEYOND: Final = "\U0010ffff"
 
 Read = Callable[[str, dict[str, Any]], list[Row]]
@@ -41,98 +41,121 @@ class Lookup:
     def page(self, after: Hit | None, limit: int) -> list[Hit]:
         """Return the places behind `after`, in order, at most `limit`."""
         start = after or Hit(EXACT, "", _FIRST)
-        found = self._exact(start, limit) if start.rank == EXACT else []
-        if len(found) < limit:
-            start = max(start, Hit(BEGINS, "", _FIRST))
-            # Of many, each match more that is none would cost a look; of a few it costs less than to leave it out.
-            few = self._matches(rough_expression(self._question.terms), MANY)
-            if few is None:
-                found += self._by_rank(start, limit - len(found))
-            else:
-                found += self._ranked(few, start, INSIDE, limit - len(found))
-        return found
-
-    def _by_rank(self, start: Hit, limit: int) -> list[Hit]:
         found: list[Hit] = []
-        for rank, some_of_rank in ((BEGINS, self._beginning), (WORDS, self._words), (INSIDE, self._inside)):
+        for rank, some_of_rank in ((EXACT, self._exact), (BEGINS, self._beginning)):
             if start.rank <= rank and len(found) < limit:
                 found += some_of_rank(max(start, Hit(rank, "", _FIRST)), limit - len(found))
+        if len(found) < limit:
+            found += self._by_words(max(start, Hit(WORDS, "", _FIRST)), limit - len(found))
         return found
 
     def _exact(self, start: Hit, limit: int) -> list[Hit]:
-        """Return those with a text that is the question, by the indexes over the texts themselves."""
+        """Return those with a text that is the question: a few by the indexes over the texts themselves."""
         texts = {f"exact{at}": text for at, text in enumerate(self._question.exact)}
         marks = ", ".join(f":{name}" for name in texts)
         owners = " UNION ".join(
-            f"SELECT {quote(text.owner)} FROM {quote(text.table)} WHERE {quote(text.column)} IN ({marks})"
+            f"SELECT {quote(text.owner)} AS id FROM {quote(text.table)} WHERE {quote(text.column)} IN ({marks})"
             for text in self._index.searched.texts
         )
-        return self._places(f"{self._documents(EXACT)} AND d.id IN ({owners})", start, limit, texts)
+        few = self._ids(f"SELECT id FROM ({owners})", texts)
+        if few is not None:
+            return self._ranked(few, start, EXACT, limit)
+        match = " OR ".join(quote(whole_line(text)) for text in self._question.exact)
+        return self._in_order(match, start, limit)
 
     def _beginning(self, start: Hit, limit: int) -> list[Hit]:
-        first = max(start, Hit(BEGINS, self._question.whole, _FIRST))
+        first = max(start, Hit(BEGINS, self._question.whole, _LAST))
         condition = f"d.name < :beyond AND {self._occurs} AND NOT {self._is_exact}"
-        beyond = {"beyond": self._question.whole + _BEYOND}
-        return self._places(f"{self._documents(BEGINS)} AND {condition}", first, limit, beyond)
-
-    def _words(self, start: Hit, limit: int) -> list[Hit]:
-        return self._of_rank(expression(self._question.terms, begin=True), start, limit)
-
-    def _inside(self, start: Hit, limit: int) -> list[Hit]:
-        match = expression(self._question.terms, begin=False)
-        if is_exact(self._question.terms):
-            match = f"({match}) NOT ({expression(self._question.terms, begin=True)})"
-        return self._of_rank(match, start, limit)
-
-    def _of_rank(self, match: str, start: Hit, limit: int) -> list[Hit]:
-        """Return records of the rank of `start`, all of which match."""
-        few = self._matches(match, MANY)
-        return self._walked(match, start, limit) if few is None else self._ranked(few, start, start.rank, limit)
-
-    def _walked(self, match: str, start: Hit, limit: int) -> list[Hit]:
-        """Read records in the order of names until enough have the rank of `start`, or it turns out to be too far."""
-        found: list[Hit] = []
-        place = start
-        for _ in range(_STRETCHES):
-            step = f"SELECT d.name, d.id {self._behind()} ORDER BY d.name, d.id LIMIT 1 OFFSET :limit"
-            ends = self._read(step, self._given(place, _STRETCH - 1))
-            until = {"last_name": ends[0][0], "last_id": ends[0][1]} if ends else {}
-            condition = " AND (d.name, d.id) <= (:last_name, :last_id)" if ends else ""
-            statement = f"{self._documents(start.rank)}{condition} AND {self._rank} = {start.rank}"
-            found += self._places(statement, place, limit - len(found), until)
-            if len(found) >= limit or not ends:
-                return found
-            place = Hit(start.rank, *ends[0])  # type: ignore[arg-type]
-        return self._ranked(self._matches(match, -1) or "", start, start.rank, limit)
-
-    def _ranked(self, matches: str, start: Hit, last: int, limit: int) -> list[Hit]:
-        """Rank those matches, and return them from the place of `start` to the last rank."""
         statement = (
-            f"SELECT * FROM (SELECT {self._rank} AS rank, d.name AS name, d.id AS id FROM json_each(:matches) x "
+            f"SELECT {BEGINS}, d.name, d.id FROM {self._index.documents} d WHERE (d.name, d.id) > (:name, :id) "
+            f"AND {condition} ORDER BY d.name, d.id LIMIT :limit"
+        )
+        return self._hits(statement, {**self._given(first, limit), "beyond": self._question.whole + _BEYOND})
+
+    def _by_words(self, start: Hit, limit: int) -> list[Hit]:
+        """Return those of the two last ranks, all of which have a trigram of every word."""
+        terms = self._question.terms
+        trigrams = self._index.trigrams
+        # Of many, each match more that is none would cost a look; of a few it costs less than to leave it out.
+        rough = f"SELECT x.rowid AS place FROM {trigrams} x WHERE x.{trigrams} MATCH :match LIMIT {MANY + 1}"
+        found_by = f"SELECT d.id FROM ({rough}) x CROSS JOIN {self._index.documents} d ON d.place = x.place"
+        sample = self._sample()
+        few = self._ids(found_by, {"match": rough_expression(terms, sample)})
+        if few is not None:
+            return self._ranked(few, start, INSIDE, limit)
+        found: list[Hit] = []
+        if start.rank == WORDS:
+            match = expression(telling_terms(terms, sample, begin=True), begin=True)
+            found += self._in_order(match, start, limit)
+        if len(found) < limit:
+            match = expression(telling_terms(terms, sample, begin=False), begin=False)
+            match = f"({match}) NOT ({expression(terms, begin=True)})"
+            found += self._in_order(match, max(start, Hit(INSIDE, "", _FIRST)), limit - len(found))
+        return found
+
+    def _in_order(self, match: str, start: Hit, limit: int) -> list[Hit]:
+        """Return records of the rank of `start`, all of which match: those behind it, in their order."""
+        found: list[Hit] = []
+        trigrams = self._index.trigrams
+        for first, last in self._stretches(start):
+            statement = (
+                f"SELECT {start.rank}, d.name, d.id FROM {trigrams} x "
+                f"CROSS JOIN {self._index.documents} d ON d.place = x.rowid WHERE x.{trigrams} MATCH :match "
+                f"AND x.rowid >= :first AND x.rowid <= :last AND {self._rank} = {start.rank} "
+                "ORDER BY x.rowid LIMIT :limit"
+            )
+            places = {"match": match, "first": first, "last": last}
+            if len(found) < limit:
+                found += self._hits(statement, {**self._given(start, limit - len(found)), **places})
+        return found
+
+    def _stretches(self, start: Hit) -> list[tuple[int, int]]:
+        """Return from which to which place records of the rank of `start` may stand behind it.
+
+        Names that begin with the question are left out where they have a rank of their own: they may be very many.
+        """
+        first = self._place_behind(start.name, start.id)
+        if start.rank == EXACT:
+            return [(first, _LAST)]
+        begin = self._place_behind(self._question.whole, _FIRST)
+        end = self._place_behind(self._question.whole + _BEYOND, _FIRST)
+        return [(first, begin - 1), (max(first, end), _LAST)]
+
+    def _sample(self) -> list[str]:
+        """Return documents from all over the index: what most of them have need not be looked up."""
+        documents = self._index.documents
+        edges = f"SELECT (SELECT min(place) FROM {documents}), (SELECT max(place) FROM {documents})"
+        ((first, last),) = self._read(edges, {})
+        if not isinstance(first, int) or not isinstance(last, int):
+            return []
+        places = [first + (last - first) * at // _SAMPLE for at in range(_SAMPLE)]
+        body = f"SELECT d.body FROM {documents} d WHERE d.place >= x.value ORDER BY d.place LIMIT 1"
+        rows = self._read(f"SELECT ({body}) FROM json_each(:places) x", {"places": json.dumps(places)})
+        return [str(row[0]) for row in rows]
+
+    def _place_behind(self, name: str, id_: int) -> int:
+        """Return the place of the first document behind a name and id; beyond all where there is none."""
+        statement = f"SELECT d.place FROM {self._index.documents} d WHERE (d.name, d.id) > (:name, :id)"
+        rows = self._read(f"{statement} ORDER BY d.name, d.id LIMIT 1", {"name": name, "id": id_})
+        return int(str(rows[0][0])) if rows else _LAST
+
+    def _ranked(self, ids: str, start: Hit, last: int, limit: int) -> list[Hit]:
+        """Rank those records, and return them from the place of `start` to the last rank."""
+        statement = (
+            f"SELECT * FROM (SELECT {self._rank} AS rank, d.name AS name, d.id AS id FROM json_each(:ids) x "
             f"CROSS JOIN {self._index.documents} d ON d.id = x.value) "
             "WHERE rank <= :last AND (rank, name, id) > (:rank, :name, :id) ORDER BY rank, name, id LIMIT :limit"
         )
-        given = {**self._given(start, limit), "matches": matches, "last": last, "rank": start.rank}
+        return self._hits(statement, {**self._given(start, limit), "ids": ids, "last": last, "rank": start.rank})
+
+    def _ids(self, statement: str, given: dict[str, Any]) -> str | None:
+        """Return the ids that a statement finds, as JSON; None when there are many."""
+        some = f"SELECT count(*), json_group_array(id) FROM ({statement} LIMIT {MANY + 1})"
+        ((found, ids),) = self._read(some, given)
+        return None if found == MANY + 1 else str(ids)
+
+    def _hits(self, statement: str, given: dict[str, Any]) -> list[Hit]:
         return [Hit(*row) for row in self._read(statement, given)]  # type: ignore[arg-type]
-
-    def _matches(self, match: str, most: int) -> str | None:
-        """Return the ids of all records that may answer, as JSON; None when there are more than `most` (-1: any)."""
-        statement = (
-            f"SELECT count(*), json_group_array(id) FROM (SELECT x.rowid AS id FROM {self._index.trigrams} x "
-            f"WHERE x.{self._index.trigrams} MATCH :match LIMIT :limit)"
-        )
-        ((count, ids),) = self._read(statement, {"match": match, "limit": most + 1 if most >= 0 else -1})
-        return None if most >= 0 and count == most + 1 else str(ids)
-
-    def _documents(self, rank: int) -> str:
-        return f"SELECT {rank}, d.name, d.id {self._behind()}"
-
-    def _behind(self) -> str:
-        return f"FROM {self._index.documents} d WHERE (d.name, d.id) > (:name, :id)"
-
-    def _places(self, statement: str, start: Hit, limit: int, given: Mapping[str, Any]) -> list[Hit]:
-        rows = self._read(f"{statement} ORDER BY d.name, d.id LIMIT :limit", {**self._given(start, limit), **given})
-        return [Hit(*row) for row in rows]  # type: ignore[arg-type]
 
     def _given(self, start: Hit, limit: int) -> dict[str, Any]:
         return {**self._values, "name": start.name, "id": start.id, "limit": limit}

@@ -70,6 +70,9 @@ def _faults_of(connection: sqlite3.Connection, index: TrigramIndex) -> Iterator[
     ((count,),) = connection.execute(index.differing, (json.dumps(waiting_ids(connection, name)),))
     if count:
         yield f"the search index of {name} is wrong about {count} records"
+    ((count,),) = connection.execute(index.misplaced)
+    if count:
+        yield f"the search index of {name} has {count} records out of order"
     if not _holds_its_documents(connection, index):
         yield f"the search index of {name} is damaged: it does not hold what its own documents say"
 
@@ -77,7 +80,7 @@ def _faults_of(connection: sqlite3.Connection, index: TrigramIndex) -> Iterator[
 def _holds_its_documents(connection: sqlite3.Connection, index: TrigramIndex) -> bool:
     """Compare a copy of the index with the documents."""
     documents = f"{_COPY}_documents"
-    connection.execute(f"CREATE TEMP VIEW {documents} AS SELECT id, body FROM main.{index.documents}")
+    connection.execute(f"CREATE TEMP VIEW {documents} AS SELECT place, body FROM main.{index.documents}")
     try:
         connection.execute(f"CREATE VIRTUAL TABLE temp.{_COPY} USING {index.engine(documents)}")
         for part in ("data", "idx"):

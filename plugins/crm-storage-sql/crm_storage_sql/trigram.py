@@ -1,9 +1,9 @@
 """The search index of one table in an SQLite file: a document for each record, and FTS5's trigrams of the documents.
 
 A document is all texts of a record, each in a line of its own and each word behind two spaces. So one trigram tells
-that a word begins with a letter, and a line as it stands that a text is just this. The index keeps the places of
-trigrams: without them it took a third less time and room, but for every few matches looked at some hundred that had the
-trigrams elsewhere.
+that a word begins with a letter, and a line as it stands that a text is just this. The index keeps where in a document
+its trigrams are: without that it took a third less time and room, but for every few matches looked at some hundred that
+had the trigrams elsewhere. The documents are numbered in the order of names; see `places`.
 """
 
 from __future__ import annotations
@@ -30,6 +30,13 @@ _LONGEST: Final = 24
 """Characters of a fragment that are looked up: each more costs a list of records, and says little new."""
 _DIGITS: Final = 8
 """The last digits of a number that are looked up: the first ones, of country and network, are everybody's."""
+STEP: Final = 2**20
+"""Room behind a document for others. The index keeps the distances between matches, so more room costs disk."""
+_GATHERED: Final = 8 * 2**20
+"""Bytes of trigrams that are written together: by the default of one megabyte, a bulk load left three times as many
+pieces, in each of which every search looks."""
+_LAYOUT: Final = 2
+"""Raised when documents are kept in another way: an index of another layout is as good as none."""
 
 
 @attrs.frozen
@@ -40,7 +47,7 @@ class TrigramIndex:
 
     @property
     def documents(self) -> str:
-        """The table of the documents, quoted: id, name and body."""
+        """The table of the documents, quoted: place (in the order of name and id), id, name and body."""
         return quote(f"{PREFIX}_{self.searched.table}")
 
     @property
@@ -51,41 +58,51 @@ class TrigramIndex:
     def engine(self, documents: str) -> str:
         """Return the words that make a table of FTS5 the index over a table of documents."""
         return (
-            f"fts5(body, content={quote(documents)}, content_rowid='id', tokenize='trigram case_sensitive 1', "
+            f"fts5(body, content={quote(documents)}, content_rowid='place', tokenize='trigram case_sensitive 1', "
             "columnsize=0)"
         )
 
     def create(self, connection: sqlite3.Connection) -> None:
         """Create the index and fill it with all records there are."""
         connection.execute(
-            f"CREATE TABLE {self.documents} (id INTEGER PRIMARY KEY, name TEXT NOT NULL, body TEXT NOT NULL) STRICT"
+            f"CREATE TABLE {self.documents} (place INTEGER PRIMARY KEY, id INTEGER NOT NULL UNIQUE, "
+            "name TEXT NOT NULL, body TEXT NOT NULL) STRICT"
         )
         connection.execute(
             f"CREATE VIRTUAL TABLE {self.trigrams} USING {self.engine(f'{PREFIX}_{self.searched.table}')}"
         )
-        connection.execute(f"INSERT INTO {self.documents} {self.made}")
+        connection.execute(f"INSERT INTO {self.trigrams} ({self.trigrams}, rank) VALUES ('hashsize', {_GATHERED})")
+        place = f"row_number() OVER (ORDER BY name, id) * {STEP}"
+        connection.execute(f"INSERT INTO {self.documents} SELECT {place}, id, name, body FROM ({self.made}) ORDER BY 1")
         name_index = quote(f"{PREFIX}_{self.searched.table}(name)")
-        connection.execute(f"CREATE INDEX {name_index} ON {self.documents} (name)")
-        connection.execute(f"INSERT INTO {self.trigrams} (rowid, body) SELECT id, body FROM {self.documents}")
+        connection.execute(f"CREATE UNIQUE INDEX {name_index} ON {self.documents} (name, id)")
+        connection.execute(f"INSERT INTO {self.trigrams} (rowid, body) SELECT place, body FROM {self.documents}")
         connection.execute(f"INSERT INTO {DEFINITIONS} VALUES (?, ?)", (self.searched.table, self.definition))
 
     def drop(self, connection: sqlite3.Connection) -> None:
-        """Remove the index."""
+        """Remove the index, of whatever layout it is."""
         connection.execute(f"DROP TABLE IF EXISTS {self.trigrams}")
         connection.execute(f"DROP TABLE IF EXISTS {self.documents}")
         connection.execute(f"DELETE FROM {WAITING} WHERE name = ?", (self.searched.table,))
         connection.execute(f"DELETE FROM {DEFINITIONS} WHERE name = ?", (self.searched.table,))
 
-    def refreshing(self, ids: Iterable[int]) -> list[tuple[str, Sequence[Any]]]:
-        """Return the statements that make the documents of those records anew, or remove them."""
-        given = (json.dumps(list(ids)),)
-        those = "IN (SELECT value FROM json_each(?))"
-        there = f"FROM {self.documents} WHERE id {those}"
+    @property
+    def adding_document(self) -> str:
+        """The statement that adds a document: place, name, id, body."""
+        return f"INSERT INTO {self.documents} (place, name, id, body) VALUES (?, ?, ?, ?)"
+
+    @property
+    def adding_trigrams(self) -> str:
+        """The statement that adds the trigrams of a document: place, body."""
+        return f"INSERT INTO {self.trigrams} (rowid, body) VALUES (?, ?)"
+
+    def removing(self, condition: str, given: Sequence[Any]) -> list[tuple[str, Sequence[Any]]]:
+        """Return the statements that remove the documents of which a condition holds."""
+        there = f"FROM {self.documents} WHERE {condition}"
+        trigrams = f"SELECT 'delete', place, body {there} ORDER BY place"
         return [
-            (f"INSERT INTO {self.trigrams} ({self.trigrams}, rowid, body) SELECT 'delete', id, body {there}", given),
+            (f"INSERT INTO {self.trigrams} ({self.trigrams}, rowid, body) {trigrams}", given),
             (f"DELETE {there}", given),
-            (f"INSERT INTO {self.documents} {self.made} AND t.id {those}", given),
-            (f"INSERT INTO {self.trigrams} (rowid, body) SELECT id, body {there}", given),
         ]
 
     @property
@@ -100,10 +117,17 @@ class TrigramIndex:
         either = f"SELECT * FROM ({made} EXCEPT {there}) UNION ALL SELECT * FROM ({there} EXCEPT {made})"
         return f"SELECT count(DISTINCT id) FROM ({either}) WHERE id NOT IN (SELECT value FROM json_each(?))"
 
+    @property
+    def misplaced(self) -> str:
+        """The select that counts the documents that do not stand in the order of names."""
+        before = "lag(name) OVER places AS name_before, lag(id) OVER places AS id_before"
+        pairs = f"SELECT name, id, {before} FROM {self.documents} WINDOW places AS (ORDER BY place)"
+        return f"SELECT count(*) FROM ({pairs}) WHERE (name, id) < (name_before, id_before)"
+
     @cached_property
     def definition(self) -> str:
-        """The texts that it is over, as JSON."""
-        return json.dumps(attrs.asdict(self.searched), ensure_ascii=False)
+        """The texts that it is over, and how documents are kept, as JSON."""
+        return json.dumps({**attrs.asdict(self.searched), "layout": _LAYOUT}, ensure_ascii=False)
 
     @cached_property
     def made(self) -> str:
@@ -112,12 +136,18 @@ class TrigramIndex:
         lines = [f"coalesce({_line(cell)}, '')" for cell in own] + [_lines_of(part) for part in self.searched.parts]
         name = f"coalesce({own[0]}, '')" if own else "''"
         body = " || ".join([*lines, "char(10)"])
-        return f"SELECT t.id, {name}, {body} FROM {quote(self.searched.table)} t WHERE TRUE"
+        return f"SELECT t.id AS id, {name} AS name, {body} AS body FROM {quote(self.searched.table)} t WHERE TRUE"
 
 
 def index_of(definition: str) -> TrigramIndex:
-    """Return the index that a definition describes."""
+    """Return the index that a definition describes.
+
+    Raises:
+        ValueError, KeyError, TypeError: it describes none, or one of another layout.
+    """
     data = json.loads(definition)
+    if data["layout"] != _LAYOUT:
+        raise ValueError("an index of another layout")
     return TrigramIndex(Searched(data["table"], tuple(SearchedText(**text) for text in data["texts"])))
 
 
@@ -137,46 +167,62 @@ def whole_line(text: str) -> str:
 
 
 def expression(terms: Iterable[Term], *, begin: bool) -> str:
-    """Return the full-text expression that finds every document in which all terms occur, and some others."""
-    return " AND ".join(f"({' OR '.join(_all_of(one, begin=begin) for one in term)})" for term in terms)
+    """Return the full-text expression that finds just the documents in which all terms occur."""
+
+    def all_of(fragments: Iterable[str]) -> str:
+        return " AND ".join(quote(_without_first(needle(one, begin=begin))) for one in fragments)
+
+    return " AND ".join(f"({' OR '.join(f'({all_of(one)})' for one in term)})" for term in terms)
 
 
-def rough_expression(terms: Iterable[Term]) -> str:
-    """Return one that finds some more, in half the time or a quarter: every third trigram, wherever each of them is.
+def telling_terms(terms: Sequence[Term], sample: Sequence[str], *, begin: bool) -> Sequence[Term]:
+    """Return the terms without those that occur in most documents of a sample; at least one."""
 
-    What trigrams next to each other say of a text is mostly the same, and their places cost more than the lists.
+    def is_usual(term: Term) -> bool:
+        return any(all(_is_usual(needle(one, begin=begin), sample) for one in fragments) for fragments in term)
+
+    return [term for term in terms if not is_usual(term)] or terms[:1]
+
+
+def rough_expression(terms: Iterable[Term], sample: Sequence[str]) -> str:
+    """Return one that finds some more, in less time: every third trigram, wherever each of them is.
+
+    What trigrams next to each other say of a text is mostly the same, and their places cost more than the lists. One
+    that most documents of a sample have says nothing.
     """
-    return " AND ".join(f"({' OR '.join(f'({_spread(max(one, key=len))})' for one in term)})" for term in terms)
+    ways = [[_spread(max(one, key=len)) for one in term] for term in terms]
+    rarer = [[[one for one in way if not _is_usual(one, sample)] for way in term] for term in ways]
+    chosen = [term for term in rarer if all(term)] or ways[:1]
+    return " AND ".join(f"({' OR '.join(f'({_all(way)})' for way in term)})" for term in chosen)
 
 
-def is_exact(terms: Iterable[Term]) -> bool:
-    """Say whether the expressions of terms find no documents but those in which they occur."""
-    return all(
-        len(one) == 1 and all(_looked_up(one[0], begin=begin) == needle(one[0], begin=begin) for begin in (False, True))
-        for term in terms
-        for one in term
-    )
+def _all(trigrams: Iterable[str]) -> str:
+    return " AND ".join(map(quote, trigrams))
 
 
-def _all_of(fragments: Iterable[str], *, begin: bool) -> str:
-    """Look up the longest fragment alone: the others are seldom rarer."""
-    return quote(_looked_up(max(fragments, key=len), begin=begin))
+def _is_usual(text: str, sample: Sequence[str]) -> bool:
+    return sum(text in body for body in sample) * 2 > len(sample)
 
 
-def _spread(fragment: str) -> str:
-    text = _looked_up(fragment, begin=False)
+def _spread(fragment: str) -> list[str]:
+    text = _looked_up(fragment)
     last = max(0, len(text) - SHORT)
-    return " AND ".join(quote(text[at : at + SHORT]) for at in (*range(0, last, SHORT), last))
+    return [text[at : at + SHORT] for at in (*range(0, last, SHORT), last)]
 
 
-def _looked_up(fragment: str, *, begin: bool) -> str:
+def _looked_up(fragment: str) -> str:
     """Return the part of a needle whose trigrams tell most records apart."""
     if fragment.lstrip("+").isdecimal() and len(fragment) > _DIGITS:
         return fragment[-_DIGITS:]
     local, at, host = fragment.partition("@")
     if at and len(local) < SHORT:
-        return needle(fragment, begin=begin) if len(host) < SHORT else host[:_LONGEST]
-    return needle(local, begin=begin)[:_LONGEST]
+        return _without_first(needle(fragment, begin=False)) if len(host) < SHORT else host[:_LONGEST]
+    return _without_first(needle(local, begin=False))[:_LONGEST]
+
+
+def _without_first(text: str) -> str:
+    """Return a needle without the first of two spaces, where a trigram is left: one tells as much."""
+    return text[1:] if text.startswith(_WORD) and len(text) > SHORT else text
 
 
 def _line(cell: str) -> str:
