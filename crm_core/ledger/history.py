@@ -231,6 +231,18 @@ class History:
         )
         return {int(row[0] or 0) for row in self._storage.find(IMAGES.name, where, columns=["record_id"])}
 
+    def last_erasure(self) -> int | None:
+        """Return when a person was last erased, in microseconds; None when nobody was."""
+        where = And((Compare("table_name", "=", IMAGES.name), Compare("action", "=", "erased")))
+        rows = self._storage.find(IMAGES.name, where, sort=[SortKey("id", descending=True)], limit=1, columns=["tx_id"])
+        found = self.transactions_of([int(row[0] or 0) for row in rows])
+        return next((entry.at for entry in found.values()), None)
+
+    def deleted(self, table: str) -> Iterator[list[RowChange]]:
+        """Yield, in batches, what the ledger holds of deleted rows of a table, also of those that came back."""
+        for batch in self._images(And((Compare("table_name", "=", table), Compare("action", "=", "deleted")))):
+            yield [change for _, change in batch]
+
     def transactions_of(self, transaction_ids: Sequence[int]) -> dict[int, TransactionEntry]:
         """Return the transactions of these ids that the ledger knows, by id."""
         rows = self._storage.get_many(TRANSACTIONS.name, list(dict.fromkeys(transaction_ids)))

@@ -6,6 +6,7 @@ import hashlib
 import os
 import re
 import unicodedata
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
@@ -24,6 +25,7 @@ _REFUSED: Final = frozenset(
 )
 _RESERVED: Final = re.compile(r"(?:con|prn|aux|nul|com[0-9]|lpt[0-9])(?:\.|\Z)", re.IGNORECASE)
 _UNSAFE: Final = re.compile(r'[<>:"|?*]')
+_DIGEST: Final = re.compile(r"[0-9a-f]{64}")
 _INVISIBLE: Final = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 _JOINERS: Final = "\u200c\u200d"
 """Without these, words of Persian and some emoji are spelt wrong."""
@@ -67,6 +69,7 @@ def keep(directory: Path, content: bytes) -> str:
     digest = hashlib.sha256(content).hexdigest()
     file = place_of(directory, digest)
     if file.is_file() and file.stat().st_size == len(content):
+        os.utime(file)  # a record names it soon: until then it is no leftover
         return digest
     file.parent.mkdir(parents=True, exist_ok=True)
     beside = file.with_suffix(f".{os.getpid()}.part")
@@ -78,8 +81,15 @@ def keep(directory: Path, content: bytes) -> str:
     return digest
 
 
+def kept_before(directory: Path, moment: float) -> Iterator[tuple[str, Path]]:
+    """Yield digest and place of the contents that were last kept before a moment, in seconds since 1970."""
+    for file in (directory / FOLDER).glob("??/*"):
+        if _DIGEST.fullmatch(file.name) and file.stat().st_mtime < moment:
+            yield file.name, file
+
+
 def place_of(directory: Path, digest: str) -> Path:
     """Return where the content of a digest lies in a workspace."""
-    if not re.fullmatch(r"[0-9a-f]{64}", digest):
+    if not _DIGEST.fullmatch(digest):
         raise ValueError(f"{digest!r} is no SHA-256")
     return directory / FOLDER / digest[:2] / digest

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from datetime import timedelta
@@ -16,8 +17,8 @@ from crm_core.testing import PluginContract
 from crm_inbox import HeldMessage, InboxAttachment, InboxMessage, receive
 from crm_inbox.attachments import place_of, safe_name
 from crm_inbox.automatic import writer_of
-from crm_inbox.held import message_of
-from crm_inbox.intake import _Batch, retake
+from crm_inbox.held import held_message, message_of
+from crm_inbox.intake import _Batch, kept_files, retake
 from crm_inbox.quoting import parts_of
 from crm_inbox.sweeping import sweep, swept_stores
 
@@ -403,6 +404,35 @@ def test_the_files_of_a_held_message_go_with_it_and_stay_while_another_holds_the
             strict.privacy.erase(strict.customers.reached_at("email", sender.value)[0])
             assert swept().startswith(told)
             assert left == [path.read_bytes() for path in (place / "attachments").rglob("*") if path.is_file()]
+
+
+def test_files_of_what_was_deleted_before_its_person_was_erased_go_and_those_an_undo_needs_stay(
+    crm: CRM, place: Path
+) -> None:
+    def files(*contents: bytes) -> tuple[Attachment, ...]:
+        return tuple(Attachment(name=f"{content!r}.txt", content=content) for content in contents)
+
+    def swept() -> str:
+        return sweep(JobRun(crm=crm, part="attachments", stopping=lambda: False)).told
+
+    def left() -> set[bytes]:
+        return {path.read_bytes() for path in (place / "attachments").rglob("*") if path.is_file()}
+
+    other = Address(kind="email", value="other@example.org")
+    batch = [message("1", attachments=files(b"hers")), message("2", sender=other, attachments=files(b"theirs"))]
+    receive(crm, "desk", Received(messages=batch))
+    held = held_message("desk", message("3"), kept_files(crm, files(b"held", b"undone")), "no", None)
+    crm.records(HeldMessage).delete(crm.records(HeldMessage).add(held).id)
+    for sent in crm.interactions.find():
+        crm.interactions.delete(sent)
+    for path in (place / "attachments").rglob("*"):
+        os.utime(path, (0, 0))
+    kept_files(crm, files(b"undone"))  # somebody sends it again, and has not stored the message yet
+    assert "" == swept()
+    assert {b"hers", b"theirs", b"held", b"undone"} == left()
+    crm.privacy.erase(crm.customers.reached_at("email", SARA.value)[0])
+    assert "2 files of erased persons removed" == swept()
+    assert {b"theirs", b"undone"} == left()
 
 
 def test_a_message_that_came_by_another_way_since_we_looked_is_known_and_not_held(

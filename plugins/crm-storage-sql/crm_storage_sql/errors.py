@@ -23,6 +23,10 @@ _CANNOT_GROW: Final = frozenset({"SQLITE_IOERR_WRITE", "SQLITE_IOERR_TRUNCATE", 
 """What SQLite calls a write that a limit or quota refused; a failing disk looks the same."""
 _SEARCH: Final = "crm_search"
 """What the names of all tables of the search begin with."""
+_OF_FTS5: Final = frozenset({"SQLITE_CORRUPT_VTAB", "SQLITE_CONSTRAINT"})
+"""Only virtual tables give these: a constraint of a table of ours is named by an extended code."""
+_SAID_BY_FTS5: Final = (f"no such table: {_SEARCH}", "vtable constructor failed", "fts5", "SQL logic error")
+"""What the search says that cannot read its own tables; statements of ours fail with other words."""
 _LITTLE: Final = 1 << 20
 """With less than these bytes free, a failed write is taken for a full disk."""
 
@@ -52,7 +56,7 @@ def translated(error: Exception, path: Path, connection: sqlite3.Connection | No
         )
     if name == "SQLITE_NOTADB":
         return NotADatabase(f"{path} is not an SQLite database", hint="correct the storage URL, or move that file away")
-    if name == "SQLITE_CORRUPT_VTAB" or f"no such table: {_SEARCH}" in str(error):
+    if name in _OF_FTS5 or any(words in str(error) for words in _SAID_BY_FTS5):
         return StorageError(
             f"{path}: the search index is damaged ({error}); records and ledger are not in it",
             hint="make it anew from the records: crm storage reindex",

@@ -79,7 +79,7 @@ def _faults_of(connection: sqlite3.Connection, index: TrigramIndex) -> Iterator[
 
 def _holds_its_documents(connection: sqlite3.Connection, index: TrigramIndex) -> bool:
     """Compare a copy of the index with the documents."""
-    documents = f"{_COPY}_documents"
+    documents, vocabulary = f"{_COPY}_documents", f"{_COPY}_vocabulary"
     connection.execute(f"CREATE TEMP VIEW {documents} AS SELECT place, body FROM main.{index.documents}")
     try:
         connection.execute(f"CREATE VIRTUAL TABLE temp.{_COPY} USING {index.engine(documents)}")
@@ -88,14 +88,18 @@ def _holds_its_documents(connection: sqlite3.Connection, index: TrigramIndex) ->
             there = quote(f"{PREFIX}_{index.searched.table}_trigrams_{part}")
             connection.execute(f"INSERT INTO temp.{_COPY}_{part} SELECT * FROM main.{there}")
         connection.execute(f"INSERT INTO temp.{_COPY} ({_COPY}, rank) VALUES ('integrity-check', 1)")
+        # That reads page after page; a search goes by what leads to the page of a trigram.
+        connection.execute(f"CREATE VIRTUAL TABLE temp.{vocabulary} USING fts5vocab(temp, {_COPY}, row)")
+        lost = f"SELECT 1 FROM {vocabulary} a WHERE NOT EXISTS (SELECT 1 FROM {vocabulary} b WHERE b.term = a.term)"
+        return connection.execute(f"{lost} LIMIT 1").fetchone() is None
     except sqlite3.DatabaseError as error:
         if not _is_damage(error):
             raise
         return False
     finally:
+        connection.execute(f"DROP TABLE IF EXISTS temp.{vocabulary}")
         connection.execute(f"DROP TABLE IF EXISTS temp.{_COPY}")
         connection.execute(f"DROP VIEW temp.{documents}")
-    return True
 
 
 def _drop_trigrams(connection: sqlite3.Connection, name: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 from threading import Event, Thread
@@ -92,6 +92,27 @@ def add(storage: Storage, *rows: Row) -> None:
     storage.begin()
     storage.insert_many("people", PEOPLE.column_names, rows)
     storage.commit()
+
+
+def written(storage: Storage, write: Callable[[], object]) -> None:
+    storage.begin()
+    write()
+    storage.commit()
+
+
+def told_of(write: Callable[[], object]) -> str:
+    """Return what a write is refused with; empty when it is done."""
+    try:
+        write()
+    except StorageError as error:
+        return f"{error.message} {error.hint}"
+    return ""
+
+
+def many(storage: Storage) -> None:
+    """Add so many that their index has several pages, and index all of them."""
+    add(storage, *(person(n, f"person {n:04} {chr(97 + n % 26) * 3}") for n in range(1, 1_501)))
+    assert [29] == found(storage, "person 0029")
 
 
 def found(storage: Storage, typed: str) -> list[int] | None:
@@ -228,6 +249,12 @@ DAMAGE = {
     "pages of the index lost": f"DELETE FROM {_TRIGRAMS}_data WHERE id > 10",
     "pages of the index emptied": f"UPDATE {_TRIGRAMS}_data SET block = zeroblob(length(block)) WHERE id > 10",
     "its structure": f"UPDATE {_TRIGRAMS}_data SET block = x'00' WHERE id = 10",
+    "its structure, an older one": f"UPDATE {_TRIGRAMS}_data SET block = zeroblob(8) WHERE id = 10",
+    "all pages emptied": f"UPDATE {_TRIGRAMS}_data SET block = zeroblob(length(block))",
+    "its counts": f"UPDATE {_TRIGRAMS}_data SET block = x'ff' WHERE id = 1",
+    "what leads to its pages lost": f"DELETE FROM {_TRIGRAMS}_idx",
+    "nothing that leads to its pages": f"DROP TABLE {_TRIGRAMS}_idx",
+    "no settings": f"DROP TABLE {_TRIGRAMS}_config",
     "its version": f"DELETE FROM {_TRIGRAMS}_config",
     "nothing in it": f"INSERT INTO {_TRIGRAMS} ({_TRIGRAMS}) VALUES ('delete-all')",
     "a document missing in it": (
@@ -251,9 +278,8 @@ DAMAGE = {
 def test_a_damaged_index_is_told_and_made_anew_from_the_records(
     storage: SqliteStorage, file: Path, damage: str
 ) -> None:
-    add(storage, *(person(n, f"person {n}") for n in range(1, 31)))
+    many(storage)
     rows = storage.find("people")
-    assert [29] == found(storage, "person 29")
     storage.close()
     with closing(sqlite3.connect(file)) as raw, raw:
         raw.execute(damage)
@@ -265,9 +291,9 @@ def test_a_damaged_index_is_told_and_made_anew_from_the_records(
         assert ["the search index of people", "the indexes of 6 tables"] == again.reindex()
         assert ([], []) == (again.check(), again.check_indexes())
         assert rows == again.find("people")
-        assert [29] == found(again, "person 29")
-        add(again, person(50, "adam"))
-        assert ([50], []) == (found(again, "adam"), again.check_indexes())
+        assert [29] == found(again, "person 0029")
+        add(again, person(2_000, "adam"))
+        assert ([2_000], []) == (found(again, "adam"), again.check_indexes())
 
 
 def test_an_index_is_looked_at_within_a_snapshot_while_others_write(storage: SqliteStorage, file: Path) -> None:
@@ -319,6 +345,34 @@ def test_who_searches_by_a_damaged_index_is_told_how_to_make_it_anew(storage: Sq
             found(again, "person 2")
         assert "crm storage reindex" in (error.value.hint or "")
         assert "away" not in (error.value.hint or "")
+
+
+@pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE)
+def test_who_writes_beside_a_damaged_index_is_told_how_to_make_it_anew(
+    storage: SqliteStorage, file: Path, damage: str
+) -> None:
+    many(storage)
+    storage.close()
+    with closing(sqlite3.connect(file)) as raw, raw:
+        raw.execute(damage)
+    writes: tuple[Callable[[], object], ...] = (
+        lambda: add(again, person(2_000, "adam")),
+        lambda: written(again, lambda: again.update_if_version("people", [Update(5, 1, {"name_key": "eve"})])),
+        lambda: written(again, lambda: again.delete("people", [(6, 1)])),
+    )
+    with closing(opened_at(file)) as again:
+        before = again.find("people")
+        for one in writes:
+            told = told_of(one)
+            if told:
+                again.rollback()
+                assert "the search index is damaged" in told
+                assert "crm storage reindex" in told
+                assert before == again.find("people")
+            before = again.find("people")
+        again.reindex()
+        add(again, person(3_000, "bob"))
+        assert ([3_000], []) == (found(again, "bob"), again.check_indexes())
 
 
 def test_indexes_are_not_made_anew_inside_a_transaction(storage: SqliteStorage) -> None:
