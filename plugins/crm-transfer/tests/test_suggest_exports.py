@@ -266,3 +266,19 @@ def test_cancelled_orders_are_voided_and_that_is_asked(crm: CRM, tmp_path: Path,
 def test_sales_without_a_column_of_customers_are_asked_about(crm: CRM, tmp_path: Path) -> None:
     found, _ = bring(crm, tmp_path, "sales", "Order No,Date,Total\n1,2024-01-05,10.00\n2,2024-01-06,20.00\n")
     assert "no column is taken for the customers of the sales: they have none" in found.questions
+
+
+# Letters
+
+
+@pytest.mark.parametrize(
+    ("name", "encoding"), [("Müller & Söhne", "windows-1252"), ("Арам Акопян", "windows-1251"), ("حسن", "windows-1256")]
+)
+def test_letters_that_an_earlier_program_garbled_are_asked_about(
+    crm: CRM, tmp_path: Path, name: str, encoding: str
+) -> None:
+    text = f"No,Name,Ort\n1,{name},Köln\n"
+    assert not any("garbled" in question for question in bring(crm, tmp_path, "customers", text)[0].questions)
+    garbled = f"No,Name\n1,{name.encode().decode(encoding)}\n"
+    found, _ = bring(crm, tmp_path, "customers", garbled)
+    assert any(f"took UTF-8 for {encoding}" in q and f"for {name!r}" in q for q in found.questions), found.questions
