@@ -14,6 +14,7 @@ from decimal import Decimal, InvalidOperation
 from typing import Final
 
 from crm_core.values import ascii_digits
+from crm_transfer.cells import without_guard
 from crm_transfer.respelt import NO_WORDS, YES_WORDS
 
 _LOST: Final = frozenset("?\ufffd")
@@ -27,6 +28,9 @@ _MIDNIGHT: Final = re.compile(r"[T ]+0?0:00(?::00)?$")
 _CLOCK: Final = re.compile(r"[0-9]{1,3}:[0-9]{2}(?::[0-9]{2})?")
 _MONTHS: Final = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
 _CENTURY: Final = 1900
+_PRIVATE_START: Final = 0xF100
+_PRIVATE: Final = frozenset(chr(_PRIVATE_START + byte) for byte in range(128, 256))
+"""Where LibreOffice puts the bytes that windows-1252 does not have."""
 
 
 def mangling(text: str, known: str, *, is_text: bool = True) -> str:
@@ -83,12 +87,15 @@ def _is_misread(text: str, known: str) -> bool:
     if text.isascii():
         return False
     try:
-        return b"".join(map(_byte, text)).decode() == known
+        meant = b"".join(map(_byte, text)).decode()
     except UnicodeError:
         return False
+    return known in (meant, without_guard(meant))
 
 
 def _byte(letter: str) -> bytes:
+    if letter in _PRIVATE:
+        return bytes([ord(letter) - _PRIVATE_START])
     try:
         return letter.encode("windows-1252")
     except UnicodeEncodeError:

@@ -19,7 +19,7 @@ from crm_transfer.errors import FileFault
 from crm_transfer.guess.asides import find_asides
 from crm_transfer.guess.columns import look_at, with_one_form
 from crm_transfer.guess.drafting import Draft, Guess
-from crm_transfer.guess.encodings import EncodingGuess, guess_encoding
+from crm_transfer.guess.encodings import EncodingGuess, guess_encoding, misread
 from crm_transfer.guess.header import HeaderGuess, guess_header
 from crm_transfer.guess.keys import KeyGuess, guess_key
 from crm_transfer.guess.lines import find_lines
@@ -34,6 +34,7 @@ from crm_transfer.update import is_export
 
 _SAMPLE: Final = 50_000
 """How many rows are looked at: all of them in most files."""
+_LOOKED_AT: Final = 200
 _TEXTS: Final = frozenset({"csv", "jsonl"})
 
 
@@ -114,6 +115,7 @@ def suggest(
         draft = draft_records(crm, kind, columns, key, _system(path), rows)
     questions = [
         *_encoding_question(guessed),
+        *_misread_question(source.columns, rows),
         *_header_question(header),
         *_unread(found),
         *asides.questions,
@@ -207,6 +209,17 @@ def _encoding_question(guessed: EncodingGuess | None) -> list[str]:
         return []
     shown = ", ".join(guessed.examples)
     return [f"the encoding is guessed ({guessed.confidence}: {guessed.name}); are these words right: {shown}"]
+
+
+def _misread_question(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    found = misread([*columns, *(cell for row in rows[:_LOOKED_AT] for cell in row)])
+    if found is None:
+        return []
+    name, text, meant = found
+    return [
+        f"the letters are garbled: an earlier program took UTF-8 for {name}, and wrote {text[:40]!r} for "
+        f"{meant[:40]!r}; export the file again as UTF-8, else they come in so"
+    ]
 
 
 def _file_lines(

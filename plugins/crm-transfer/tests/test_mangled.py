@@ -48,6 +48,14 @@ def test_lost_letters_are_known(known: str, cell: str) -> None:
     assert "letters were lost" == mangling(cell, known)
 
 
+@pytest.mark.parametrize(
+    ("known", "cell"),
+    [("Иван Э", "Ð˜Ð²Ð°Ð½ Ð\xad"), ("Ё и Н", "Ð\uf181 Ð¸ Ð\uf19d"), ("＝wide", "'ï¼\uf19dwide"), ("=é", "'=Ã©")],
+)
+def test_bytes_that_windows_1252_lacks_are_known_as_libreoffice_writes_them(known: str, cell: str) -> None:
+    assert "read in another encoding" == mangling(cell, known)
+
+
 @pytest.mark.parametrize("known", ["سارا", "Zoë", "Պետրոսյան", "Иван"])
 def test_a_file_read_in_another_encoding_is_known(known: str) -> None:
     cell = known.encode().decode("latin-1")

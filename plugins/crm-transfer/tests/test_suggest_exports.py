@@ -226,3 +226,59 @@ def test_real_dates_of_a_sheet_and_numbered_days_stand_in_one_column(crm: CRM, t
     assert [] == import_file(crm, tmp_path / "book.xlsx", mapping).errors
     born = [str(one.birth_date) for one in sorted(crm.customers.iterate(), key=lambda one: one.id)]
     assert ["1980-01-01", "1999-12-31", "1980-01-02"] == born
+
+
+# Orders that are no revenue
+
+
+@pytest.mark.parametrize(
+    ("text", "revenue"),
+    [
+        (
+            "Order Number,Order Status,Order Date,Order Total Amount\n1,completed,2024-02-01,10.00\n"
+            "2,cancelled,2024-02-02,20.00\n3,wc-refunded,2024-02-03,40.00\n4,processing,2024-02-04,80.00\n"
+            "5,partially_refunded,2024-02-05,160.00\n",
+            250,
+        ),
+        (
+            "Rechnungsnr;Kunde;Datum;Betrag;Status\n1;Ann;31.01.2024;10,00;bezahlt\n2;Bob;01.02.2024;20,00;storniert\n",
+            10,
+        ),
+        (
+            "شماره سفارش,نام مشتری,تاریخ ثبت,مبلغ,وضعیت\n۱,علی,۱۴۰۲/۰۵/۳۱,۱۰,تکمیل شده\n۲,مریم,۱۴۰۲/۰۶/۰۱,۲۰,لغو شده\n",
+            10,
+        ),
+        ("Order No,Date,Total,Cancelled at\n1,2024-01-05,10.00,\n2,2024-01-06,20.00,2024-01-07\n", 10),
+    ],
+    ids=["a shop", "German", "Persian", "a day of its own"],
+)
+def test_cancelled_orders_are_voided_and_that_is_asked(crm: CRM, tmp_path: Path, text: str, revenue: int) -> None:
+    found, report = bring(crm, tmp_path, "sales", text)
+    assert 0 == report.counts.rejected, found.toml
+    sales = list(crm.sales.iterate())
+    assert text.count("\n") - 1 == len(sales)
+    assert revenue == sum(sale.amount.amount for sale in sales if sale.amount and sale.voided_at is None), found.toml
+    assert all(str(sale.voided_at)[:10] >= str(sale.sold_at)[:10] for sale in sales if sale.voided_at)
+    if "status" in text.lower() or "وضعیت" in text:
+        assert any("are taken for voided on their own day" in question for question in found.questions)
+
+
+def test_sales_without_a_column_of_customers_are_asked_about(crm: CRM, tmp_path: Path) -> None:
+    found, _ = bring(crm, tmp_path, "sales", "Order No,Date,Total\n1,2024-01-05,10.00\n2,2024-01-06,20.00\n")
+    assert "no column is taken for the customers of the sales: they have none" in found.questions
+
+
+# Letters
+
+
+@pytest.mark.parametrize(
+    ("name", "encoding"), [("Müller & Söhne", "windows-1252"), ("Арам Акопян", "windows-1251"), ("حسن", "windows-1256")]
+)
+def test_letters_that_an_earlier_program_garbled_are_asked_about(
+    crm: CRM, tmp_path: Path, name: str, encoding: str
+) -> None:
+    text = f"No,Name,Ort\n1,{name},Köln\n"
+    assert not any("garbled" in question for question in bring(crm, tmp_path, "customers", text)[0].questions)
+    garbled = f"No,Name\n1,{name.encode().decode(encoding)}\n"
+    found, _ = bring(crm, tmp_path, "customers", garbled)
+    assert any(f"took UTF-8 for {encoding}" in q and f"for {name!r}" in q for q in found.questions), found.questions

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
@@ -9,6 +10,7 @@ import attrs
 
 _HEAD: Final = 1 << 20
 _ENOUGH: Final = 20
+_WORDS: Final = 500
 # The most frequent letters of running text: about four of five letters are one of these.
 _COMMON: Final = {
     "windows-1251": frozenset("оеаинтсрвлкмдпуяыьгзбчОЕАИНТСРВЛКМДПУЯ"),
@@ -90,3 +92,28 @@ def _is_ascii_letter(text: str, at: int) -> bool:
 def _examples(text: str) -> tuple[str, ...]:
     words = [word for word in text.replace(";", " ").replace(",", " ").split() if any(ord(c) > 127 for c in word)]
     return tuple(dict.fromkeys(word.strip('"') for word in words[:50]))[:3]
+
+
+def misread(found: Iterable[str]) -> tuple[str, str, str] | None:
+    """Say as which encoding an earlier program read texts of UTF-8, with a text as it is and as it was meant.
+
+    None where most of the texts beyond ASCII are what they seem. What was read so cannot be told from the bytes of the
+    file: they are UTF-8 again.
+
+    >>> misread(["Ada", "MÃ¼ller", "JosÃ©"])
+    ('windows-1252', 'MÃ¼ller', 'Müller')
+    >>> misread(["Müller", "José", "Ã la carte"])
+    """
+    high = list(dict.fromkeys(text for text in found if not text.isascii()))[:_WORDS]
+    for name in ("windows-1252", "windows-1251", "windows-1256"):
+        meant = {text: right for text in high if (right := _meant(text, name))}
+        if len(meant) > len(high) // 2:
+            return name, *next(iter(meant.items()))
+    return None
+
+
+def _meant(text: str, name: str) -> str:
+    try:
+        return text.encode(name).decode()
+    except UnicodeError:
+        return ""

@@ -64,7 +64,8 @@ COMPANY: Final = (
 CUSTOMER: Final = (
     "customer, customer id, customer no, customer number, customer name, customer code, client, client id, "
     "client name, "
-    "buyer, buyer name, contact, contact name, primary contact, contact person, person, person name, sold to, "
+    "buyer, buyer name, party, party name, sold to party, "
+    "contact, contact name, primary contact, contact person, person, person name, sold to, "
     "bill to, "
     "ship to name, billing name, account id, associated contact, "
     "Kunde, Kundennr, Kundennummer, Kundenname, Name 1, Ansprechpartner, Kontakt, Kontaktperson, Debitor, "
@@ -140,7 +141,8 @@ CODES: Final = (
 )
 """Numbers nobody calculates with: they stay text, whatever their digits."""
 BUYER: Final = (
-    "customer, customer name, client, client name, buyer, buyer name, Kunde, Kundenname, Käufer, Auftraggeber, "
+    "customer, customer name, client, client name, buyer, buyer name, party name, Kunde, Kundenname, Käufer, "
+    "Auftraggeber, "
     "Besteller, "
     "nom du client, acheteur, cliente, nombre del cliente, comprador, клиент, покупатель, контрагент, заказчик, "
     "مشتری, "
@@ -163,6 +165,15 @@ LOST_ON: Final = "lost time, lost date, lost at, lost on, date lost, closed lost
 IS_WON: Final = "is won, won, is closed won, closed won, gewonnen, ist gewonnen"
 IS_CLOSED: Final = "is closed, closed, geschlossen, ist geschlossen"
 """Whether a deal is won, or is over, beside its stage."""
+VOIDED_ON: Final = (
+    "voided at, voided on, cancelled at, canceled at, cancelled on, canceled on, cancelled date, cancellation date, "
+    "storniert am, Stornodatum, annulé le, date d'annulation, cancelado el, fecha de cancelación, дата отмены, "
+    "تاریخ لغو, չեղարկման ամսաթիվ"
+)
+STATUS: Final = (
+    "status, state, Zustand, Bestellstatus, Auftragsstatus, statut, état, estado, статус, состояние, وضعیت, կարգավիճակ"
+)
+"""What an order has that is paid or cancelled."""
 OPT_OUT: Final = (
     "email opt out, has opted out of email, opt out, opted out, do not email, unsubscribed, "
     "unsubscribed from all email, abgemeldet, keine E-Mails, désabonné, no enviar correo, отписан, отписался"

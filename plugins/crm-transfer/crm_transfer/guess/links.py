@@ -41,6 +41,14 @@ def references(sheet: Sheet) -> None:
             _point(sheet, field, found)
 
 
+def unnamed(sheet: Sheet) -> None:
+    """Ask where the customers of sales or deals are, when no column names them: nothing that counts customers would."""
+    is_asked = any(is_called(seen.name, CUSTOMER, sheet.kind.name) for seen in sheet.left)
+    is_asked = is_asked or any(names_id_of(seen.name, CUSTOMER, sheet.kind.name) for seen in sheet.left)
+    if sheet.kind.name in ("sale", "deal") and "customer_id" not in sheet.taken and not is_asked:
+        sheet.out.questions.append(f"no column is taken for the customers of the {sheet.kind.plural}: they have none")
+
+
 def _point(sheet: Sheet, field: Field, columns: list[Seen]) -> None:
     """Point by the column whose values are known; where none is, by one that names records to be made."""
     target = field.declaration.references

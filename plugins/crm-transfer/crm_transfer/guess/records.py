@@ -14,13 +14,14 @@ from crm_transfer.cells import is_timed
 from crm_transfer.guess.columns import Seen
 from crm_transfer.guess.drafting import Draft, Sheet
 from crm_transfer.guess.keys import KeyGuess
-from crm_transfer.guess.links import company, contact_points, parent, references
+from crm_transfer.guess.links import company, contact_points, parent, references, unnamed
 from crm_transfer.guess.money import currency_beside, currency_of, currency_of_heading, quantity_by_price, separators
 from crm_transfer.guess.numbers import PERCENTS
 from crm_transfer.guess.spelling import ascii_name
 from crm_transfer.guess.stages import closing, stages
 from crm_transfer.guess.toml import inline, source, texts
 from crm_transfer.guess.values import ValueMap, choices_map, yes_or_no_map
+from crm_transfer.guess.voids import voids
 from crm_transfer.guess.words import (
     COMPANY,
     FIRST,
@@ -65,11 +66,13 @@ def draft_records(
     if kind.name == "deal":
         closing(sheet)
     by_similar_name(sheet)
+    voids(sheet)
     parent(sheet)
     company(sheet)
     contact_points(sheet)
     _fallback_name(sheet)
     required(sheet)
+    unnamed(sheet)
     currency_used(sheet)
     _opted_out(sheet)
     for seen in list(sheet.left):

@@ -179,6 +179,21 @@ def is_sum(text: str) -> bool:
     return fold(text) in TOTALS
 
 
+def is_status(name: str) -> bool:
+    """Say whether a column is called a state: "Order Status", "وضعیت سفارش"."""
+    return not STATUS.isdisjoint(tokens(name))
+
+
+def says_void(text: str) -> bool:
+    """Say whether a state of an order is that it never was, or was given back; a part of one does not count.
+
+    >>> [says_void(text) for text in ("wc-cancelled", "لغو شده", "partially_refunded", "not cancelled", "paid")]
+    [True, True, False, False, False]
+    """
+    words = tokens(text)
+    return _VOID.has(words) and not _NOT.has(words) and not _PART.has(words)
+
+
 def names_phone(name: str) -> bool:
     """Say whether a column is called a phone: a short word counts only where it stands alone ("tel", not "title").
 
@@ -265,6 +280,8 @@ _WON: Final = _stems(terms.WON_STAGES)
 _LOST: Final = _stems(terms.LOST_STAGES)
 _CLOSED: Final = _stems(terms.CLOSED_STAGES)
 _NOT: Final = _stems(terms.NEGATIONS)
+_VOID: Final = _stems(terms.VOID_ORDERS)
+_PART: Final = _stems(terms.PARTS)
 _GOOD: Final = _stems(terms.GOOD_WORDS)
 
 
@@ -318,6 +335,8 @@ WON_ON: Final = _set(headings.WON_ON)
 LOST_ON: Final = _set(headings.LOST_ON)
 IS_WON: Final = _set(headings.IS_WON)
 IS_CLOSED: Final = _set(headings.IS_CLOSED)
+VOIDED_ON: Final = _set(headings.VOIDED_ON)
+STATUS: Final = _set(headings.STATUS)
 OPT_OUT: Final = _set(headings.OPT_OUT)
 ADDRESS: Final = _set(headings.ADDRESS)
 QUALIFIERS: Final = _set(headings.QUALIFIERS)
