@@ -11,14 +11,14 @@ import attrs
 
 from crm_core import Interaction, Write
 from crm_core.errors import DuplicateKey
-from crm_core.extend import Attachment, IncomingMessage, Received
+from crm_core.extend import Address, Attachment, IncomingMessage, Received
 from crm_core.query.ast import And, Compare, In
 from crm_core.values import to_micros
 from crm_inbox import attachments
 from crm_inbox.automatic import writer_of
 from crm_inbox.held import held_key, held_message, message_of
 from crm_inbox.records import HeldMessage, InboxAttachment, InboxMessage, InboxState, OutboxMessage
-from crm_inbox.senders import Sender, sender_of
+from crm_inbox.senders import Sender, candidates, sender_of
 from crm_inbox.status import note_bounce, note_receipts
 
 if TYPE_CHECKING:
@@ -185,13 +185,40 @@ class _Batch:
         return {*stored, *(digests[each.key] for each in held)}
 
     def _store(self, key: str, message: IncomingMessage) -> Intake:
+        if message.direction == "in":
+            return self._store_one(key, message, self._files.get(key, ()))
+        if self._left_by_us(message):
+            return Intake(known=1)
+        done = Intake()
+        for each in self._for_each(message):
+            done = done.plus(self._store_one(short(each.external_id), each, self._files.get(key, ())))
+        return attrs.evolve(done, new=min(done.new, 1))
+
+    def _for_each(self, message: IncomingMessage) -> list[IncomingMessage]:
+        """Return a message that we sent as it is with each whom it went to: who is known, or may be one of several.
+
+        The first of them has its id; nobody known: it is with the first recipient.
+        """
+        addresses = [message.recipient or message.sender, *message.others]
+        reached = [(address, candidates(self._crm, address)) for address in addresses]
+        known = dict[int, Address]()
+        for address, customers in reached:
+            if len(customers) == 1:
+                known.setdefault(customers[0], address)
+        # An address that several share stands for nobody else if one of them has the message already.
+        shared = [each for each, customers in reached if len(customers) > 1 and not known.keys() & set(customers)]
+        found = [*known.values(), *shared]
+        reference = message.reference or message.external_id
+        told = attrs.evolve(message, reference=reference, others=())
+        ids = [message.external_id, *(f"{message.external_id} {each.kind}:{each.value}" for each in found[1:])]
+        return [
+            attrs.evolve(told, external_id=name, sender=address, recipient=address)
+            for name, address in zip(ids, found or addresses[:1], strict=True)
+        ]
+
+    def _store_one(self, key: str, message: IncomingMessage, files: Sequence[InboxAttachment]) -> Intake:
         now = self._crm.clock.now()
         at = message.at if message.at is not None and message.at <= now + _AHEAD else now
-        if message.direction == "out":
-            if self._left_by_us(message):
-                return Intake(known=1)
-            # The conversation is with whom it went to.
-            message = attrs.evolve(message, sender=message.recipient or message.sender)
         came = message.direction == "in"
         writer: str = writer_of(message) if came else "person"
         before = self._answered(message)
@@ -219,14 +246,12 @@ class _Batch:
         if outcome.refused and isinstance(outcome.refused[0].error, DuplicateKey):
             raise outcome.refused[0].error  # it came by another way since we looked, and is found by another look
         if outcome.refused:
-            self._hold(key, message, str(outcome.refused[0].error), sender.customer_id)
+            self._hold(files, message, str(outcome.refused[0].error), sender.customer_id)
             return Intake(held=1, leads=sender.made)
         (stored,) = outcome.records
         assert stored is not None, "what is not refused is stored"
         self._crm.records(InboxMessage).add(self._note(stored.id, message, sender, writer))
-        self._crm.records(InboxAttachment).add_many(
-            each.evolve(interaction_id=stored.id) for each in self._files.get(key, ())
-        )
+        self._crm.records(InboxAttachment).add_many(each.evolve(interaction_id=stored.id) for each in files)
         if writer == "bounce":
             note_bounce(self._crm, message)
         for each in settled:
@@ -260,7 +285,10 @@ class _Batch:
             And((Compare("account", "=", self._account), In("reference", tuple(names)))), limit=None
         )
         went = self._crm.records(OutboxMessage).find(In("message_id", tuple(names)), limit=None)
-        found = {each.reference: each.interaction_id for each in came}
+        # Of a mail that is on several cards, whoever answers means the one on their own.
+        theirs = message.sender.value.casefold()
+        nearest = sorted(came, key=lambda each: ((each.sender_value or "").casefold() == theirs, -each.id))
+        found = {each.reference: each.interaction_id for each in nearest}
         found |= {each.message_id: each.interaction_id for each in went if each.interaction_id is not None}
         return next((found[name] for name in names if name in found), None)
 
@@ -298,8 +326,10 @@ class _Batch:
         )
         return self._crm.interactions.count(where) >= _LOOP
 
-    def _hold(self, key: str, message: IncomingMessage, reason: str, customer_id: int | None) -> None:
-        held = held_message(self._account, message, self._files.get(key, ()), reason, customer_id)
+    def _hold(
+        self, files: Sequence[InboxAttachment], message: IncomingMessage, reason: str, customer_id: int | None
+    ) -> None:
+        held = held_message(self._account, message, files, reason, customer_id)
         self._crm.records(HeldMessage).add(held)
 
     def _keep_place(self, done: Intake) -> None:
