@@ -86,6 +86,7 @@ class IncomingMessage:
         direction: "out" for what we sent by another way than the outbox, as a mail in the folder of sent mails or a
             call that a colleague made: it needs no answer and makes no lead; then
         recipient: whom it went to; None where `sender` says that.
+        others: whom else it went to; it is on the card of each of them who is known.
     """
 
     external_id: str = attrs.field(validator=_filled)
@@ -103,6 +104,7 @@ class IncomingMessage:
     duration: int | None = None
     direction: Literal["in", "out"] = "in"
     recipient: Address | None = None
+    others: tuple[Address, ...] = ()
 
 
 @attrs.frozen(kw_only=True)

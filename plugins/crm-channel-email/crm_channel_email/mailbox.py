@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
+from crm_channel_email.oauth import Bearer
 from crm_channel_email.settings import IMAP_PORTS, EmailSettings
 from crm_core.errors import ChannelError, CredentialsWrong, TryLater
 
@@ -62,6 +63,7 @@ class Mailbox:
     def __init__(self, settings: EmailSettings, directory: Path | None) -> None:
         self._settings = settings
         self._directory = directory
+        self._bearer = Bearer(settings, directory)
         self._box: BaseMailBox | None = None
 
     @property
@@ -175,10 +177,8 @@ class Mailbox:
     def _login(self, box: BaseMailBox) -> None:
         settings, client = self._settings, box.client
         try:
-            if settings.token is not None:
-                token = f"user={settings.login}\1auth=Bearer {settings.token.reveal()}\1\1".encode()
-                # What the server says of a token that is wrong is answered by nothing.
-                client.authenticate("XOAUTH2", lambda said: b"" if said else token)
+            if settings.by_token:
+                self._login_by_token(client)
                 return
             assert settings.password is not None, "the settings have a password or a token"
             password = settings.password.reveal()
@@ -200,6 +200,20 @@ class Mailbox:
                 f"{self.place} does not let {settings.login} in: {said}",
                 hint="see user, password and token of the account",
             ) from None
+
+    def _login_by_token(self, client: imaplib.IMAP4) -> None:
+        def attempt(token: str) -> Exception | None:
+            answer = f"user={self._settings.login}\1auth=Bearer {token}\1\1".encode()
+            try:
+                # What the server says of a token that is wrong is answered by nothing.
+                client.authenticate("XOAUTH2", lambda said: b"" if said else answer)
+            except imaplib.IMAP4.abort:
+                raise
+            except imaplib.IMAP4.error as error:
+                return imaplib.IMAP4.error(_words(error).replace(token, "***"))
+            return None
+
+        self._bearer.log_in(attempt)
 
     def _select(self, box: BaseMailBox, folder: str, *, readonly: bool) -> tuple[int, int]:
         """Open a folder; returns its UIDVALIDITY and the UID that the next mail will have."""

@@ -34,6 +34,8 @@ _ADDRESS: Final = re.compile(r"[^\s\x00<>@,;:\"()\[\]]{1,256}@[^\s\x00<>@,;:\"()
 _BOUNDARY: Final = re.compile(rb"boundary\s{0,9}=\s{0,9}\"?([^\";\r\n]{1,200})", re.IGNORECASE)
 _NESTED: Final = re.compile(rb"^content-type:\s{0,9}message/", re.IGNORECASE | re.MULTILINE)
 _REFERENCES: Final = 50
+_MANY: Final = 40_000
+"""Characters of a header with recipients at most: about a thousand."""
 _LONGEST: Final = 1_000
 _HEAD: Final = 262_144
 """Bytes of a head at most."""
@@ -79,14 +81,18 @@ def mail_of(
         content = Content.whole(raw, f"reading it failed: {type(error).__name__}")
         headers = Headers(Message(), bounds)
         mail = _mail(raw, headers, content, Report(), bounds, arrived)
-    return _sent(mail, headers) if sent else mail
+    return _sent(mail, headers, bounds.own.casefold()) if sent else mail
 
 
-def _sent(mail: Mail, headers: Headers) -> Mail:
-    """Return a mail that we wrote: it is for the first of its recipients."""
-    found = [each for name in ("to", "cc", "bcc") for each in _addresses(headers, name)]
-    message = attrs.evolve(mail.message, direction="out", recipient=found[0] if found else None, automatic="")
-    return Mail(message=message)
+def _sent(mail: Mail, headers: Headers, own: str) -> Mail:
+    """Return a mail that we wrote: it is for all of its recipients, but for ourselves if there is anybody else."""
+    found = dict[str, Address]()
+    for name in ("to", "cc", "bcc"):
+        for each in _addresses(headers, name, _MANY):
+            found.setdefault(each.value.casefold(), each)
+    others = [each for key, each in found.items() if key != own] or list(found.values())
+    message = attrs.evolve(mail.message, direction="out", recipient=others[0] if others else None, automatic="")
+    return Mail(message=attrs.evolve(message, others=tuple(others[1:])))
 
 
 def _read(raw: bytes, bounds: Bounds, arrived: datetime | None, size: int | None) -> tuple[Mail, Headers]:
@@ -175,9 +181,9 @@ def _sender(headers: Headers) -> Address:
     return Address(kind="email", value=NOBODY, name=headers.text("from").strip("<> ")[:400])
 
 
-def _addresses(headers: Headers, name: str) -> list[Address]:
+def _addresses(headers: Headers, name: str, longest: int = 4_000) -> list[Address]:
     """Return the addresses of a header: by its grammar, or what looks like one where the grammar is broken."""
-    raw = headers.raw(name)[:4_000]
+    raw = headers.raw(name)[:longest]
     found: list[Address] = []
     try:
         pairs = getaddresses([raw])

@@ -8,6 +8,7 @@ from codecs import lookup
 from datetime import date
 from pathlib import Path
 from typing import Any, Final, Literal
+from urllib.parse import urlsplit
 
 import attrs
 
@@ -17,6 +18,15 @@ from crm_core.settings import Secret
 Security = Literal["tls", "starttls", "plain"]
 IMAP_PORTS: Final = {"tls": 993, "starttls": 143, "plain": 143}
 SMTP_PORTS: Final = {"tls": 465, "starttls": 587, "plain": 25}
+TOKEN_SERVERS: Final = {
+    "google": ("https://oauth2.googleapis.com/token", ""),
+    "microsoft": (
+        "https://login.microsoftonline.com/{tenant}/oauth2/v2.0/token",
+        "https://outlook.office.com/IMAP.AccessAsUser.All https://outlook.office.com/SMTP.Send offline_access",
+    ),
+}
+"""Where tokens are renewed, and for what; without a scope it is for what the refresh token was made."""
+_HERE: Final = ("127.0.0.1", "::1", "localhost")
 _LINE: Final = re.compile(r"[\r\n\x00]")
 
 
@@ -45,12 +55,19 @@ def _day(instance: Any, attribute: attrs.Attribute[str], value: str) -> None:
             raise ValueError(f"{attribute.name} must be a day, such as 2026-01-31") from None
 
 
+def _token_url(instance: Any, attribute: attrs.Attribute[str], value: str) -> None:
+    parts = urlsplit(value)
+    if value and not (parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in _HERE)):
+        raise ValueError("token_url must begin with https://: secrets go there")
+
+
 @attrs.frozen(kw_only=True)
 class EmailSettings:
     """An account: its address, where its mailbox is, where it sends, and what bounds a mail that comes in.
 
     A server that is not named is not used: an account may only read, or only send. `user` is the address unless it is
-    named; `token` is one of OAuth2 (XOAUTH2) and takes the place of the password.
+    named. In the place of the password may be `token`, one of OAuth2 (XOAUTH2), or `refresh_token`, by which such are
+    fetched from the server of `oauth` or `token_url`.
     """
 
     address: str = attrs.field(validator=_address)
@@ -58,6 +75,14 @@ class EmailSettings:
     user: str = attrs.field(default="", validator=_one_line)
     password: Secret | None = None
     token: Secret | None = None
+    refresh_token: Secret | None = None
+    oauth: Literal["google", "microsoft", "other"] = "other"
+    client_id: str = attrs.field(default="", validator=_one_line)
+    client_secret: Secret | None = None
+    tenant: str = attrs.field(default="common", validator=attrs.validators.matches_re(r"[\w.-]{1,100}"))
+    token_url: str = attrs.field(default="", validator=_token_url)
+    scope: str = attrs.field(default="", validator=_one_line)
+    token_file: str = ""
     imap_host: str = ""
     imap_port: int = 0
     imap_security: Security = "tls"
@@ -84,10 +109,17 @@ class EmailSettings:
             raise ValueError("imap_host or smtp_host must be named, or both")
         if self.sent in self.folders:
             raise ValueError("sent must not be one of folders: what is in it was written by us")
-        if self.password is not None and self.token is not None:
-            raise ValueError("password and token exclude each other")
-        if self.password is None and self.token is None and (self.imap_host or self.smtp_login):
-            raise ValueError("password or token must say where the secret is; smtp_login = false sends without any")
+        given = [each for each in (self.password, self.token, self.refresh_token) if each is not None]
+        if len(given) > 1:
+            raise ValueError("password, token and refresh_token exclude each other")
+        if not given and (self.imap_host or self.smtp_login):
+            raise ValueError(
+                "password, token or refresh_token must say where the secret is; smtp_login = false sends without any"
+            )
+        if self.refresh_token is not None and not (self.client_id and self.token_address):
+            raise ValueError(
+                'with refresh_token, client_id and oauth ("google", "microsoft") or token_url must be named'
+            )
 
     @property
     def read_folders(self) -> tuple[str, ...]:
@@ -98,6 +130,21 @@ class EmailSettings:
     def login(self) -> str:
         """Who logs in."""
         return self.user or self.address
+
+    @property
+    def by_token(self) -> bool:
+        """Whether it logs in by a token of OAuth2."""
+        return self.token is not None or self.refresh_token is not None
+
+    @property
+    def token_address(self) -> str:
+        """Where tokens are renewed; empty if nothing says it."""
+        return self.token_url or TOKEN_SERVERS.get(self.oauth, ("", ""))[0].format(tenant=self.tenant)
+
+    @property
+    def scopes(self) -> str:
+        """What tokens are renewed for; empty for what the refresh token was made for."""
+        return self.scope or TOKEN_SERVERS.get(self.oauth, ("", ""))[1]
 
     def context(self, directory: Path | None) -> ssl.SSLContext:
         """Return what proves the servers: the authorities of the machine, or those of `ca_file`.

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from crm_channel_email.compose import Envelope
+from crm_channel_email.oauth import Bearer
 from crm_channel_email.settings import SMTP_PORTS, EmailSettings
 from crm_core.errors import ChannelError, CredentialsWrong, MessageRejected, TryLater
 
@@ -25,6 +26,7 @@ class Sender:
     def __init__(self, settings: EmailSettings, directory: Path | None) -> None:
         self._settings = settings
         self._directory = directory
+        self._bearer = Bearer(settings, directory)
         self._server: smtplib.SMTP | None = None
 
     @property
@@ -109,10 +111,8 @@ class Sender:
                 hint="smtp_security may have to be another one; smtp_login = false sends without a login",
             )
         try:
-            if settings.token is not None and settings.smtp_password is None:
-                answer = f"user={user}\1auth=Bearer {settings.token.reveal()}\1\1"
-                # What the server says of a token that is wrong is answered by nothing.
-                server.auth("XOAUTH2", lambda challenge=None: "" if challenge else answer)
+            if settings.by_token and settings.smtp_password is None:
+                self._login_by_token(server, user)
             else:
                 secret = settings.smtp_password or settings.password
                 if secret is None:
@@ -122,6 +122,19 @@ class Sender:
             raise CredentialsWrong(
                 f"{self.place}: user and password must be ASCII to log in", hint="choose another password"
             ) from None
+
+    def _login_by_token(self, server: smtplib.SMTP, user: str) -> None:
+        def attempt(token: str) -> Exception | None:
+            answer = f"user={user}\1auth=Bearer {token}\1\1"
+            try:
+                # What the server says of a token that is wrong is answered by nothing.
+                server.auth("XOAUTH2", lambda challenge=None: "" if challenge else answer)
+            except smtplib.SMTPAuthenticationError as error:
+                said = error.smtp_error if isinstance(error.smtp_error, bytes) else error.smtp_error.encode()
+                return smtplib.SMTPAuthenticationError(error.smtp_code, said.replace(token.encode(), b"***"))
+            return None
+
+        self._bearer.log_in(attempt)
 
     @contextmanager
     def _told(self) -> Iterator[None]:

@@ -15,9 +15,11 @@ import pytest
 
 from crm_core import CRM, Consent, Customer
 from crm_core.extend import JobRun
+from crm_core.records import ContactPoint
 from crm_inbox import (
     InboxAttachment,
     InboxMessage,
+    InboxState,
     Mailing,
     MessageTemplate,
     OutboxMessage,
@@ -166,6 +168,44 @@ def test_an_answer_from_a_mail_program_is_in_the_conversation_and_settles_it(
     with imaplib.IMAP4("127.0.0.1", imap.port, 30) as client:
         client.login(user, PASSWORD)
         assert [b"4"] == client.select("Sent", readonly=True)[1], "what we wrote stays in its folder"
+
+
+def test_a_mail_to_several_is_on_the_card_of_each_who_is_known_and_nobody_is_guessed(
+    crm: CRM, imap: Dovecot, user: str, place: Path
+) -> None:
+    with (place / "crm.toml").open("a", encoding="utf-8") as settings:
+        settings.write('sent = "Sent"\n')
+    people = {name: crm.customers.add(Customer(name=name), email=f"{name}@example.net").id for name in ("sara", "ali")}
+    for name in ("bob", "eve"):
+        people[name] = crm.customers.add(Customer(name=name), email="office@example.net").id
+    crm.contact_points.add(ContactPoint(customer_id=people["ali"], kind="email", value="home@example.net"))
+    crm.contact_points.add(ContactPoint(customer_id=people["sara"], kind="email", value="home@example.net"))
+    to = f"To: {user}, home@example.net, Sara <SARA@example.net>\r\nCc: stranger@example.net, Ali <ali@example.net>\r\n"
+    to += "Bcc: office@example.net, sara@example.net\r\n"
+    mail = f"From: {user}\r\n{to}Message-ID: <s@x.org>\r\nSubject: Price\r\n"
+    mail += 'Content-Type: application/pdf; name="a.pdf"\r\n\r\n%PDF'
+    with imaplib.IMAP4("127.0.0.1", imap.port, 30) as client:
+        client.login(user, PASSWORD)
+        client.create("Sent")
+        client.append("Sent", "", imaplib.Time2Internaldate(time()), f"{mail}\r\n".encode())
+    with CRM.open(place) as again:
+        assert "1 new" == poll_account(run(again)).told
+        went = list(again.interactions.find(sort="id"))
+        assert [people["sara"], people["ali"], None] == [each.customer_id for each in went]
+        assert {("Price", "out", went[0].thread)} == {(each.subject, each.direction, each.thread) for each in went}
+        notes = [(each.sender_value, each.sender) for each in again.records(InboxMessage).find(sort="id")]
+        wanted = [("SARA@example.net", "known"), ("ali@example.net", "known"), ("office@example.net", "ambiguous")]
+        assert wanted == notes
+        assert 3 == again.records(InboxAttachment).count("digest is not null")
+        assert 4 == again.customers.count(), "whom we write to is no lead"
+        state = again.records(InboxState).find()[0]
+        again.records(InboxState).edit(state.evolve(cursor=""))
+        assert "" == poll_account(run(again)).told
+        assert 3 == again.interactions.count(), "read again it is known"
+        imap.deliver(user, b"From: ali@example.net\r\nMessage-ID: <r@x.org>\r\nIn-Reply-To: <s@x.org>\r\n\r\nyes\r\n")
+        poll_account(run(again))
+        (answer,) = again.interactions.find('direction = "in"')
+        assert (people["ali"], went[1].id) == (answer.customer_id, answer.in_reply_to_id)
 
 
 def test_bulk_mail_leaves_with_one_click_and_both_forms_of_its_text(

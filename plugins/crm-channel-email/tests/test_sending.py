@@ -266,7 +266,7 @@ def test_an_account_that_only_reads_says_so(account: Open) -> None:
         ({"smtp_host": "x", "name": "a\r\nBcc: b"}, "one line"),
         ({"smtp_host": "x", "charset": "klingon"}, "must be a charset"),
         ({"imap_host": "x", "since": "yesterday"}, "must be a day"),
-        ({"smtp_host": "x", "password": None}, "password or token"),
+        ({"smtp_host": "x", "password": None}, "token or refresh_token must say"),
         ({"smtp_host": "x", "token": Secret(env="A")}, "exclude each other"),
     ],
 )

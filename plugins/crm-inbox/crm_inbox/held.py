@@ -57,6 +57,7 @@ def message_of(held: HeldMessage) -> tuple[IncomingMessage, list[InboxAttachment
         "sender": Address(**fields["sender"]),
         "at": datetime.fromisoformat(fields["at"]) if fields["at"] else None,
         "recipient": Address(**recipient) if (recipient := fields.get("recipient")) else None,
+        "others": tuple(Address(**each) for each in fields.get("others", ())),
         "replies_to": tuple(fields["replies_to"]),
         "attachments": (),
     }

@@ -11,14 +11,14 @@ import attrs
 
 from crm_core import Interaction, Write
 from crm_core.errors import DuplicateKey
-from crm_core.extend import Attachment, IncomingMessage, Received
+from crm_core.extend import Address, Attachment, IncomingMessage, Received
 from crm_core.query.ast import And, Compare, In
 from crm_core.values import to_micros
 from crm_inbox import attachments
 from crm_inbox.automatic import writer_of
 from crm_inbox.held import held_key, held_message, message_of
 from crm_inbox.records import HeldMessage, InboxAttachment, InboxMessage, InboxState, OutboxMessage
-from crm_inbox.senders import LeadOf, Sender, reached, sender_of
+from crm_inbox.senders import LeadOf, Sender, candidates, reached, sender_of
 from crm_inbox.status import note_bounce, note_receipts
 
 if TYPE_CHECKING:
@@ -141,10 +141,12 @@ def _attachment(crm: CRM, attachment: Attachment, number: int) -> InboxAttachmen
 
 @attrs.frozen
 class _Ready:
-    """A message that is about to be written."""
+    """A message that is about to be written; `first` is its key, or that of the first of those it was parted into."""
 
+    first: str
     key: str
     message: IncomingMessage
+    files: Sequence[InboxAttachment]
     sender: Sender
     writer: str
     interaction: Interaction
@@ -203,14 +205,42 @@ class _Batch:
 
     def _take(self, key: str, message: IncomingMessage, found: Sequence[int]) -> Intake:
         """Make out what a message is; it is written with those before it, at the latest when one looks for it."""
+        if message.direction == "out" and self._left_by_us(message):
+            return Intake(known=1)
+        done = self._write() if self._is_looked_for(message) else Intake()
+        if message.direction == "in":
+            return done.plus(self._make_ready(key, key, message, found))
+        for number, each in enumerate(self._for_each(message)):
+            done = done.plus(self._make_ready(key, short(each.external_id), each, (), settles=not number))
+        return done
+
+    def _for_each(self, message: IncomingMessage) -> list[IncomingMessage]:
+        """Return a message that we sent as it is with each whom it went to: who is known, or may be one of several.
+
+        The first of them has its id; nobody known: it is with the first recipient.
+        """
+        addresses = [message.recipient or message.sender, *message.others]
+        reached = [(address, candidates(self._crm, address)) for address in addresses]
+        known = dict[int, Address]()
+        for address, customers in reached:
+            if len(customers) == 1:
+                known.setdefault(customers[0], address)
+        # An address that several share stands for nobody else if one of them has the message already.
+        shared = [each for each, customers in reached if len(customers) > 1 and not known.keys() & set(customers)]
+        found = [*known.values(), *shared]
+        reference = message.reference or message.external_id
+        told = attrs.evolve(message, reference=reference, others=())
+        ids = [message.external_id, *(f"{message.external_id} {each.kind}:{each.value}" for each in found[1:])]
+        return [
+            attrs.evolve(told, external_id=name, sender=address, recipient=address)
+            for name, address in zip(ids, found or addresses[:1], strict=True)
+        ]
+
+    def _make_ready(
+        self, first: str, key: str, message: IncomingMessage, found: Sequence[int], *, settles: bool = True
+    ) -> Intake:
         now = self._crm.clock.now()
         at = message.at if message.at is not None and message.at <= now + _AHEAD else now
-        if message.direction == "out":
-            if self._left_by_us(message):
-                return Intake(known=1)
-            # The conversation is with whom it went to.
-            message, found = attrs.evolve(message, sender=message.recipient or message.sender), ()
-        done = self._write() if self._is_looked_for(message) else Intake()
         came = message.direction == "in"
         writer: str = writer_of(message) if came else "person"
         before = self._answered(message)
@@ -220,7 +250,7 @@ class _Batch:
         sender = sender_of(self._crm, message, thread, found, lead_of)
         if came and writer == "person" and self._is_loop(thread, now):
             writer = "loop"
-        settled = self._settled(message, thread, at)
+        settled = self._settled(message, thread, at) if settles else []
         interaction = Interaction(
             customer_id=sender.customer_id,
             channel=self._channel,
@@ -234,8 +264,9 @@ class _Batch:
             needs_answer=came and writer == "person" and not talked,
             duration=message.duration,
         )
-        self._ready.append(_Ready(key, message, sender, writer, interaction, settled))
-        return done.plus(Intake(leads=sender.made))
+        files = self._files.get(first, ())
+        self._ready.append(_Ready(first, key, message, files, sender, writer, interaction, settled))
+        return Intake(leads=sender.made)
 
     def _is_looked_for(self, message: IncomingMessage) -> bool:
         """Whether what is said of a message depends on one that is not written yet: of the same thread, or answered."""
@@ -256,18 +287,18 @@ class _Batch:
             if isinstance(refused.error, DuplicateKey):
                 raise refused.error  # it came by another way since we looked, and is found by another look
             each = ready[refused.index]
-            self._hold(each.key, each.message, str(refused.error), each.sender.customer_id)
+            self._hold(each.files, each.message, str(refused.error), each.sender.customer_id)
         stored = [(made.id, each) for made, each in zip(outcome.records, ready, strict=True) if made is not None]
         crm.records(InboxMessage).add_many(self._note(made, each) for made, each in stored)
         crm.records(InboxAttachment).add_many(
-            file.evolve(interaction_id=made) for made, each in stored for file in self._files.get(each.key, ())
+            file.evolve(interaction_id=made) for made, each in stored for file in each.files
         )
         for _, each in stored:
             if each.writer == "bounce":
                 note_bounce(crm, each.message)
             for one in each.settled:
                 crm.interactions.edit(one.evolve(needs_answer=False, answered_at=each.interaction.occurred_at))
-        return Intake(new=len(stored), held=len(outcome.refused))
+        return Intake(new=len({each.first for _, each in stored}), held=len(outcome.refused))
 
     def _note(self, interaction_id: int, ready: _Ready) -> InboxMessage:
         message = ready.message
@@ -297,7 +328,10 @@ class _Batch:
             And((Compare("account", "=", self._account), In("reference", tuple(names)))), limit=None
         )
         went = self._crm.records(OutboxMessage).find(In("message_id", tuple(names)), limit=None)
-        found = {each.reference: each.interaction_id for each in came}
+        # Of a mail that is on several cards, whoever answers means the one on their own.
+        theirs = message.sender.value.casefold()
+        nearest = sorted(came, key=lambda each: ((each.sender_value or "").casefold() == theirs, -each.id))
+        found = {each.reference: each.interaction_id for each in nearest}
         found |= {each.message_id: each.interaction_id for each in went if each.interaction_id is not None}
         return next((found[name] for name in names if name in found), None)
 
@@ -335,8 +369,10 @@ class _Batch:
         )
         return self._crm.interactions.count(where) >= _LOOP
 
-    def _hold(self, key: str, message: IncomingMessage, reason: str, customer_id: int | None) -> None:
-        held = held_message(self._account, message, self._files.get(key, ()), reason, customer_id)
+    def _hold(
+        self, files: Sequence[InboxAttachment], message: IncomingMessage, reason: str, customer_id: int | None
+    ) -> None:
+        held = held_message(self._account, message, files, reason, customer_id)
         self._crm.records(HeldMessage).add(held)
 
     def _keep_place(self, done: Intake) -> None:
