@@ -1,7 +1,7 @@
 """The outbox, killed between each two steps of a sending: no message is lost, and a repetition has the same id.
 
-First one message a step: the worker ends at its first statement, its second, and so on, and right before and after the
-service takes the message. Then two workers share many messages, each killed at some statement, time and again.
+First two messages a step: the worker ends at its first statement, its second, and so on, and right before and after the
+service takes a message. Then two workers share many messages, each killed at some statement, time and again.
 """
 
 from __future__ import annotations
@@ -80,7 +80,8 @@ def _each_step(backend: Backend, work: Path, sent: Path, customer: int) -> Findi
         _send_all(work)
         steps += 1
     for step in range(1, _MOST_STEPS):
-        _queue(work, customer, f"step {step}")
+        for place in ("first", "second"):  # that the first one left is noted where the second one is taken
+            _queue(work, customer, f"step {step}, {place}")
         killed = _worker(work, step) == KILLED
         _send_all(work)
         if not killed:
@@ -89,7 +90,7 @@ def _each_step(backend: Backend, work: Path, sent: Path, customer: int) -> Findi
     else:
         require(False, f"a sending has more than {_MOST_STEPS} steps")
     doubled = _require_all(work, sent, steps)
-    figure = f"{steps} steps, a kill at each: 0 lost, {doubled} twice under the same id"
+    figure = f"{steps} steps of two messages, a kill at each: 0 lost, {doubled} twice under the same id"
     return Finding(promise=f"{PROMISE} at each step", storage=backend.name, state="held", figure=figure)
 
 

@@ -54,11 +54,12 @@ class Service:
             TryLater: it is away, sends us elsewhere, or answers what is no JSON.
         """
         try:
-            found = self._client.request(method, f"{self._base}{path}", **given)
+            with self._client.stream(method, f"{self._base}{path}", **given) as found:
+                body = _read(found)
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise TryLater(f"the service does not answer: {type(error).__name__}") from None
         try:
-            content = found.json() if len(found.content) <= _LARGEST else None
+            content = json.loads(body)
         except (ValueError, RecursionError):
             content = None
         delay = None
@@ -74,6 +75,16 @@ class Service:
     def close(self) -> None:
         """Close the connection."""
         self._client.close()
+
+
+def _read(found: httpx.Response) -> bytes:
+    """Return the body of an answer; none of one that is too large, of which no more is read than shows that."""
+    body = bytearray()
+    for piece in found.iter_bytes():
+        body += piece
+        if len(body) > _LARGEST:
+            return b""
+    return bytes(body)
 
 
 def object_of(body: bytes) -> dict[str, Any]:

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import base64
+import gzip
 import hmac
 import json
 import re
+import tracemalloc
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 from typing import Any, ClassVar
 from urllib.parse import urlencode
 
@@ -281,3 +286,44 @@ def test_no_redirect_is_followed() -> None:
         service.close()
     finally:
         fake.close()
+
+
+@pytest.mark.parametrize("packed", [True, False])
+def test_an_answer_without_end_is_not_read_to_its_end(packed: bool) -> None:
+    """A bomb in a reply: a gigabyte, packed small, or written for as long as somebody reads."""
+    from crm_channel_messengers.service import Service
+
+    written = [0]
+    piece = gzip.compress(b"[" * 100_000_000, 1) if packed else b"[" * 1_000_000
+
+    class Bomb(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            if packed:
+                self.send_header("content-encoding", "gzip")
+            self.end_headers()
+            with suppress(OSError):
+                for _ in range(1 if packed else 1_000):
+                    self.wfile.write(piece)
+                    written[0] += len(piece)
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Bomb) as server:
+        server.daemon_threads = True
+        thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+        thread.start()
+        service = Service(f"http://127.0.0.1:{server.server_address[1]}")
+        tracemalloc.start()
+        try:
+            with pytest.raises(TryLater, match="no JSON"):
+                service.call("GET", "/")
+            peak = tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+            service.close()
+            server.shutdown()
+            thread.join()
+    assert peak < 90_000_000
+    assert written[0] < 100_000_000

@@ -1,11 +1,11 @@
-"""What crm-channel-phone brings to a CRM: channels of phone calls, and the command that listens to exchanges."""
+"""What crm-channel-phone brings to a CRM: channels of phone calls, listening to exchanges, and tidying after it."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
 from crm_core import hookimpl
-from crm_core.extend import ChannelType, Command
+from crm_core.extend import ChannelType, Command, Job
 
 
 class PhonePlugin:
@@ -48,6 +48,13 @@ class PhonePlugin:
                 help="Calls of an Asterisk exchange, by its manager interface.",
             ),
         ]
+
+    @hookimpl
+    def register_jobs(self) -> Iterable[Job]:
+        """Remove what journals of exchanges hold of erased persons."""
+        from crm_channel_phone.sweeping import sweep, swept_journals
+
+        return [Job(name="sweep-calls", help="Remove calls of erased persons.", parts=swept_journals, run=sweep)]
 
     @hookimpl
     def register_commands(self) -> Iterable[Command]:

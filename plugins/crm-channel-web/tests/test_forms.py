@@ -12,8 +12,9 @@ from urllib.parse import urlencode
 
 import pytest
 
-from crm_core import CRM, Consent, Customer
+from crm_core import CRM, Consent, Customer, User
 from crm_core.cli.main import main
+from crm_core.values import format_id
 from crm_inbox import MessageTemplate, OutboxMessage
 
 from .conftest import SECRETS, Answer, Client, serving
@@ -46,6 +47,22 @@ def test_what_is_written_waits_in_the_inbox_and_the_page_goes_on(client: Client,
     (consent,) = crm.records(Consent).find()
     assert ("newsletter", "granted", "2026-11") == (consent.purpose, consent.status, consent.text_version)
     assert [consent.contact_point_id] == [point.id for point in crm.customers.contact_points(customer.id)]
+
+
+def test_a_form_sets_nothing_but_its_fields(client: Client, crm: CRM) -> None:
+    owner = crm.users.add(User(name="Nina"))
+    other = crm.customers.add(Customer(name="Other"))
+    given = {"id": "1", "version": "9", "created_tx": "1", "updated_tx": "1", "source": "forged", "tags": "vip"}
+    given |= {"owner_id": format_id(owner.id), "customer_id": format_id(other.id), "direction": "out"}
+    assert 303 == filled(client, **given).status
+    (said,) = crm.interactions.find()
+    assert ("in", "message", True) == (said.direction, said.kind, said.needs_answer)
+    assert said.customer_id is not None
+    made = crm.customers.get(said.customer_id)
+    assert (None, "form", (), "سارا") == (made.owner_id, made.source, made.tags, made.name)
+    assert other.id != made.id
+    assert 1 not in (said.id, made.id, said.created_tx)
+    assert other == crm.customers.get(other.id)
 
 
 def test_a_form_that_is_sent_twice_is_one_message_and_one_consent(client: Client, crm: CRM) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -14,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from crm_core import CRM
+from crm_core import CRM, User
 from crm_core.errors import CredentialsWrong, StorageLocked
 from crm_inbox import InboxMessage
 
@@ -44,6 +45,21 @@ def test_an_event_is_stored_once_however_often_and_at_once_it_comes(client: Clie
     assert {200} == set(found)
     assert 10 == crm.interactions.count() == crm.records(InboxMessage).count()
     assert 7 == crm.customers.count()
+
+
+def test_an_event_sets_nothing_but_what_the_settings_name(client: Client, crm: CRM) -> None:
+    owner = crm.users.add(User(name="Nina"))
+    content = json.loads(event(1))
+    forged = {"id": 1, "version": 9, "created_tx": 1, "owner_id": owner.id, "customer_id": 1, "tags": ["vip"]}
+    forged |= {"direction": "out", "needs_answer": False, "source": "forged", "author_id": owner.id}
+    body = json.dumps({**content, **forged, "data": {**content["data"], **forged}}).encode()
+    assert 200 == client.post("/hooks/events", body, signed_event(body, "msg_1", time.time())).status
+    (said,) = crm.interactions.find()
+    assert ("in", True, None) == (said.direction, said.needs_answer, said.author_id)
+    assert said.customer_id is not None
+    made = crm.customers.get(said.customer_id)
+    assert (None, "webhook", ()) == (made.owner_id, made.source, made.tags)
+    assert 1 not in (said.id, made.id, said.created_tx)
 
 
 def test_two_secrets_are_valid_while_one_is_changed(client: Client, crm: CRM) -> None:

@@ -15,7 +15,7 @@ from crm_channel_folder.channel import FolderChannel
 from crm_core import CRM, Consent, Customer, hookimpl
 from crm_core.errors import CredentialsWrong, MessageRejected, NotFound, TryLater, UndoRefused, UsageError
 from crm_core.events import ContactKeyWanted
-from crm_core.extend import JobRun, OutgoingMessage, Received, StatusReceipt
+from crm_core.extend import JobRun, OutgoingMessage, Receipt, Received, StatusReceipt
 from crm_core.values import FixedClock
 from crm_inbox import OutboxMessage, receive, send
 from crm_inbox.consent import quiet_until, refusal
@@ -126,13 +126,35 @@ def test_killed_between_sending_and_noting_it_the_repetition_has_the_same_id(
 
 
 def test_that_one_left_is_noted_with_the_next_so_that_a_message_costs_one_commit(
-    crm: CRM, place: Path, sara: Customer
+    crm: CRM, place: Path, sara: Customer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    real = FolderChannel.send
+
+    def send_without_id(self: FolderChannel, message: OutgoingMessage) -> Receipt:
+        real(self, message)
+        return Receipt()
+
+    monkeypatch.setattr(FolderChannel, "send", send_without_id)
     for number in range(10):
         send(crm, f"text {number}", customer=sara.id)
     before = crm.ledger.history.head()
     assert "10 sent" == run(crm)
     assert (11, 10) == (crm.ledger.history.head() - before, len(left(place)))
+
+
+def test_what_a_service_calls_a_message_is_noted_before_the_next_one_leaves(
+    crm: CRM, sara: Customer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = [send(crm, f"text {number}", customer=sara.id) for number in range(3)]
+    real, told = FolderChannel.send, list[int]()
+
+    def send_and_look(self: FolderChannel, message: OutgoingMessage) -> Receipt:
+        told.append(crm.records(OutboxMessage).count("not provider_id is null"))
+        return real(self, message)
+
+    monkeypatch.setattr(FolderChannel, "send", send_and_look)
+    assert ("3 sent", [0, 1, 2]) == (run(crm), told)
+    assert {None} != {crm.records(OutboxMessage).get(each.id).provider_id for each in made}
 
 
 def test_a_message_that_is_written_meanwhile_keeps_the_one_before_it_noted(
@@ -141,10 +163,11 @@ def test_a_message_that_is_written_meanwhile_keeps_the_one_before_it_noted(
     first, second = (send(crm, text, customer=sara.id) for text in ("one", "two"))
     real = FolderChannel.send
 
-    def send_and_write(self: FolderChannel, message: OutgoingMessage) -> Any:
+    def send_and_write(self: FolderChannel, message: OutgoingMessage) -> Receipt:
         if message.message_id == first.message_id:
             crm.records(OutboxMessage).edit(second.evolve(purpose="another"))
-        return real(self, message)
+        real(self, message)
+        return Receipt()
 
     monkeypatch.setattr(FolderChannel, "send", send_and_write)
     assert "1 sent" == run(crm)
@@ -241,6 +264,27 @@ def test_an_account_keeps_its_pace(crm: CRM, place: Path, sara: Customer, later:
         assert done.again_in is None or 0 < done.again_in <= 60
         later(timedelta(seconds=61))
     assert ["2 sent", "2 sent", "1 sent"] == sent
+
+
+def test_to_keep_a_pace_costs_no_more_however_many_left(
+    crm: CRM, sara: Customer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paced = attrs.evolve(crm.settings.channels["desk"], per_minute=500)
+    crm.settings = attrs.evolve(crm.settings, channels={"desk": paced})
+    crm.__dict__.pop("channels", None)
+    for number in range(60):
+        send(crm, f"text {number}", customer=sara.id)
+    read: list[int] = []
+    real = crm.storage.find
+
+    def find(table: str, *given: Any, **named: Any) -> Any:
+        found = real(table, *given, **named)
+        read.append(len(found) if table == "outbox_messages" else 0)
+        return found
+
+    monkeypatch.setattr(crm.storage, "find", find)
+    assert "60 sent" == run(crm)
+    assert sum(read) < 300, "a page of what is due, and not all that left before each"
 
 
 def test_what_nobody_asked_for_waits_for_the_end_of_the_customers_night(crm: CRM, sara: Customer, later: Moved) -> None:
