@@ -15,7 +15,7 @@ import attrs
 
 from crm_transfer.cells import is_timed, written
 from crm_transfer.errors import BadCell
-from crm_transfer.formats.workbook import Style
+from crm_transfer.formats.numberformats import Style
 from crm_transfer.mapping import RowMapping
 
 _DIGITS: Final = 15
