@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Final
+from typing import Final, Protocol
 
 import attrs
 
@@ -65,6 +65,16 @@ class Finder:
             return SEPARATOR.join(texts), self.instant(when)
         except BadCell:
             return None
+
+
+class Search(Protocol):
+    """Looks for what a match wants where the file does not have it."""
+
+    def any(self) -> bool:
+        """Say whether there is anything to be found."""
+
+    def find(self, wanted: Sequence[Wanted], in_file: Callable[[str], bool]) -> Mapping[Wanted, Found]:
+        """Return what is found, by what was wanted."""
 
 
 class Offers:

@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import Final
 
 from crm_core.extend import BadRow
 from crm_transfer.errors import BadCell
 from crm_transfer.rows import Row
 from crm_transfer.sorting import Keyed
-
-MOST: Final = 10_000
-"""Rows of one group: they are written in one transaction, so they are in memory together."""
 
 
 def content_of(found: Keyed) -> tuple[tuple[str, ...], int]:
@@ -37,19 +33,19 @@ def unpacked(found: Keyed) -> Row | BadRow:
     return row
 
 
-def by_key(ordered: Iterable[Keyed]) -> Iterator[tuple[str, list[Keyed], bool]]:
-    """Yield the rows of each key, and whether they are too many for a group: these come in slices."""
+def by_key(ordered: Iterable[Keyed], most: int) -> Iterator[tuple[str, list[Keyed], bool]]:
+    """Yield the rows of each key, and whether they are more than `most`: these come in slices."""
     key, found, too_many = "", list[Keyed](), False
     for each in ordered:
-        if each[0] != key or len(found) > MOST:
-            too_many = too_many or len(found) > MOST
+        if each[0] != key or len(found) > most:
+            too_many = too_many or len(found) > most
             if found:
                 yield key, found, too_many
             too_many = too_many and each[0] == key
             key, found = each[0], []
         found.append(each)
     if found:
-        yield key, found, too_many or len(found) > MOST
+        yield key, found, too_many or len(found) > most
 
 
 def in_chunks(groups: Iterable[list[Row | BadRow]], size: Callable[[], int]) -> Iterator[list[Row | BadRow]]:

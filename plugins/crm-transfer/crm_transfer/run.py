@@ -150,8 +150,9 @@ class Run:
 
     def _rows(self, at: int, job: Job, rows: Sequence[Row | BadRow], report: FileReport, spill: Spill) -> None:
         good = [row for row in rows if isinstance(row, Row)]
+        all_cells = [row.cells for row in good]
         for number, (_, holds) in enumerate(job.compiled.checks):
-            self._checked[at, number] += sum(1 for row in good if holds(row.cells))
+            self._checked[at, number] += sum(map(holds, all_cells))
         fit = [row for row in good if row.error is None]
         grouping = job.compiled.grouping
         readers = job.compiled.records

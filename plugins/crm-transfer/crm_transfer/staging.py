@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
-from operator import attrgetter
-from typing import Final, Protocol
+from operator import attrgetter, eq
+from typing import Final
 
 import attrs
 
@@ -19,17 +19,17 @@ from crm_transfer.cells import key_of
 from crm_transfer.columns import Cells
 from crm_transfer.errors import BadCell
 from crm_transfer.grouping import Disagreement, GroupMap, Layout, Reduction, Unreadable, digest_of_lines, group_key
-from crm_transfer.matching import Finder, Found, Offers, Wanted
-from crm_transfer.packing import MOST, by_key, content_of, fault_of, in_chunks, unpacked
+from crm_transfer.matching import Finder, Offers, Search
+from crm_transfer.packing import by_key, content_of, fault_of, in_chunks, unpacked
 from crm_transfer.rows import Group, Row, groups_of
 from crm_transfer.sorting import Keyed, Sorter, Store
 
+MOST: Final = 10_000
+"""Rows of one group: they are written in one transaction, so they are in memory together."""
 EQUAL: Final = "equal to another one of the group in every cell"
 _TOLD: Final = 20_000
 GROUP: Final = "G"
 LINE: Final = "L"
-
-
 Prepared = tuple[int, list[str], BadCell | None]
 """The number of a row, its cells with the computed ones, and why it is refused."""
 
@@ -103,16 +103,6 @@ class Stage:
                     error = error or BadCell("rule", f"{rule.name}: {rule.reject}")
             else:
                 yield found.number, cells, error
-
-
-class Search(Protocol):
-    """Looks for what a match wants where the file does not have it."""
-
-    def any(self) -> bool:
-        """Say whether there is anything to be found."""
-
-    def find(self, wanted: Sequence[Wanted], in_file: Callable[[str], bool]) -> Mapping[Wanted, Found]:
-        """Return what is found, by what was wanted."""
 
 
 @attrs.define(kw_only=True)
@@ -213,7 +203,7 @@ class Grouping:
 
     def _first(self, ordered: Iterable[Keyed], offers: Offers, later: Store) -> Iterator[list[Row | BadRow]]:
         """Make groups of rows, put off those that look for another group, and remember what those may find."""
-        for key, found, too_many in by_key(ordered):
+        for key, found, too_many in by_key(ordered, MOST):
             if not key or too_many:
                 yield [self._alone(each, key) for each in found]
                 continue
@@ -287,7 +277,8 @@ class Grouping:
 
     def _once(self, group: Group) -> None:
         """Count rows that are equal in every cell of the file, and do with them what the mapping says."""
-        if len({tuple(row.cells[: self.width]) for row in group.rows}) == len(group.rows):
+        all_cells = [row.cells for row in group.rows]
+        if not any(map(eq, all_cells, all_cells[1:])):  # they are in order, and computed cells follow from the others
             return
         kept: list[Row] = []
         known: dict[tuple[str, ...], int] = {}

@@ -14,7 +14,7 @@ from typing import Any, Final
 import attrs
 
 from crm_transfer.cells import is_timed, written
-from crm_transfer.formats.workbook import Style
+from crm_transfer.formats.numberformats import Style
 from crm_transfer.mapping import RowMapping
 from crm_transfer.serial import micros_of, moment_of
 

@@ -15,13 +15,14 @@ from array import array
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any, Final, Literal
+from typing import IO, Any, Final
 from xml.parsers import expat
 
 import attrs
 
 from crm_transfer.errors import FileFault
 from crm_transfer.formats.container import damaged, protected, refuse_other_kinds, too_large
+from crm_transfer.formats.numberformats import BUILT_IN, Style, kind_of
 
 LARGEST: Final = 4 << 30
 """Bytes that all parts may have unpacked: a sheet full to its last row with thirty columns has half of it."""
@@ -31,8 +32,6 @@ _SMALL_PART: Final = 64 << 20
 _BLOCK: Final = 1 << 16
 _ESCAPED: Final = re.compile(r"_x([0-9A-Fa-f]{4})_")
 _DAMAGED: Final = (zipfile.BadZipFile, zlib.error, EOFError, struct.error, NotImplementedError, KeyError)
-
-Style = Literal["date", "moment", "time", "elapsed"]
 
 
 @attrs.frozen(kw_only=True)
@@ -150,7 +149,7 @@ class Workbook:
 
         if part is not None:
             parse(self, part, start=start, end=lambda name: inside.pop())
-        kinds = {number: _BUILT_IN.get(number) or kind_of(codes.get(number, "")) for number in set(found)}
+        kinds = {number: BUILT_IN.get(number) or kind_of(codes.get(number, "")) for number in set(found)}
         return {str(at): kind for at, number in enumerate(found) if (kind := kinds[number]) is not None}
 
     def _check_sizes(self) -> None:
@@ -367,31 +366,6 @@ def unescaped(text: str) -> str:
     'a\rb_x000D_'
     """
     return _ESCAPED.sub(lambda match: chr(int(match[1], 16)), text) if "_x" in text else text
-
-
-def kind_of(code: str) -> Style | None:
-    """Say what a number format makes of a number: a day, a moment, a time of day, a length of time, or none of them.
-
-    >>> [kind_of(code) for code in ("0.00", "yyyy-mm-dd", "d/m/yy h:mm", "h:mm AM/PM", "[h]:mm", '0 "days"')]
-    [None, 'date', 'moment', 'time', 'elapsed', None]
-    """
-    plain = re.sub(r'"[^"]*"|\\.|_.|\*.', "", code.split(";")[0]).lower()
-    if re.search(r"\[(?:h+|m+|s+)\]", plain):
-        return "elapsed"
-    plain = re.sub(r"\[[^\]]*\]|am/pm|a/p|general", "", plain)
-    timed = re.search(r"[hs]", plain) is not None
-    months = re.sub(r"h+[^a-z]*m+|m+[^a-z]*s", "", plain)
-    dated = re.search(r"[yd]", plain) is not None or ("m" in months if timed else "m" in plain)
-    return "moment" if timed and dated else "time" if timed else "date" if dated else None
-
-
-# Of ECMA-376 part 1, 18.8.30: the formats that a file need not spell out, those of East Asia among them.
-_BUILT_IN: Final[dict[str, Style]] = {
-    **{str(number): "date" for number in (*range(14, 18), *range(27, 32), 36, *range(50, 55), 57, 58)},
-    **{str(number): "time" for number in (18, 19, 20, 21, 32, 33, 34, 35, 45, 47)},
-    **{str(number): "moment" for number in (22, 55, 56)},  # 55 and 56 are days in Japan and times in China
-    "46": "elapsed",
-}
 
 
 def _refuse_doctype(*_: Any) -> None:

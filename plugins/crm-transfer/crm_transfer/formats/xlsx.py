@@ -17,9 +17,10 @@ import attrs
 
 from crm_core.extend import BadRow, Importer, Source, SourceRow
 from crm_transfer.errors import BadCell, FileFault
+from crm_transfer.formats.numberformats import Style
 from crm_transfer.formats.sheetwalk import FORMULA, Cell, letters, sheet_rows
 from crm_transfer.formats.typed import Form, forms_in, number_writer, time_writer
-from crm_transfer.formats.workbook import Sheet, Strings, Style, Workbook, unescaped
+from crm_transfer.formats.workbook import Sheet, Strings, Workbook, unescaped
 from crm_transfer.report import is_reject_header
 
 _BATCH: Final = 200

@@ -16,7 +16,8 @@ from crm_transfer.guess.keys import KeyGuess
 from crm_transfer.guess.lines import NEARLY, OrderLines, Returned, grouped, steadiness
 from crm_transfer.guess.links import references
 from crm_transfer.guess.money import bare_number, currency_of, declare_numbers
-from crm_transfer.guess.records import by_same_name, by_similar_name, currency_used, own_field, required
+from crm_transfer.guess.ownfields import currency_used, own_field
+from crm_transfer.guess.records import by_same_name, by_similar_name, required
 from crm_transfer.guess.toml import source, texts
 from crm_transfer.guess.words import DISCOUNTS, FEES, VOUCHERS, called, fold, plain
 from crm_transfer.toml import quoted

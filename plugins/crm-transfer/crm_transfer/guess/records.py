@@ -15,9 +15,8 @@ from crm_transfer.guess.columns import Seen
 from crm_transfer.guess.drafting import Draft, Sheet
 from crm_transfer.guess.keys import KeyGuess
 from crm_transfer.guess.links import company, contact_points, parent, references, unnamed
-from crm_transfer.guess.money import currency_beside, currency_of, currency_of_heading, quantity_by_price, separators
-from crm_transfer.guess.numbers import PERCENTS
-from crm_transfer.guess.spelling import ascii_name
+from crm_transfer.guess.money import currency_of, quantity_by_price, separators
+from crm_transfer.guess.ownfields import currency_used, open_fields, own_field
 from crm_transfer.guess.stages import closing, stages
 from crm_transfer.guess.toml import inline, source, texts
 from crm_transfer.guess.values import ValueMap, choices_map, yes_or_no_map
@@ -35,19 +34,15 @@ from crm_transfer.guess.words import (
     called,
     is_called,
     plain,
-    spaced,
 )
 from crm_transfer.serial import SERIAL, SERIAL_1904, read_serial
 from crm_transfer.toml import quoted
 
-_LONG: Final = 400
 _SERIAL: Final = re.compile(r"([0-9]{5})(?:[.,][0-9]+)?", re.ASCII)
 _SERIALS: Final = range(18_000, 60_000)
 """The numbers that spreadsheets have for the days from 1949 to 2064."""
 _NOUN_ALONE: Final = 60
 """A column that is called as the records are, and has numbers in it, is their number sooner than their name."""
-_MEASURED: Final = {"day": "dates", "moment": "dates", "money": "amounts", "integer": "numbers", "decimal": "numbers"}
-_TYPES: Final = {"date": "day", "integer": "integer", "decimal": "decimal", "boolean": "boolean"}
 
 
 def draft_records(
@@ -87,23 +82,11 @@ def draft_records(
 # Fields that are there
 
 
-def _open_fields(sheet: Sheet) -> list[Field]:
-    fields = sheet.kind.fields.values()
-    return [
-        field
-        for field in fields
-        if field.path not in sheet.taken
-        and not field.declaration.derived
-        and field.declaration.kind != "reference"
-        and (sheet.kind.name, field.path) != ("deal", "pipeline")  # it follows from the stages
-    ]
-
-
 def by_same_name(sheet: Sheet) -> None:
     """Read fields from the columns that have their names."""
     for seen in list(sheet.left):
         name = plain(seen.name)
-        for field in _open_fields(sheet):
+        for field in open_fields(sheet):
             if name in (plain(field.name), plain(field.declaration.label)):
                 _take(sheet, field, seen, "high", "the same name")
                 break
@@ -114,7 +97,7 @@ def by_similar_name(sheet: Sheet) -> None:
     found = [
         (rank, at, field, seen)
         for at, seen in enumerate(sheet.left)
-        for field in _open_fields(sheet)
+        for field in open_fields(sheet)
         if (rank := _likeness(sheet, field, seen)) is not None
     ]
     for _, _, field, seen in sorted(found, key=lambda each: each[:2]):
@@ -322,103 +305,6 @@ def _opted_out(sheet: Sheet) -> None:
                 "has a date, which no column says: kept as a field of its own; map a [[record]] of type consent "
                 "with the date to have it count",
             )
-
-
-# What is left
-
-
-def currency_used(sheet: Sheet) -> None:
-    """Take the column of currencies off those that are left, where amounts are read with it."""
-    seen = sheet.currency
-    if seen is not None and seen in sheet.left and any("currency = { column" in f[1] for f in sheet.main.fields):
-        sheet.done(seen, "currency", "high", "the currency of the amounts")
-
-
-def own_field(sheet: Sheet, seen: Seen) -> None:
-    """Give a column that nothing fits a field of its own."""
-    if seen.name in sheet.key.columns and len(sheet.key.columns) == 1:
-        sheet.done(seen, "key", sheet.key.confidence, sheet.key.why)
-        return
-    more = _own_source(sheet, seen)
-    name, content = _declared(sheet, seen, more)
-    line = f"fields.{name} = {source(seen.name, **more)}"
-    if seen.kind == "empty" or sheet.crm.settings.directory is None:
-        why = "all cells are empty" if seen.kind == "empty" else "no field fits, and own fields need a workspace"
-        declared = ", ".join(f"{key} = {quoted(str(value))}" for key, value in content.items())
-        sheet.main.left.append(f"# {line}  # {why}; to add one: [fields.{sheet.kind.name}.{name}] {declared}")
-        sheet.done(seen, "", "low", why)
-        return
-    why = "; ".join(filter(None, (f"no field fits: a new one of type {content['type']}", seen.note, seen.ambiguity)))
-    doubt = seen.doubt or _unlike(sheet, seen)
-    if doubt:
-        sheet.ask(seen, doubt)
-        doubt = f"; {doubt}"
-    confidence = "low" if doubt else "medium"
-    sheet.put(f"fields.{name}", source(seen.name, **more), f"{confidence}: {why}{doubt}{sheet.nothing(seen)}")
-    sheet.out.fields.setdefault(sheet.kind.name, {})[name] = content
-    sheet.done(seen, f"{sheet.kind.name}.fields.{name}", confidence, why)
-
-
-def _unlike(sheet: Sheet, seen: Seen) -> str:
-    """Say that a column is called like a field of numbers or dates and is text; empty where it is not."""
-    if seen.kind not in ("text", "time", "integer", "decimal"):
-        return ""
-    others = _MEASURED if seen.kind in ("text", "time") else ("day", "moment")
-    fields = (field for field in _open_fields(sheet) if field.declaration.kind in others)
-    field = next((field for field in fields if called(seen.name, field.name, sheet.kind.name) is not None), None)
-    if field is None:
-        return ""
-    return f"it is called like {field.path}, but not all of its cells are {_MEASURED[field.declaration.kind]}"
-
-
-def _own_source(sheet: Sheet, seen: Seen) -> dict[str, str]:
-    """Return how the cells of a new field are read; signs beside numbers that no type keeps are taken away."""
-    more: dict[str, str] = {}
-    if seen.kind == "date" and seen.format:
-        more["format"] = quoted(seen.format)
-    more |= separators(seen)
-    values = yes_or_no_map(seen) if seen.kind == "boolean" else None
-    if values is not None and values.values:
-        more["map"] = inline(values.values)
-    if seen.nulls:
-        more["null_if"] = texts(seen.nulls)
-    if seen.kind in ("integer", "decimal") and not seen.beside:
-        found = currency_of_heading(sheet, seen)
-        if found is not None and seen.digits <= exponent(found[1]):
-            more["currency"] = found[0]
-    if seen.beside:
-        code = currency_beside(sheet, seen)
-        if code and seen.digits <= exponent(code):
-            more["currency"] = quoted(code)
-        else:
-            text, signs = more.get("value") or quoted(seen.name), inline(dict.fromkeys(seen.beside, ""))
-            more["value"] = f"{{ replace = {text}, with = {signs} }}"
-    return more
-
-
-def _declared(sheet: Sheet, seen: Seen, more: dict[str, str]) -> tuple[str, dict[str, Any]]:
-    """Return the name and the declaration of a new field."""
-    type_ = "moment" if seen.kind == "date" and seen.is_timed else _TYPES.get(seen.kind, "text")
-    label = _label(seen.name)
-    if "currency" in more:
-        type_ = "money"
-    elif seen.beside and not PERCENTS.isdisjoint(seen.beside) and not PERCENTS & set(label):
-        label = f"{label[:96]} (%)"
-    content: dict[str, Any] = {"type": type_, "label": label}
-    if type_ == "decimal":
-        content["scale"] = max(seen.digits, 1)
-    if type_ == "text" and seen.longest > _LONG:
-        content["max_length"] = 0
-    base = ascii_name(spaced(seen.name)) or f"column_{sheet.place(seen)}"
-    name, number = base, 1
-    while f"fields.{name}" in {*sheet.kind.fields, *sheet.taken}:
-        number += 1
-        name = f"{base}_{number}"
-    return name, content
-
-
-def _label(name: str) -> str:
-    return "".join(c if c.isprintable() else " " for c in name).strip()[:100] or "Column"
 
 
 _READERS: Final[dict[str, Callable[[Sheet, Field, Seen], dict[str, Any] | None]]] = {
