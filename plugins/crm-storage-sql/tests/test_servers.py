@@ -38,7 +38,7 @@ from crm_core.query.ast import And, Compare, In, SortKey
 from crm_core.records import KERNEL_RECORDS, Deal, Sale, build_registry
 from crm_core.records.schema import AddIndex, Column, Index, Manifest, Table
 from crm_core.testing.machine import pages
-from crm_core.testing.tables import MANIFEST, THINGS, thing
+from crm_core.testing.tables import AWKWARD_TEXTS, MANIFEST, THINGS, thing
 from crm_core.values import Money
 from crm_storage_sql.mariadb.storage import MariadbStorage
 from crm_storage_sql.plugin import open_mariadb, open_postgresql
@@ -628,6 +628,23 @@ def test_a_number_past_64_bits_and_half_a_character_are_refused(storage: ServerS
             storage.rollback()
     assert [] == storage.find("things")
     assert [] == pages(storage, None, [], 3)
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["50% 'off'\\"],
+        [None],
+        [None, *AWKWARD_TEXTS],
+        [f"plain %s {n}" for n in range(2_001)],
+        [f"{n} {AWKWARD_TEXTS[n % len(AWKWARD_TEXTS)]}" for n in range(2_001)],
+    ],
+    ids=["alike", "empty", "few", "plain", "awkward"],
+)
+def test_many_rows_are_read_as_they_were_written(storage: ServerStorage[Any], names: list[str | None]) -> None:
+    rows = [thing(n + 1, name=names[n % len(names)], size=n % 3 or None) for n in range(2_001)]
+    fill(storage, *rows)
+    assert rows == storage.find("things")
 
 
 def database_url(storage: ServerStorage[Any]) -> str:

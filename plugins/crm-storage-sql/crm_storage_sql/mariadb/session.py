@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
-from typing import Any, Final
+from itertools import repeat
+from typing import Any, Final, cast
 
 from crm_core.errors import (
     CrmError,
@@ -16,7 +17,7 @@ from crm_core.errors import (
     StorageFull,
     StorageLocked,
 )
-from crm_core.records.schema import Row, Table
+from crm_core.records.schema import Primitive, Row, Table
 from crm_storage_sql.mariadb.packet import LARGE, TooLong, in_rows, in_step
 from crm_storage_sql.room import MANIFEST, Parameters
 from crm_storage_sql.server import ServerSession
@@ -27,6 +28,8 @@ PARAMETERS: Final = frozenset({"ssl_ca", "ssl_cert", "ssl_key", "unix_socket"})
 _OLDEST: Final = (10, 6)
 _STATEMENT: Final = 1 << 18
 """The characters of one INSERT: at most 1 MB, well below what any server takes."""
+_TOGETHER: Final = 1_000
+"""Rows whose columns are looked at together: mostly empty or of few values, which takes a third of the time."""
 _MODE: Final = "ANSI_QUOTES,STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION,ERROR_FOR_DIVISION_BY_ZERO"
 _SORTED: Final = 1 << 16
 """The bytes of a text by which MariaDB sorts; its own default, 1024, ends within 256 characters of emoji."""
@@ -201,8 +204,7 @@ def _values(rows: Sequence[Row]) -> Iterator[str]:
     """Yield the rows as SQL, as many in one text as a statement should have."""
     parts: list[str] = []
     size = 0
-    for row in rows:
-        text = f"({','.join(map(_literal, row))})"
+    for text in _texts(rows):
         if parts and size + len(text) > _STATEMENT:
             yield ",".join(parts)
             parts, size = [], 0
@@ -212,7 +214,38 @@ def _values(rows: Sequence[Row]) -> Iterator[str]:
         yield ",".join(parts)
 
 
-def _literal(cell: int | str | None) -> str:
+def _texts(rows: Sequence[Row]) -> Iterator[str]:
+    """Yield each row as SQL; what all of some rows have alike is written once for them."""
+    for start in range(0, len(rows), _TOGETHER):
+        some = rows[start : start + _TOGETHER]
+        forms: list[str] = []
+        varying: list[Iterable[object]] = []
+        for cells in zip(*some, strict=True):
+            form, column = _column(cells)
+            forms.append(form)
+            if column is not None:
+                varying.append(column)
+        form = f"({','.join(forms)})"
+        for row in zip(*varying, strict=True) if varying else repeat((), len(some)):
+            yield form % row
+
+
+def _column(cells: Sequence[Primitive]) -> tuple[str, Iterable[object] | None]:
+    """Return how a cell of this column is written, and what goes there in each row; None: all rows are alike."""
+    distinct = set(cells)
+    if len(distinct) == 1:
+        return _literal(cells[0]).replace("%", "%%"), None
+    if len(distinct) * 4 < len(cells):
+        return "%s", map({cell: _literal(cell) for cell in distinct}.__getitem__, cells)
+    kinds = set(map(type, distinct))
+    if kinds == {int}:
+        return "%s", cells
+    if kinds == {str} and not any(map(_SPECIAL.search, cast("set[str]", distinct))):
+        return "'%s'", cells
+    return "%s", map(_literal, cells)
+
+
+def _literal(cell: Primitive) -> str:
     if cell is None:
         return "NULL"
     if isinstance(cell, str):
