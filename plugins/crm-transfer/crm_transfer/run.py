@@ -175,7 +175,9 @@ class Run:
         while True:
             self._prepare(chunk, rows, readers, grouping)
             try:
+                asked = perf_counter()
                 with self._crm.transaction():
+                    self._pace.came(perf_counter() - asked)
                     seconds = self._pace.watch()
                     chunk.write()
                     if grouping is not None:

@@ -33,3 +33,15 @@ def test_time_in_which_others_have_the_processor_counts_half() -> None:
     seconds = Pace().watch()
     sleep(0.1)
     assert 0.05 <= seconds() < 0.1
+
+
+def test_while_others_write_too_chunks_hold_the_lock_half_as_long() -> None:
+    pace = Pace()
+    pace.came(0.01)
+    pace.adapt(1_000, 1_000, 0.03)
+    assert 500 == pace.size
+    pace.adapt(500, 500, 9.0)
+    assert 150 == pace.size
+    pace.came(0.00001)
+    pace.adapt(150, 150, 0.0045)
+    assert 575 == pace.size
