@@ -145,6 +145,9 @@ def verify(context: click.Context, file: Path | None) -> None:
             ["check", "state", Column("looked at", right=True), Column("what is wrong", fit="wrap")],
             [[one.name, mark[one.state], f"{one.looked_at:,}", "; ".join(one.faults)] for one in checks],
         )
+        for one in checks:
+            if one.unchecked:
+                say(f"NOT RUN of {one.name}: {one.unchecked}")
         if [INDEXES] == [one.name for one in wrong]:
             say("Records and ledger are sound, indexes are not: crm storage reindex makes them anew.")
         else:
@@ -226,4 +229,5 @@ def _counted(rows: int, position: int) -> str:
 
 
 def _check_json(check: Check) -> dict[str, Any]:
-    return {"name": check.name, "state": check.state, "looked_at": check.looked_at, "faults": list(check.faults)}
+    told = {"name": check.name, "state": check.state, "looked_at": check.looked_at, "faults": list(check.faults)}
+    return {**told, "unchecked": check.unchecked}

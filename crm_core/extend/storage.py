@@ -281,6 +281,10 @@ class Storage(ABC):
         """
         return None
 
+    def unchecked_indexes(self) -> str:
+        """Say in words what of its indexes `check_indexes` does not look at; empty when it looks at all of them."""
+        return ""
+
     def reindex(self) -> list[str]:
         """Make anew what the storage keeps beside the rows: search indexes, other indexes. Rows stay as they are.
 

@@ -33,12 +33,16 @@ _ACTIONS: Final = frozenset({"updated", "deleted", "restored", "erased", "compac
 
 @attrs.frozen(kw_only=True)
 class Check:
-    """One thing that was looked at: how many rows of it, and what is wrong; `not run` says in `faults` why."""
+    """One thing that was looked at: how many rows of it, and what is wrong; `not run` says in `faults` why.
+
+    `unchecked` says in words what of it could not be looked at.
+    """
 
     name: str
     state: Literal["well", "wrong", "not run"]
     looked_at: int
     faults: tuple[str, ...] = ()
+    unchecked: str = ""
 
 
 def verify(storage: Storage, registry: Registry) -> list[Check]:
@@ -131,7 +135,9 @@ def _indexes(storage: Storage, manifest: Manifest) -> Check:
     if found is None:
         why = "this storage keeps no indexes beside the rows that it could compare with them"
         return Check(name=INDEXES, state="not run", looked_at=0, faults=(why,))
-    return Check(name=INDEXES, state="wrong" if found else "well", looked_at=len(manifest.tables), faults=tuple(found))
+    state: Literal["well", "wrong"] = "wrong" if found else "well"
+    left = storage.unchecked_indexes()
+    return Check(name=INDEXES, state=state, looked_at=len(manifest.tables), faults=tuple(found), unchecked=left)
 
 
 def _positions(storage: Storage, known: array[int]) -> Check:

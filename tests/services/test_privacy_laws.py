@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from crm_core import CRM, Customer, Deal, Interaction, Participant
 from crm_core.errors import CrmError, NotFound, UndoRefused
 from crm_core.records import ContactPoint
+from crm_core.services.privacy import images
 from crm_core.values import format_id
 from tests.databases import DATABASES, new_url
 from tests.opening import content
@@ -203,6 +204,37 @@ def found(crm: CRM, words: list[str]) -> set[tuple[str, object]]:
 @example(seed=67318354)
 def test_no_history_keeps_a_word_of_who_was_erased(seed: int) -> None:
     law("memory:", Random(seed))
+
+
+@pytest.mark.parametrize("seed", [13, 45])
+def test_so_it_is_of_a_person_with_many_records(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(images, "_FEW", 0)
+    monkeypatch.setattr(images, "_PAGE", 3)
+    law("memory:", Random(seed))
+
+
+@pytest.mark.parametrize("database", DATABASES)
+def test_an_erasure_does_not_read_what_the_ledger_holds_of_everybody(
+    database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with CRM.open(new_url(database, tmp_path), plugins=[ClubPlugin()]) as crm:
+        person, *others = crm.customers.add_many([Customer(name=f"C{n}") for n in range(5)])
+        kept = crm.interactions.add_many([Interaction(customer_id=others[n % 2].id, body="x") for n in range(300)])
+        crm.interactions.edit_many(each.evolve(customer_id=others[2].id) for each in kept[:200])
+        for each in kept[200:220]:
+            crm.interactions.delete(each.id)
+        mine = crm.interactions.add(Interaction(customer_id=person.id, body="word"))
+        crm.interactions.edit(mine.evolve(customer_id=others[0].id, body="theirs"))
+        read, find = list[Any](), type(crm.storage).find
+
+        def counted(storage: Any, table: str, *args: Any, **options: Any) -> Any:
+            rows = find(storage, table, *args, **options)
+            read.extend(rows if table == "ledger_images" else ())
+            return rows
+
+        monkeypatch.setattr(type(crm.storage), "find", counted)
+        assert 1 <= crm.privacy.erase(person.id, dry_run=True).receipt.images
+        assert 1 <= len(read) < 60
 
 
 @pytest.mark.parametrize("database", DATABASES)

@@ -19,7 +19,7 @@ from crm_core.records.registry import Field
 from crm_core.records.schema import Primitive, Row
 from crm_core.services.privacy.carried import Carried
 from crm_core.services.privacy.former import Former
-from crm_core.services.privacy.images import holds, paged, personal_columns, pieces
+from crm_core.services.privacy.images import holds, naming, paged, personal_columns, pieces
 from crm_core.services.privacy.mentions import Mentions
 from crm_core.services.references import MERGED
 from crm_core.values import parse_id
@@ -166,8 +166,10 @@ class Found:
     def _search_images(self, kind: RecordType, fields: Sequence[Field]) -> set[str]:
         found = self.deleted.setdefault(kind.name, set())
         count = len(found)
-        where = And((Compare("table_name", "=", kind.plural), Compare("action", "=", "deleted")))
-        for rows in paged(self._storage, where):
+        names = {field.declaration.references for field in fields} if kind.name != NAMES else self._known().keys()
+        known = set().union(*(ids for name, ids in self._known().items() if name in names))
+        where = (Compare("table_name", "=", kind.plural), Compare("action", "=", "deleted"))
+        for rows in paged(self._storage, And((*where, *naming(known)))) if known else ():
             for row in rows:
                 cells = json.loads(str(row[5])) or {}
                 if row[3] not in found and self._points_here(kind, fields, cells):

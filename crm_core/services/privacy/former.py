@@ -16,11 +16,11 @@ import attrs
 
 from crm_core.ledger.history import History, OperationEntry
 from crm_core.ledger.session import Session
-from crm_core.query.ast import And, Compare, Contains
+from crm_core.query.ast import And, Compare
 from crm_core.records import RecordType
 from crm_core.records.registry import Field
 from crm_core.records.schema import Primitive, Row
-from crm_core.services.privacy.images import holds, paged, personal_columns, pieces
+from crm_core.services.privacy.images import holds, naming, paged, personal_columns, pieces
 
 _EVER: Final = 2**63
 """Later than any image."""
@@ -88,24 +88,26 @@ class Former:
     def _candidates(self, kind: RecordType) -> set[int]:
         """Return the records of a type that pointed at what is known, or point at what is found here."""
         found: set[int] = set()
+        known: dict[str, set[int]] = {}
         for field in _references(kind):
-            target = field.declaration.references
-            former = self.until.get(target, {}).keys()
-            known = self._known.get(target, set()) | former
-            of_type = (Compare("table_name", "=", kind.plural), Compare("action", "=", "updated"))
-            for rows in paged(self._storage, And((*of_type, Contains("content", f'"{field.column}": [')))):
-                for row in rows:
-                    if not known.isdisjoint((json.loads(str(row[5])) or {}).get(field.column, ())):
-                        found.add(cast(int, row[3]))
+            former = self.until.get(field.declaration.references, {}).keys()
+            known[field.column] = self._known.get(field.declaration.references, set()) | former
             if former:
                 found |= self._children(kind, field, set(former))
+        of_type = (Compare("table_name", "=", kind.plural), Compare("action", "=", "updated"))
+        for rows in paged(self._storage, And((*of_type, *naming(set().union(*known.values()))))):
+            for row in rows:
+                said = json.loads(str(row[5])) or {}
+                if any(not ids.isdisjoint(said.get(column, ())) for column, ids in known.items()):
+                    found.add(cast(int, row[3]))
         return found
 
     def _children(self, kind: RecordType, field: Field, former: set[int]) -> set[int]:
         found: set[int] = set()
         for where in pieces(field.column, former):
             found |= {cast(int, row[0]) for row in self._storage.find(kind.plural, where, columns=["id"])}
-        deleted = And((Compare("table_name", "=", kind.plural), Compare("action", "=", "deleted")))
+        of_type = (Compare("table_name", "=", kind.plural), Compare("action", "=", "deleted"))
+        deleted = And((*of_type, *naming(former)))
         for rows in paged(self._storage, deleted):
             found |= {cast(int, r[3]) for r in rows if (json.loads(str(r[5])) or {}).get(field.column) in former}
         return found

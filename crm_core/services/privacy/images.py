@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Set
+from collections.abc import Collection, Iterator, Set
 from typing import Final, cast
 
 from crm_core.extend import Storage
 from crm_core.ledger.tables import IMAGES
-from crm_core.query.ast import And, Compare, Expression, In, SortKey
+from crm_core.query.ast import And, Compare, Contains, Expression, In, Or, SortKey
 from crm_core.records import RecordType
 from crm_core.records.schema import Row
 
 _BATCH: Final = 1_000
+_PAGE: Final = 10_000
+"""Images that are read at once: each page costs a look at all of the table's."""
+_FEW: Final = 50
+"""Ids that a database is asked to look for in the text of images."""
 
 
 def personal_columns(kind: RecordType) -> frozenset[str]:
@@ -38,16 +42,24 @@ def pieces(column: str, ids: Set[int]) -> Iterator[In]:
         yield In(column, tuple(ordered[at : at + _BATCH]))
 
 
+def naming(ids: Collection[int]) -> list[Expression]:
+    """Return a condition that leaves, of images, those that name one of a few ids; nothing where there are many.
+
+    The database looks for their digits in less time than it takes to hand over an image: it may leave a few too many.
+    """
+    return [Or(tuple(Contains("content", str(one)) for one in sorted(ids)))] if 0 < len(ids) <= _FEW else []
+
+
 def paged(storage: Storage, where: Expression) -> Iterator[list[Row]]:
     """Yield the rows of images in batches, oldest first."""
     last = 0
     while True:
-        rows = storage.find(IMAGES.name, And((where, Compare("id", ">", last))), sort=[SortKey("id")], limit=_BATCH)
+        rows = storage.find(IMAGES.name, And((where, Compare("id", ">", last))), sort=[SortKey("id")], limit=_PAGE)
         if rows:
             yield rows
-        if len(rows) < _BATCH:
+        if len(rows) < _PAGE:
             return
         last = cast(int, rows[-1][0])
 
 
-__all__ = ["holds", "paged", "personal_columns", "pieces"]
+__all__ = ["holds", "naming", "paged", "personal_columns", "pieces"]

@@ -265,10 +265,25 @@ class ServerStorage(SqlStorage[S]):
             self.use(manifest)
             self.refresh_statistics(session, list(manifest.tables))
 
+    @abstractmethod
+    def faults_inside(self, session: S, tables: Sequence[str]) -> list[str]:
+        """Return in words which indexes of these tables do not say what the rows say, as far as the server can tell."""
+
     def check_indexes(self) -> list[str]:
-        """Look whether every index that was declared is there, and in use."""
+        """Look whether every index that was declared is there, in use, and says what the rows say.
+
+        The last on a connection of its own, as it would end the snapshot of the caller.
+        """
         manifest = self.schema()
-        return [] if manifest is None else self.ddl(self._session(), manifest).index_faults()
+        if manifest is None:
+            return []
+        ddl = self.ddl(self._session(), manifest)
+        found = ddl.index_faults()
+        session = self.connected()
+        try:
+            return found + self.faults_inside(session, sorted(set(manifest.tables) & set(ddl.tables())))
+        finally:
+            session.close()
 
     def reindex(self) -> list[str]:
         """Make the indexes of each table anew: one after the other, and only who writes to that table waits."""

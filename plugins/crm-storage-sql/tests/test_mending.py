@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
 
 import attrs
 import pytest
@@ -12,6 +15,7 @@ import pytest
 from crm_core import CRM, Customer
 from crm_core.errors import StorageError
 from crm_core.upkeep import reindex_workspace, verify_workspace
+from crm_storage_sql.mariadb.session import MariadbSession
 from tests.databases import DATABASES, OPENERS, drop_all, new_url, postgresql_connection
 
 
@@ -24,6 +28,11 @@ def databases() -> Iterator[None]:
 def indexes_of(url: str) -> tuple[str, ...]:
     """Return what verify says of the indexes."""
     return next(check.faults for check in verify_workspace(url) if check.name == "indexes")
+
+
+def unchecked(url: str) -> str:
+    """Return what verify says that it did not look at."""
+    return next(check.unchecked for check in verify_workspace(url) if check.name == "indexes")
 
 
 @pytest.mark.parametrize("database", DATABASES)
@@ -72,6 +81,67 @@ def test_an_index_whose_making_was_broken_off_is_told_and_made(tmp_path: Path) -
     assert ("the index over customers (owner_id) is missing",) == indexes_of(url)
     reindex_workspace(url)
     assert () == indexes_of(url)
+
+
+@pytest.mark.database("postgresql")
+def test_an_index_that_lacks_a_row_is_told_where_amcheck_is(tmp_path: Path) -> None:
+    base, _, schema = new_url("postgresql", tmp_path).partition("schema=")
+    parts, name = urlsplit(base.rstrip("?&")), f"crm_test_amcheck_{os.getpid()}"
+    with closing(postgresql_connection()) as server:
+        server.autocommit = True
+        if not server.execute("SELECT 1 FROM pg_available_extensions WHERE name = 'amcheck'").fetchone():
+            pytest.skip("NOT RUN: this PostgreSQL comes without the extension amcheck")
+        server.execute(f"CREATE DATABASE {name}")
+        try:
+            whole = parts._replace(path=f"/{name}").geturl()
+            url = f"{whole}{'&' if parts.query else '?'}schema={schema}"
+            with CRM.open(url) as crm:
+                crm.customers.add(Customer(name="Ada"), external=("old", "1"))
+            assert ((), True) == (indexes_of(url), "amcheck" in unchecked(url))
+            of_names = "UPDATE pg_index SET indisready = {} WHERE indexrelid = '\"customers(name_key)\"'::regclass"
+            with closing(postgresql_connection(url)) as raw:
+                raw.autocommit = True
+                raw.execute("CREATE EXTENSION amcheck SCHEMA public")
+                raw.execute(of_names.format("false"))
+            with CRM.open(url) as crm:
+                crm.customers.add(Customer(name="Bob"))
+            with closing(postgresql_connection(url)) as raw:
+                raw.autocommit = True
+                raw.execute(of_names.format("true"))
+            (fault,) = indexes_of(url)
+            assert fault.startswith("the index customers(name_key) is damaged: ")
+            assert "lacks matching index tuple" in fault
+            assert "amcheck" not in unchecked(url)
+            reindex_workspace(url)
+            assert () == indexes_of(url)
+        finally:
+            server.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.mark.database("mariadb")
+def test_what_innodb_says_of_a_table_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    url = new_url("mariadb", tmp_path)
+    with CRM.open(url) as crm:
+        crm.customers.add(Customer(name="Ada"))
+    assert ((), "") == (indexes_of(url), unchecked(url))
+    read, asked = MariadbSession.read, list[str]()
+
+    def damaged(self: MariadbSession, statement: str, parameters: Any = ()) -> Any:
+        """Answer as InnoDB does of an index that lacks an entry: there is no way to make one here."""
+        rows = read(self, statement, parameters)
+        if not statement.startswith("CHECK TABLE"):
+            return rows
+        asked.append(statement)
+        assert [("check", "status", "OK")] == [row[1:] for row in rows]
+        if "`customers`" not in statement and '"customers"' not in statement:
+            return rows
+        text = "InnoDB: Index customers(owner_id) contains 0 entries, should be 1."
+        return [("customers", "check", "Warning", text), ("customers", "check", "error", "Corrupt")]
+
+    monkeypatch.setattr(MariadbSession, "read", damaged)
+    faults = indexes_of(url)
+    assert ["customers: InnoDB: Index customers(owner_id) contains 0 entries, should be 1."] == list(faults[:1])
+    assert len(asked) > 20
 
 
 @pytest.mark.parametrize("database", DATABASES)

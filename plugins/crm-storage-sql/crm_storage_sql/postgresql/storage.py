@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Final
 
-from crm_core.errors import NotADatabase, StorageConflict, StorageError
+from crm_core.errors import CrmError, NotADatabase, StorageConflict, StorageError
 from crm_core.extend import StorageStatus, TableRows
 from crm_core.extend.storage import LEDGER_HEAD, LEDGER_TRANSACTIONS
 from crm_core.records.schema import Manifest, Row
@@ -28,6 +28,20 @@ _THERE: Final = frozenset({"42P04", "23505"})
 """What a server says of a database that another process has created meanwhile."""
 _TRIES: Final = 10
 """How often a replacement gives way to those who wrote to several tables when it came."""
+_CORRUPT: Final = "XX"
+"""What the states begin with by which amcheck tells of damage."""
+_AMCHECK: Final = (
+    "SELECT quote_ident(n.nspname) FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace "
+    "WHERE e.extname = 'amcheck' AND "
+    "has_function_privilege(to_regprocedure(format('%%I.bt_index_check(regclass, boolean)', n.nspname)), 'EXECUTE')"
+)
+"""Asks in which schema amcheck is, where it is and may be used."""
+_TREES: Final = (
+    "SELECT i.oid, i.relname FROM pg_index x JOIN pg_class i ON i.oid = x.indexrelid "
+    "JOIN pg_class t ON t.oid = x.indrelid JOIN pg_am a ON a.oid = i.relam "
+    "WHERE x.indisvalid AND a.amname = 'btree' AND t.relname = ANY(%s) "
+    "AND i.relnamespace = (SELECT oid FROM pg_namespace WHERE nspname = current_schema()) ORDER BY i.relname"
+)
 _SINCE: Final = "to_char(timestamp '1970-01-01' + {0} * interval '1 second', "
 
 
@@ -177,6 +191,26 @@ class PostgresqlStorage(ServerStorage[PostgresqlSession]):
     def release_upgrade_lock(self, session: PostgresqlSession) -> None:
         """Give it back once."""
         session.read("SELECT pg_advisory_unlock(%s, %s)", self._lock_key)
+
+    def faults_inside(self, session: PostgresqlSession, tables: Sequence[str]) -> list[str]:
+        """Let amcheck compare each B-tree with the rows, where this database has it."""
+        found: list[str] = []
+        for (schema,) in session.read(_AMCHECK):
+            for oid, name in session.read(_TREES, (list(tables),)):
+                try:
+                    session.read(f"SELECT {schema}.bt_index_check(%s::oid::regclass, true)", (oid,))
+                except CrmError as error:
+                    if not str(getattr(error.__cause__, "sqlstate", "")).startswith(_CORRUPT):
+                        raise
+                    found.append(f"the index {name} is damaged: {error.__cause__}")
+        return found
+
+    def unchecked_indexes(self) -> str:
+        """Say what amcheck cannot look at, or that it is not there."""
+        session = self._session()
+        if not session.read(_AMCHECK):
+            return "whether they hold what the rows say: that takes the extension amcheck (CREATE EXTENSION amcheck)"
+        return "whether trigram indexes hold what the rows say" if trigram_indexes(session.read) else ""
 
     def status(self) -> StorageStatus:
         """Return engine, place, bytes of the database, and the settings that matter for safety."""
