@@ -282,3 +282,13 @@ def test_letters_that_an_earlier_program_garbled_are_asked_about(
     garbled = f"No,Name\n1,{name.encode().decode(encoding)}\n"
     found, _ = bring(crm, tmp_path, "customers", garbled)
     assert any(f"took UTF-8 for {encoding}" in q and f"for {name!r}" in q for q in found.questions), found.questions
+
+
+# Keys
+
+
+def test_a_postal_code_is_the_last_to_be_a_key(crm: CRM, tmp_path: Path) -> None:
+    text = "Name,Billing Zip,Total\n#1001,10115,5.00\n#1002,10117,6.00\n"
+    found, _ = bring(crm, tmp_path, "sales", text)
+    assert ("Name",) == found.key.columns
+    assert ("Billing Zip",) == found.key.others

@@ -174,6 +174,8 @@ STATUS: Final = (
     "status, state, Zustand, Bestellstatus, Auftragsstatus, statut, état, estado, статус, состояние, وضعیت, կարգավիճակ"
 )
 """What an order has that is paid or cancelled."""
+POSTAL: Final = "zip, plz, postleitzahl, postcode, postal, индекс, پستی, փոստային"
+"""Words of postal codes, by which nobody is told apart."""
 OPT_OUT: Final = (
     "email opt out, has opted out of email, opt out, opted out, do not email, unsubscribed, "
     "unsubscribed from all email, abgemeldet, keine E-Mails, désabonné, no enviar correo, отписан, отписался"

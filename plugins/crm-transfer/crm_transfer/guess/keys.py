@@ -9,7 +9,7 @@ from typing import Final
 import attrs
 
 from crm_transfer.guess.columns import Seen
-from crm_transfer.guess.words import CODES, ROW_NUMBERS, is_called, names_key, names_phone
+from crm_transfer.guess.words import CODES, POSTAL, ROW_NUMBERS, is_called, names_key, names_phone, tokens
 
 _NEARLY: Final = Fraction(9, 10)
 _NO_KEYS: Final = frozenset({"date", "time", "decimal", "boolean"})
@@ -34,7 +34,7 @@ def guess_key(columns: Sequence[Seen], rows: Sequence[Sequence[str]]) -> KeyGues
     rest = [seen for seen in unique if seen not in named]
     ranked = [
         *named,
-        *sorted(rest, key=lambda seen: (not seen.note and not is_called(seen.name, CODES), names_phone(seen.name))),
+        *sorted(rest, key=_doubtfulness),
     ]
     if ranked:
         others = tuple(seen.name for seen in ranked[1:])
@@ -47,6 +47,12 @@ def guess_key(columns: Sequence[Seen], rows: Sequence[Sequence[str]]) -> KeyGues
         why = "every row has a value of its own, but is it one that stays?"
         return KeyGuess((best,), "medium", why, others)
     return _nearly(columns, rows) or _together(columns, rows)
+
+
+def _doubtfulness(seen: Seen) -> tuple[bool, bool, bool]:
+    """Rank columns that nothing calls a key: codes first, what people share or change last."""
+    is_code = bool(seen.note) or is_called(seen.name, CODES)
+    return not POSTAL.isdisjoint(tokens(seen.name)), not is_code, names_phone(seen.name)
 
 
 def _nearly(columns: Sequence[Seen], rows: Sequence[Sequence[str]]) -> KeyGuess | None:
