@@ -290,7 +290,8 @@ def _contact(properties: Sequence[Property], version: str) -> Contact:
 def _named(properties: Sequence[Property], version: str, contact: str) -> Iterator[tuple[str, str]]:
     """Yield the cells of a card by column; what stands first among its like wins."""
     seen: set[str] = set()
-    show = unescaped if _is_ours(properties) else _apple_label
+    ours = _is_ours(properties)
+    show = unescaped if ours else _apple_label
     labels = {each.group: show(each.value).strip() for each in properties if each.name == "X-ABLABEL" and each.group}
     for each in properties:
         if each.name not in _ADDRESSES and each.name not in seen:
@@ -301,7 +302,7 @@ def _named(properties: Sequence[Property], version: str, contact: str) -> Iterat
         for number, (found, value) in enumerate(_values(properties, name, version), first):
             types = [each for each in dict.fromkeys(found.types) if each not in _NO_LABELS]
             yield f"{name} {number}", value
-            key = _key(name, value) if _is_ours(properties) else f"{number}"
+            key = _key(name, value) if ours else f"{number}"
             yield f"{name} {number} KEY", f"{contact}/{name.casefold()} {key}"
             yield f"{name} {number} TYPE", (labels.get(found.group) or ", ".join(types))[:100]
 
