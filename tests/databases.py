@@ -12,7 +12,8 @@ import itertools
 import os
 import tempfile
 import warnings
-from contextlib import suppress
+from collections.abc import Sequence
+from contextlib import closing, suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -22,13 +23,14 @@ import pytest
 
 from crm_core.records.schema import Manifest
 from crm_storage_sql.plugin import open_mariadb, open_postgresql, open_sqlite
+from crm_storage_sql.room import MANIFEST
 
 SERVERS = ("postgresql", "mariadb")
 DATABASES = [pytest.param(name, id=name, marks=pytest.mark.database(name)) for name in ("sqlite", *SERVERS)]
 OPENERS = {"sqlite": open_sqlite, "postgresql": open_postgresql, "mariadb": open_mariadb}
 _numbers = itertools.count(1)
 _free: dict[str, list[str]] = {name: [] for name in SERVERS}
-_tables: dict[str, Manifest | None] = {}
+_tables: dict[str, str] = {}
 _made: dict[str, list[str]] = {name: [] for name in SERVERS}
 
 
@@ -54,16 +56,27 @@ def give_back(database: str, url: str) -> None:
     """Empty a database, so that the next test needs not create its tables; one with other tables is left aside."""
     if database not in SERVERS:
         return
-    storage = OPENERS[database](url, {})
-    manifest = storage.schema()
-    kept = _tables.setdefault(database, manifest)
-    if manifest is not None and manifest == kept:
-        storage.begin()
-        for table in manifest.tables:
-            storage._session().run(f'DELETE FROM "{table}"')
-        storage.commit()
-        _free[database].append(url)
-    storage.close()
+    with closing(_connection(database, url)) as connection, connection.cursor() as cursor:
+        manifest = _manifest(cursor)
+        if manifest is not None and manifest == _tables.setdefault(database, manifest):
+            _run_all(cursor, [f'DELETE FROM "{table}"' for table in _columns(manifest)])
+            _free[database].append(url)
+
+
+def copied(database: str, source: str, target: str) -> bool:
+    """Replace the rows of a database by those of another one of the same server; False where their tables differ."""
+    with closing(_connection(database, source)) as connection, connection.cursor() as cursor:
+        manifest, place = _manifest(cursor), _place(source)
+    with closing(_connection(database, target)) as connection, connection.cursor() as cursor:
+        if manifest is None or manifest != _manifest(cursor):
+            return False
+        tables = _columns(manifest)
+        emptied = [f'DELETE FROM "{table}"' for table in tables]
+        filled = [
+            f'INSERT INTO "{name}" ({all_}) SELECT {all_} FROM "{place}"."{name}"' for name, all_ in tables.items()
+        ]
+        _run_all(cursor, emptied + filled)
+    return True
 
 
 def drop_all() -> None:
@@ -92,22 +105,59 @@ def postgresql_connection(url: str = "") -> Any:
     return psycopg.connect(base.rstrip("?&"), options=f"-csearch_path={schema}" if schema else "")
 
 
-def mariadb_connection(url: str = "", *, local_infile: bool = False) -> Any:
+def mariadb_connection(url: str = "", **options: Any) -> Any:
     """Return a connection of PyMySQL to a database of `new_url`, or to the server outside of those.
 
-    `local_infile` lets the server read files of this machine that a LOAD DATA names.
+    `local_infile` among the options lets the server read files of this machine that a LOAD DATA names.
     """
-    import pymysql
+    from crm_storage_sql.mariadb.session import connected
 
     parts = urlsplit(url or _server("mariadb"))
     given = {"host": parts.hostname, "port": parts.port, "user": parts.username}
-    return pymysql.connect(
+    return connected(
         **{name: value for name, value in given.items() if value},
         password=unquote(parts.password or ""),
         database=parts.path.removeprefix("/"),
         charset="utf8mb4",
-        local_infile=local_infile,
+        **options,
     )
+
+
+def _connection(database: str, url: str) -> Any:
+    """Return a connection that takes many statements in one way, and names in double quotes."""
+    if database == "postgresql":
+        return postgresql_connection(url)
+    from pymysql.constants import CLIENT
+
+    return mariadb_connection(url, client_flag=CLIENT.MULTI_STATEMENTS, init_command="SET sql_mode = 'ANSI_QUOTES'")
+
+
+def _run_all(cursor: Any, statements: Sequence[str]) -> None:
+    """Run statements in one transaction."""
+    cursor.execute(";\n".join(["START TRANSACTION", *statements, "COMMIT"]))
+    while cursor.nextset():
+        pass
+
+
+def _manifest(cursor: Any) -> str | None:
+    """Return the manifest of a database as it is stored; None where there is none."""
+    try:
+        cursor.execute(f'SELECT "json" FROM {MANIFEST}')
+    except Exception:  # each driver has its own
+        return None
+    found = cursor.fetchone()
+    return None if found is None else str(found[0])
+
+
+def _columns(manifest: str) -> dict[str, str]:
+    """Return the columns of each table, as they stand in a statement."""
+    tables = Manifest.from_text(manifest).tables.values()
+    return {table.name: ", ".join(f'"{name}"' for name in table.column_names) for table in tables}
+
+
+def _place(url: str) -> str:
+    """Return the schema or database that a URL of `new_url` names."""
+    return url.partition("schema=")[2] or urlsplit(url).path.removeprefix("/")
 
 
 def _server(database: str) -> str:

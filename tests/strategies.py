@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import date, datetime
 from decimal import Decimal
+from functools import cache
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -20,18 +21,21 @@ NAMES = st.sampled_from(
 )
 
 
+@cache
 def storable_text(limit: int = 0) -> st.SearchStrategy[str]:
     """Draw text that every storage keeps: no NUL, no lone surrogate."""
     characters = st.characters(exclude_characters="\0", exclude_categories=["Cs"])
     return st.text(characters, max_size=min(limit or 40, 40)) | NAMES.map(lambda name: name[: limit or None])
 
 
+@cache
 def moments() -> st.SearchStrategy[datetime | date]:
     """Draw instants and bare days, far from the ends of the calendar."""
     instants = st.integers(-(2**51), 2**52).map(from_micros)
     return instants | days()
 
 
+@cache
 def days() -> st.SearchStrategy[date]:
     """Draw days, often those on which clocks change; never the one that Samoa skipped."""
     special = [date(2018, 11, 4), date(2026, 3, 29), date(2026, 10, 25), date(2022, 3, 22), date(1970, 1, 1)]
@@ -39,14 +43,19 @@ def days() -> st.SearchStrategy[date]:
     return drawn.filter(lambda day: day != date(2011, 12, 30))
 
 
+@cache
 def amounts() -> st.SearchStrategy[Money]:
     """Draw money in currencies of zero to three decimals, to the limits of 64 bits."""
     minor = st.integers(-LIMIT, LIMIT) | st.sampled_from([0, 1, -1, LIMIT, -LIMIT])
     return st.builds(Money.from_minor, minor, st.sampled_from(["EUR", "JPY", "KWD", "IRR"]))
 
 
+@cache
 def values_of(declared: FieldDeclaration) -> st.SearchStrategy[Any]:
-    """Draw values that a field accepts; references need stored records and are left to the caller."""
+    """Draw values that a field accepts; references need stored records and are left to the caller.
+
+    A strategy is made once: Hypothesis looks through a new one before it draws, which takes longer than the drawing.
+    """
     drawn: dict[str, st.SearchStrategy[Any]] = {
         "text": st.sampled_from(declared.choices) if declared.choices else storable_text(declared.max_length),
         "integer": st.integers(-LIMIT - 1, LIMIT),
@@ -66,8 +75,13 @@ def values_of(declared: FieldDeclaration) -> st.SearchStrategy[Any]:
 
 def records_of(kind: RecordType, *, without: tuple[str, ...] = ()) -> st.SearchStrategy[Record]:
     """Draw records of a type; fields named in `without` keep their defaults."""
-    own = {f.name: values_of(f.declaration) for f in kind.fields.values() if not f.extension and f.name not in without}
-    return st.builds(kind.cls, **own)
+    own = ((f.name, f.declaration) for f in kind.fields.values() if not f.extension and f.name not in without)
+    return _made_of(kind.cls, tuple(own))
+
+
+@cache
+def _made_of(cls: type[Record], fields: tuple[tuple[str, FieldDeclaration], ...]) -> st.SearchStrategy[Record]:
+    return st.builds(cls, **{name: values_of(declared) for name, declared in fields})
 
 
 def zones() -> st.SearchStrategy[ZoneInfo]:

@@ -79,10 +79,13 @@ def _findings(names: Sequence[str], folder: Path, long: bool) -> Iterator[Findin
         if isinstance(backend, Backend) and backend.name != "sqlite":
             instrument(_class_of(backend, folder))
     checks = [import_module(f"tests.torture.check_{name}") for name in names]
-    jobs: list[_Job] = []
-    for backend in at_hand:
-        if isinstance(backend, Backend):
-            jobs += [_Job(backend, check, folder / f"{backend.name}-{at}", long) for at, check in enumerate(checks)]
+    tortured = [one for one in at_hand if isinstance(one, Backend)]
+    # Check by check, so that jobs of different storages run side by side: those of one would wait for the same server.
+    jobs = [
+        _Job(backend, check, folder / f"{backend.name}-{at}", long)
+        for at, check in enumerate(checks)
+        for backend in tortured
+    ]
     _at_once(jobs)
     for check in checks:
         for backend in at_hand:

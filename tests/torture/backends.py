@@ -19,6 +19,7 @@ from crm_core.records import Registry
 from crm_core.settings import Settings, load_settings, write_settings
 from crm_core.values import FixedClock
 from tests import databases
+from tests.torture import require
 from tests.torture.faults import DATABASE
 
 NOW = FixedClock(datetime(2026, 11, 20, 12, tzinfo=UTC))
@@ -41,25 +42,33 @@ class Backend:
 
     def settle(self, place: Path) -> None:
         """Make the folder and settings of a workspace, whose database is not there yet, or (a server's) is empty."""
-        if place.exists():
-            if not self.files:
-                databases.give_back(self.name, load_settings(place).storage_url)
-            shutil.rmtree(place)
-        place.mkdir(parents=True)
-        write_settings(place, storage_url=self.new_url(place), currency="EUR")
+        if place.exists() and not self.files:
+            databases.give_back(self.name, load_settings(place).storage_url)
+        _new_folder(place, self.new_url(place))
 
     def anew(self) -> Backend:
         """Return the same storage, whose databases never serve twice: for tables that are not the kernel's."""
         return self if self.files else attrs.evolve(self, new_url=functools.partial(databases.new_url, self.name))
 
-    def again(self, template: Path, place: Path, fill: Callable[[CRM], None]) -> None:
-        """Put a workspace back to what `template` holds; a server's is made and filled anew."""
-        if not self.files:
-            self.make(place, fill)
+    def again(self, template: Path, place: Path) -> None:
+        """Put a workspace back to what `template` holds; into a database of a server its rows are copied."""
+        if self.files:
+            if place.exists():
+                shutil.rmtree(place)
+            shutil.copytree(template, place)
             return
         if place.exists():
-            shutil.rmtree(place)
-        shutil.copytree(template, place)
+            source, target = load_settings(template).storage_url, load_settings(place).storage_url
+            if databases.copied(self.name, source, target):
+                _new_folder(place, target)
+                return
+        self.make(place)
+        self.copy_rows(template, place)
+
+    def copy_rows(self, template: Path, place: Path) -> None:
+        """Copy the rows of a server's database into another one that has the same tables."""
+        source, target = load_settings(template).storage_url, load_settings(place).storage_url
+        require(databases.copied(self.name, source, target), "a new database has other tables than its template")
 
     def wipe(self, place: Path) -> None:
         """Remove the database of a workspace, or turn to an empty one of the server; other settings stay."""
@@ -73,6 +82,14 @@ class Backend:
     def opened(self, place: Path) -> Storage:
         """Open the storage of a workspace, without a CRM."""
         return opened_storage(place)[2]
+
+
+def _new_folder(place: Path, url: str) -> None:
+    """Make the folder of a workspace, without anything of one that was there."""
+    if place.exists():
+        shutil.rmtree(place)
+    place.mkdir(parents=True)
+    write_settings(place, storage_url=url, currency="EUR")
 
 
 def backends(folder: Path, *, wheel: bool) -> Iterator[Backend | str]:

@@ -31,14 +31,9 @@ def run(backend: Backend, place: Path, long: bool) -> Iterator[Finding]:
     for name, action in chosen:
         allowed, count = _clean_run(backend, template, work, name, action)
         statements += count
-        untouched = False
         for at, mode in _points(count, long):
-            if not untouched:
-                backend.again(template, work, fill)
-            found = _fail(work, action, mode, at, set(allowed), f"{name}, statement {at} of {count}, {mode}")
-            # A server's database is slow to make, so one on which nothing happened serves again; one in which an import
-            # was cut off does not, because the next would go on with that.
-            untouched = not backend.files and found == allowed[0] and name != "import"
+            backend.again(template, work)
+            _fail(work, action, mode, at, set(allowed), f"{name}, statement {at} of {count}, {mode}")
             tried += 1
     faults.reads = False
     if backend.name == "sqlite":
@@ -49,7 +44,7 @@ def run(backend: Backend, place: Path, long: bool) -> Iterator[Finding]:
 
 def _clean_run(backend: Backend, template: Path, work: Path, name: str, action: Action) -> tuple[list[str], int]:
     """Run an operation unharmed; returns the states that its commits make, the one of before first, and its length."""
-    backend.again(template, work, fill)
+    backend.again(template, work)
     states = []
 
     def note() -> None:
@@ -69,7 +64,7 @@ def _clean_run(backend: Backend, template: Path, work: Path, name: str, action: 
 def _control(backend: Backend, template: Path, work: Path) -> None:
     """Break the promise on purpose: a rollback that commits must be found, else this check finds nothing."""
     allowed, count = _clean_run(backend, template, work, "win deal", ACTIONS["win deal"])
-    backend.again(template, work, fill)
+    backend.again(template, work)
     try:
         with rewriting(lambda sql: "COMMIT" if sql == "ROLLBACK" else sql):
             _fail(work, ACTIONS["win deal"], "raise", count - 1, set(allowed), "control")
@@ -87,18 +82,16 @@ def _points(count: int, long: bool) -> Iterator[tuple[int, Mode]]:
     yield from ((at, modes[n % 2] if n % 5 else "gone") for n, at in enumerate(chosen))
 
 
-def _fail(work: Path, action: Action, mode: Mode, at: int, allowed: set[str], where: str) -> str:
-    """Run an operation that fails at a statement; returns the state that is there afterwards."""
+def _fail(work: Path, action: Action, mode: Mode, at: int, allowed: set[str], where: str) -> None:
+    """Run an operation that fails at a statement, and look at what is there afterwards."""
     if mode == "exit":
         code = in_child(lambda: _attempt(work, action, mode, at))
         require(code == KILLED, f"{where}: the process ended with {code}")
     else:
         require(_attempt(work, action, mode, at), f"{where}: no error reached the caller")
     with _reopened(work) as crm:
-        found = state(crm)
-        require(found in allowed, f"{where}: a state that is neither before nor after")
+        require(state(crm) in allowed, f"{where}: a state that is neither before nor after")
         require_sound(crm, where)
-        return found
 
 
 def _reopened(work: Path) -> CRM:

@@ -24,6 +24,7 @@ from crm_core.upkeep import Workers
 from tests.torture import Finding, require
 from tests.torture.backends import Backend
 from tests.torture.faults import faults
+from tests.torture.forking import forked_workers
 
 PROMISE = "delivery"
 _PATIENCE: Final = 120
@@ -80,7 +81,8 @@ def run(backend: Backend, place: Path, long: bool) -> Iterator[Finding]:
     if not Path("/proc/self/task").exists():
         yield Finding(promise="delivery, crm run", storage=backend.name, state="NOT RUN", figure="there is no /proc")
         return
-    yield _by_daemons(backend, place, messages)
+    with forked_workers(not long):
+        yield _by_daemons(backend, place, messages)
 
 
 def _by_daemons(backend: Backend, place: Path, messages: int) -> Finding:

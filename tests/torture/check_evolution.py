@@ -101,18 +101,8 @@ def run(backend: Backend, place: Path, long: bool) -> Iterator[Finding]:
 
 
 def _prepare(backend: Backend, place: Path) -> None:
+    """Make a workspace of the first declarations, and fill it."""
     backend.settle(place)
-    _fill(backend, place)
-
-
-def _again(backend: Backend, template: Path, work: Path) -> None:
-    if backend.files:
-        backend.again(template, work, lambda crm: None)
-    else:
-        _prepare(backend, work)
-
-
-def _fill(backend: Backend, place: Path) -> None:
     storage = backend.opened(place)
     upgrade(storage, _manifest(_THINGS, "1.0"))
     texts, numbers = AWKWARD_TEXTS, AWKWARD_NUMBERS
@@ -122,6 +112,18 @@ def _fill(backend: Backend, place: Path) -> None:
     storage.insert_many("x_entries", _OWN.column_names, [(n, 1, 1, 1, n) for n in range(1, 50)])
     storage.commit()
     storage.close()
+
+
+def _again(backend: Backend, template: Path, work: Path) -> None:
+    """Put a workspace back to what it was before any change; on a server the tables are made, and the rows copied."""
+    if backend.files:
+        backend.again(template, work)
+        return
+    backend.settle(work)
+    storage = backend.opened(work)
+    upgrade(storage, _manifest(_THINGS, "1.0"))
+    storage.close()
+    backend.copy_rows(template, work)
 
 
 def _take(backend: Backend, work: Path, name: str) -> None:

@@ -21,7 +21,7 @@ def run(backend: Backend, place: Path, long: bool) -> Iterator[Finding]:
     rows = 2000 if long else 150
     template, work = place / "template", place / "work"
     backend.make(template, fill)
-    backend.again(template, work, fill)
+    backend.again(template, work)
     with CRM.open(work, clock=NOW) as crm:
         with faults.armed("count"):
             _balanced(bring(crm, rows))
@@ -32,7 +32,7 @@ def run(backend: Backend, place: Path, long: bool) -> Iterator[Finding]:
     chance = random.Random(20261122)
     points = sorted(chance.sample(range(1, count + 1), min(count, 60 if long else 10)))
     for at in points:
-        backend.again(template, work, fill)
+        backend.again(template, work)
         code = in_child(lambda at=at: _killed(work, rows, at))  # type: ignore[misc]
         require(code == KILLED, f"statement {at}: the import ended with {code}")
         with CRM.open(work, clock=NOW) as crm:

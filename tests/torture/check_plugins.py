@@ -14,6 +14,7 @@ from crm_core.ledger.telling import Failure
 from crm_core.upkeep import Workers
 from tests.torture import Finding, require
 from tests.torture.backends import NOW, Backend
+from tests.torture.forking import forked_workers
 from tests.torture.world import state
 
 PROMISE = "plugin faults"
@@ -85,14 +86,15 @@ def run(backend: Backend, place: Path, long: bool) -> Iterator[Finding]:
         for fault in FAULTS:
             if fault is _wrong_type and hook.startswith("on_"):
                 continue  # what it returns means nothing
-            backend.again(template, work, _ada)
+            backend.again(template, work)
             _fail(work, hook, WRITES[written], fault)
             tried += 1
     figure = f"{len(HOOKS)} hooks x {len(FAULTS)} faults, {tried} in all: contained, named, nothing by half"
     yield Finding(promise=PROMISE, storage=backend.name, state="held", figure=figure)
     names = list(ENDLESS)[:: 1 if long else 2]
-    for name in names:
-        _end(backend, place / name, ENDLESS[name])
+    with forked_workers(not long):
+        for name in names:
+            _end(backend, place / name, ENDLESS[name])
     figure = f"{len(names)} faults x {len(LISTENERS)} on_* hooks: {', '.join(names)}; named, the others told"
     yield Finding(promise="plugin faults, crm run", storage=backend.name, state="held", figure=figure)
 

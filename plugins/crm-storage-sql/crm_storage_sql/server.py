@@ -248,6 +248,7 @@ class ServerStorage(SqlStorage[S]):
                 ddl.carry_out(change)
             ddl.finish()
             self.renew_views(ddl, touched)
+            ddl.flush()
             self.store_manifest(session, manifest)
         self.use(manifest)
 
@@ -300,6 +301,7 @@ class ServerStorage(SqlStorage[S]):
             for name in tables:
                 with self.changing(session):
                     ddl.rebuild_indexes(manifest.tables[name])
+                    ddl.flush()
         return [f"the indexes of {len(tables)} tables"]
 
     def renew_views(self, ddl: ServerDdl, names: Iterable[str]) -> None:

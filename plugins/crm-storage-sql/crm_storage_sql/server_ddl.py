@@ -107,8 +107,11 @@ class ServerDdl(ABC):
 
     def drop_views(self, tables: Iterable[str]) -> None:
         """Remove the views of those tables."""
-        for name in tables:
-            self.run(f"DROP VIEW IF EXISTS {quote(PREFIX + name)}")
+        if views := [quote(PREFIX + name) for name in tables]:
+            self.run(f"DROP VIEW IF EXISTS {', '.join(views)}")
+
+    def flush(self) -> None:  # noqa: B027 - most databases take each statement by itself
+        """Send what `run` has kept to be sent together; `ask` does so too."""
 
     def carry_out(self, change: SchemaChange) -> None:
         """Make one change."""

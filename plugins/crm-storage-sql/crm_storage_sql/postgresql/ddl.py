@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from typing import Any, Final
 
-from crm_core.records.schema import Column, Index, Row, SearchedColumn, Table
+from crm_core.records.schema import Column, Index, Manifest, Row, SearchedColumn, Table
 from crm_storage_sql.dialect import POSTGRESQL, PREFIX, index_name, long_columns, quote, server_name
 from crm_storage_sql.room import MANIFEST
 from crm_storage_sql.server_ddl import ServerDdl
@@ -27,6 +28,30 @@ class PostgresqlDdl(ServerDdl):
     """Schema changes in the words of PostgreSQL: text compares by code point, references are checked at commit."""
 
     views_hold = True
+
+    def __init__(
+        self, run: Callable[[str], None], ask: Callable[[str, Sequence[Any]], list[Row]], manifest: Manifest
+    ) -> None:
+        """Keep statements, and send them in one way when something is asked or `flush` is called.
+
+        A new workspace has 200 of them, and each way lasts longer than half of what the server does in it.
+        """
+        super().__init__(self._keep, self._ask_after, manifest)
+        self._kept: list[str] = []
+        self._send, self._look = run, ask
+
+    def _keep(self, statement: str) -> None:
+        self._kept.append(statement)
+
+    def _ask_after(self, question: str, parameters: Sequence[Any]) -> list[Row]:
+        self.flush()
+        return self._look(question, parameters)
+
+    def flush(self) -> None:
+        """Send the statements that are kept."""
+        kept, self._kept = self._kept, []
+        if kept:
+            self._send("; ".join(kept))
 
     def create_manifest_table(self) -> None:
         """Create the table of the manifest."""
@@ -73,17 +98,26 @@ class PostgresqlDdl(ServerDdl):
     def search_by(self, table: str, searched: Sequence[SearchedColumn]) -> None:
         """Create a trigram index over each text, where the extension pg_trgm is or can be installed."""
         wanted = {server_name(_TRIGRAMS.format(table, one.column)): one.column for one in searched}
-        for name in trigram_indexes(self.ask, table):
-            if name not in wanted:
-                self.run(f"DROP INDEX {quote(name)}")
-        if not wanted:
-            return
+        for name, whose in self._trigrams:
+            if whose == table and name not in wanted:
+                self.run(f"DROP INDEX IF EXISTS {quote(name)}")
+        if wanted and self._operators:
+            for name, column in wanted.items():
+                self.run(
+                    f"CREATE INDEX IF NOT EXISTS {quote(name)} ON {quote(table)} "
+                    f"USING gin ({quote(column)} {self._operators})"
+                )
+
+    @cached_property
+    def _trigrams(self) -> list[tuple[str, str]]:
+        """The trigram indexes that were there at first, each with its table."""
+        return trigram_indexes(self.ask)
+
+    @cached_property
+    def _operators(self) -> str:
+        """The name of the operators of pg_trgm, which is installed if that may be done; empty where there are none."""
         self.run(_INSTALL)
-        for (schema,), (name, column) in ((found, one) for found in self.ask(_EXTENSION, ()) for one in wanted.items()):
-            operators = f"{schema}.gin_trgm_ops"
-            self.run(
-                f"CREATE INDEX IF NOT EXISTS {quote(name)} ON {quote(table)} USING gin ({quote(column)} {operators})"
-            )
+        return next((f"{schema}.gin_trgm_ops" for (schema,) in self.ask(_EXTENSION, ())), "")
 
     def index_names(self) -> set[str]:
         """Return the names of all indexes that are valid."""
@@ -148,8 +182,8 @@ class PostgresqlDdl(ServerDdl):
         self.run(f"CREATE {unique}INDEX IF NOT EXISTS {name} ON {quote(table.name)} ({', '.join(parts)})")
 
 
-def trigram_indexes(ask: Callable[[str, Sequence[Any]], list[Row]], table: str = "") -> list[str]:
-    """Return the names of the trigram indexes of a table, or of all."""
+def trigram_indexes(ask: Callable[[str, Sequence[Any]], list[Row]]) -> list[tuple[str, str]]:
+    """Return the names of all trigram indexes, each with its table."""
     # Not by the view pg_indexes: it spells out the indexes of all schemas, also of one that is being dropped.
     found = ask(
         "SELECT i.relname, t.relname FROM pg_index x JOIN pg_class i ON i.oid = x.indexrelid "
@@ -157,4 +191,4 @@ def trigram_indexes(ask: Callable[[str, Sequence[Any]], list[Row]], table: str =
         "WHERE i.relnamespace = (SELECT oid FROM pg_namespace WHERE nspname = current_schema()) AND o.opcname = %s",
         ("gin_trgm_ops",),
     )
-    return [str(name) for name, whose in found if table in ("", whose)]
+    return [(str(name), str(table)) for name, table in found]

@@ -149,9 +149,10 @@ class PostgresqlStorage(ServerStorage[PostgresqlSession]):
         with self._ending(session):
             ddl.drop_views(before)
             if before:
-                self._run(session, f"DROP TABLE {', '.join(map(quote, before))}")
+                ddl.run(f"DROP TABLE {', '.join(map(quote, before))}")
             for table in manifest.tables.values():
                 ddl.create_bare(table)
+            ddl.flush()
             for one in tables:
                 known = table_of(manifest, one.table)
                 statement = self.insert_statement(known, one.columns)
@@ -162,6 +163,7 @@ class PostgresqlStorage(ServerStorage[PostgresqlSession]):
                 ddl.search_by(table.name, table.searched)
             ddl.finish()
             self.renew_views(ddl, manifest.tables)
+            ddl.flush()
             self.store_manifest(session, manifest)
 
     def _begin_alone(self, session: PostgresqlSession, ddl: PostgresqlDdl, names: Sequence[str]) -> None:
@@ -171,6 +173,7 @@ class PostgresqlStorage(ServerStorage[PostgresqlSession]):
             session.begin(write=True)
             try:
                 ddl.create_manifest_table()
+                ddl.flush()
                 self._run(session, f"LOCK TABLE {locked} IN ACCESS EXCLUSIVE MODE")
             except BaseException as error:
                 session.rollback()

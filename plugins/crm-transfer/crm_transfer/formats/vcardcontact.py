@@ -57,7 +57,8 @@ def contact_of(properties: Sequence[Property], version: str) -> Contact:
 def named_cells(properties: Sequence[Property], version: str, contact: str) -> Iterator[tuple[str, str]]:
     """Yield the cells of a card by column; what stands first among its like wins."""
     seen: set[str] = set()
-    show = unescaped if is_ours(properties) else _apple_label
+    ours = is_ours(properties)
+    show = unescaped if ours else _apple_label
     labels = {each.group: show(each.value).strip() for each in properties if each.name == "X-ABLABEL" and each.group}
     for each in properties:
         if each.name not in ADDRESSES and each.name not in seen:
@@ -68,7 +69,7 @@ def named_cells(properties: Sequence[Property], version: str, contact: str) -> I
         for number, (found, value) in enumerate(_values(properties, name, version), first):
             types = [each for each in dict.fromkeys(found.types) if each not in _NO_LABELS]
             yield f"{name} {number}", value
-            key = _key(name, value) if is_ours(properties) else f"{number}"
+            key = _key(name, value) if ours else f"{number}"
             yield f"{name} {number} KEY", f"{contact}/{name.casefold()} {key}"
             yield f"{name} {number} TYPE", (labels.get(found.group) or ", ".join(types))[:100]
 
