@@ -161,14 +161,19 @@ class _Batch:
         self._end = end
         self._polled = polled
         self._system = f"channel:{account}"
+        self._notes: list[InboxMessage] = []
+        self._kept: list[InboxAttachment] = []
 
     def store(self) -> Intake:
         """Store what is new, and at the end of a poll the cursor."""
+        self._notes, self._kept = [], []
         with self._crm.transaction():
             done = Intake()
             known = self._known()
             for key, message in self._messages:
                 done = done.plus(Intake(known=1) if key in known else self._store(key, message))
+            self._crm.records(InboxMessage).add_many(self._notes)
+            self._crm.records(InboxAttachment).add_many(self._kept)
             if self._end is not None:
                 done = done.plus(Intake(receipts=note_receipts(self._crm, self._account, self._end.receipts)))
                 self._keep_place(done)
@@ -250,8 +255,9 @@ class _Batch:
             return Intake(held=1, leads=sender.made)
         (stored,) = outcome.records
         assert stored is not None, "what is not refused is stored"
-        self._crm.records(InboxMessage).add(self._note(stored.id, message, sender, writer))
-        self._crm.records(InboxAttachment).add_many(each.evolve(interaction_id=stored.id) for each in files)
+        # Written together at the end, for a write of one costs nearly as much as one of many.
+        self._notes.append(self._note(stored.id, message, sender, writer))
+        self._kept += [each.evolve(interaction_id=stored.id) for each in files]
         if writer == "bounce":
             note_bounce(self._crm, message)
         for each in settled:
@@ -281,13 +287,14 @@ class _Batch:
         names = [short(each) for each in message.replies_to if each.strip()]
         if not names:
             return None
-        came = self._crm.records(InboxMessage).find(
+        stored = self._crm.records(InboxMessage).find(
             And((Compare("account", "=", self._account), In("reference", tuple(names)))), limit=None
         )
+        came = [*stored, *(each for each in self._notes if each.reference in names)]
         went = self._crm.records(OutboxMessage).find(In("message_id", tuple(names)), limit=None)
         # Of a mail that is on several cards, whoever answers means the one on their own.
         theirs = message.sender.value.casefold()
-        nearest = sorted(came, key=lambda each: ((each.sender_value or "").casefold() == theirs, -each.id))
+        nearest = sorted(came, key=lambda each: ((each.sender_value or "").casefold() == theirs, -each.interaction_id))
         found = {each.reference: each.interaction_id for each in nearest}
         found |= {each.message_id: each.interaction_id for each in went if each.interaction_id is not None}
         return next((found[name] for name in names if name in found), None)
