@@ -12,20 +12,21 @@ from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import MappingProxyType, TracebackType
-from typing import TYPE_CHECKING, Any, Final, Self, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 
-from crm_core.errors import NotFound, UnknownStorage, UpgradeNeeded, UsageError
+from crm_core.errors import NotFound, UsageError
 from crm_core.events import ExchangeRateWanted, OriginKind
-from crm_core.extend import DataMigration, Storage, StorageScheme
+from crm_core.extend import DataMigration, Storage
 from crm_core.host import Host
 from crm_core.ledger.chain import Chain
 from crm_core.ledger.delivery import Delivery
-from crm_core.ledger.evolution import UpgradeReport, describe, merged_manifest, prepare, upgrade
+from crm_core.ledger.evolution import UpgradeReport, merged_manifest, prepare, upgrade
 from crm_core.ledger.facade import Ledger
 from crm_core.ledger.history import History
 from crm_core.ledger.session import Session
 from crm_core.ledger.tables import LEDGER_TABLES
 from crm_core.ledger.work import Operation, Transaction, UnitOfWork
+from crm_core.opening import open_storage, scheme_of, upgrade_needed
 from crm_core.records import TOPICS, Record
 from crm_core.services.contact_keys import ContactKeys
 from crm_core.services.customers import ContactPointService, CustomerService, RelationService
@@ -57,7 +58,6 @@ if TYPE_CHECKING:
 
 R = TypeVar("R", bound=Record)
 T = TypeVar("T")
-_MEMORY: Final = "memory:"
 
 
 class _Over(Exception):
@@ -115,8 +115,8 @@ class CRM:
         is_url = isinstance(url_or_dir, str) and ":" in given[2:] and not Path(given).is_dir()
         settings = settings_for_url(given) if is_url else load_settings(given)
         host = Host.open(settings, plugins)
-        scheme = _scheme(host, settings.storage_url)
-        storage = _open_storage(scheme, settings)
+        scheme = scheme_of(host, settings.storage_url)
+        storage = open_storage(scheme, settings)
         try:
             crm = cls(settings, host, storage, clock or SystemClock(), user)
             crm._make_ready(automatic=upgrade and (scheme is None or scheme.embedded))
@@ -384,7 +384,7 @@ class CRM:
             if "copy" in self.storage.capabilities:
                 trial = CRM(settings, self.host, self.storage.copied(Path(folder)), self.clock, user)
             elif settings is not self.settings:
-                trial = CRM(settings, self.host, _open_storage(None, settings), self.clock, user)
+                trial = CRM(settings, self.host, open_storage(None, settings), self.clock, user)
             try:
                 if trial is not self:
                     trial._make_ready(automatic=True)
@@ -434,7 +434,7 @@ class CRM:
         if prepare(self.storage, wanted, automatic=True):
             missing = self.upgrade(dry_run=True)
             if self.storage.schema() is not None and missing.needed and not automatic:
-                raise _upgrade_needed(missing)
+                raise upgrade_needed(missing)
             self.upgrade()
         self._work.stored = merged_manifest(self.storage.schema(), wanted).tables
         if self.ledger.delivery.listened():
@@ -512,72 +512,3 @@ class CRM:
     def _deliver(self, operation: Operation) -> None:
         if self.ledger.delivery.listened():
             self.ledger.deliver()
-
-
-def upgrade_workspace(url_or_dir: str | Path, *, dry_run: bool = False) -> UpgradeReport:
-    """Bring the schema of a workspace's storage up to date without opening a CRM on it; a dry run only reports.
-
-    A storage that is not embedded refuses to be opened by `CRM.open` until this was done.
-    """
-    settings, host, storage = opened_storage(url_or_dir)
-    try:
-        wanted = registry_of(settings, host).manifest(LEDGER_TABLES)
-        migrations = [found.item for found in host.collect("register_data_migrations")]
-        return upgrade(storage, wanted, migrations, dry_run=dry_run)
-    finally:
-        storage.close()
-
-
-def opened_storage(url_or_dir: str | Path, *, tolerant: bool = False) -> tuple[Settings, Host, Storage]:
-    """Open the storage of a workspace without a CRM on it, whatever state it is in; the caller closes it.
-
-    With `tolerant`, plugins that are no good do not stand in the way: they are what is to be switched off.
-    """
-    given = str(url_or_dir)
-    settings = load_settings(given) if Path(given).is_dir() else settings_for_url(given)
-    host = Host.open(settings, tolerant=tolerant)
-    return settings, host, _open_storage(_scheme(host, settings.storage_url), settings)
-
-
-def _upgrade_needed(missing: UpgradeReport) -> UpgradeNeeded:
-    steps = [describe(change) for change in missing.changes]
-    steps += [f"change {one.table} as {one.owner} {one.to_version} wants it" for one in missing.migrations]
-    return UpgradeNeeded(
-        f"the database lacks what is declared now: {steps[0]}"
-        + (f" and {len(steps) - 1} more changes" if len(steps) > 1 else ""),
-        hint="run `crm storage upgrade` (with --dry-run to see all of it first)",
-    )
-
-
-def _scheme(host: Host, url: str) -> StorageScheme | None:
-    """Return the storage plugin's scheme of a URL; None for the kernel's own `memory:`."""
-    if url == _MEMORY:
-        return None
-    wanted = url.partition(":")[0]
-    schemes = [cast(StorageScheme, found.item) for found in host.collect("register_storages")]
-    for scheme in schemes:
-        if wanted in scheme.schemes:
-            return scheme
-    known = ", ".join(sorted({"memory", *(name for scheme in schemes for name in scheme.schemes)}))
-    absent = "".join(
-        f"; plugin {info.name!r} of {info.title} is {info.status}: {info.reason}"
-        for info in host.absent("register_storages")
-    )
-    raise UnknownStorage(
-        f"no plugin at work stores data at {wanted}: URLs{absent}",
-        hint=f"the schemes at hand are: {known}; SQLite comes with `pip install crm-storage-sql`",
-    )
-
-
-def _open_storage(scheme: StorageScheme | None, settings: Settings) -> Storage:
-    if scheme is None:
-        from crm_core.memory import MemoryStorage
-
-        return MemoryStorage()
-    options = dict(settings.storage_options)
-    if settings.directory is not None:
-        options.setdefault("directory", str(settings.directory))
-    return scheme.open(settings.storage_url, options)
-
-
-__all__ = ["CRM", "opened_storage", "upgrade_workspace"]

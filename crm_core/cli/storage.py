@@ -58,8 +58,8 @@ def status() -> None:
 @click.option("--dry-run", is_flag=True, help="Say what would change, and change nothing.")
 def upgrade(dry_run: bool) -> None:
     """Bring the database up to what the kernel, the plugins and crm.toml declare."""
-    from crm_core.crm import upgrade_workspace
     from crm_core.ledger.evolution import describe
+    from crm_core.opening import upgrade_workspace
 
     report = upgrade_workspace(workspace_place(), dry_run=dry_run)
     steps = [describe(change) for change in report.changes]

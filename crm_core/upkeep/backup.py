@@ -15,12 +15,12 @@ from typing import IO, Final, Literal
 import attrs
 
 from crm_core import __version__
-from crm_core.crm import opened_storage
 from crm_core.errors import StorageError, UsageError
 from crm_core.extend import Storage
 from crm_core.ledger.evolution import check_not_newer, merged_manifest, same_but_order
 from crm_core.ledger.tables import CURSORS, LEASED, LEDGER_TABLES, TRANSACTIONS
 from crm_core.ledger.verify import faults_of
+from crm_core.opening import opened_storage
 from crm_core.records import Registry
 from crm_core.records.schema import Manifest
 from crm_core.services.workspace import registry_of

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from crm_core.crm import opened_storage
 from crm_core.errors import StorageError
 from crm_core.ledger.verify import Check, verify
+from crm_core.opening import opened_storage
 from crm_core.services.workspace import registry_of
 
 

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import attrs
 
-from crm_core.crm import opened_storage
 from crm_core.errors import NotFound, UsageError
 from crm_core.extend import Storage
 from crm_core.host import Host, PluginInfo
 from crm_core.ledger.purge import PurgeReport, purge
 from crm_core.ledger.standing import Standing, standings
 from crm_core.ledger.tables import CURSORS, FORGOTTEN, HEAD
+from crm_core.opening import opened_storage
 from crm_core.query.ast import Compare
 from crm_core.records.schema import Row
 from crm_core.settings import Settings, set_disabled

@@ -137,7 +137,8 @@ def _raw_copy(folder: Path) -> sqlite3.Connection:
     for setting in (*AS_OURS, "PRAGMA foreign_keys=ON", "PRAGMA mmap_size=1073741824"):
         raw.execute(setting)
     for (statement,) in source.execute(
-        "SELECT sql FROM sqlite_schema WHERE type IN ('table', 'index') AND sql NOT NULL"
+        """SELECT sql FROM sqlite_schema WHERE type IN ('table', 'index') AND sql NOT NULL
+            AND name NOT IN (SELECT name FROM pragma_table_list WHERE type = 'shadow')"""  # FTS5 makes those itself
     ):
         raw.execute(statement)
     source.close()

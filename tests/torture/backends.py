@@ -13,8 +13,8 @@ import attrs
 import pytest
 
 from crm_core import CRM, CrmError, Host, crm
-from crm_core.crm import opened_storage
 from crm_core.extend import Storage
+from crm_core.opening import opened_storage
 from crm_core.records import Registry
 from crm_core.settings import Settings, load_settings, write_settings
 from crm_core.values import FixedClock

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from crm_core import CRM, CrmError
-from crm_core.crm import upgrade_workspace
 from crm_core.errors import UpgradeNeeded
+from crm_core.opening import upgrade_workspace
 from tests.torture import Broken, Finding, require
 from tests.torture.backends import NOW, Backend
 from tests.torture.faults import KILLED, Mode, faults, in_child, rewriting
