@@ -153,8 +153,9 @@ def _mail(
 
 def _excess(raw: bytes, bounds: Bounds) -> str:
     """Return in words why a mail is not to be taken apart, before any time is spent on it; empty if it may be."""
-    boundaries = {found[1].strip() for found in _BOUNDARY.finditer(raw)}
-    nested = sum(1 for _ in _NESTED.finditer(raw))
+    lowered = raw.lower()  # to search for a word is many times as fast as for an expression that begins with it
+    boundaries = set(_boundaries(raw, lowered))
+    nested = sum(1 for _ in _NESTED.finditer(raw)) if b"message/" in lowered else 0
     if nested > bounds.max_parts or len(boundaries) > bounds.max_parts:
         return f"it has more than max_parts ({bounds.max_parts}) parts"
     parts = sum(raw.count(b"\n--" + each) for each in boundaries)
@@ -166,6 +167,14 @@ def _excess(raw: bytes, bounds: Bounds) -> str:
     if len(_head(raw)) >= _HEAD:
         return f"its head has more than {_HEAD:,} bytes"
     return ""
+
+
+def _boundaries(raw: bytes, lowered: bytes) -> Iterator[bytes]:
+    at = lowered.find(b"boundary")
+    while at >= 0:
+        if found := _BOUNDARY.match(raw, at):
+            yield found[1].strip()
+        at = lowered.find(b"boundary", at + 1)
 
 
 def _head(raw: bytes) -> bytes:

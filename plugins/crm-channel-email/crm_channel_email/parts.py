@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from email.message import Message
 from typing import Any, Final
 
@@ -81,12 +82,7 @@ class _Reader:
 
     def read(self, part: Message[Any, Any], depth: int) -> str:
         """Return the text of a part and what it contains; its files are added to `files`."""
-        self._parts += 1
-        if depth > self._max_depth:
-            self.excess = f"its parts are nested deeper than max_depth ({self._max_depth})"
-        elif self._parts > self._max_parts:
-            self.excess = f"it has more than max_parts ({self._max_parts}) parts"
-        if self.excess:
+        if self._exceeds(depth):
             return ""
         kind = part.get_content_type()
         inside = part.get_payload() if part.is_multipart() else None
@@ -95,9 +91,9 @@ class _Reader:
             return ""
         if isinstance(inside, list):
             within = [each for each in inside if isinstance(each, Message)]
-            texts = [(each.get_content_type(), self.read(each, depth + 1)) for each in within]
             if kind == "multipart/alternative":
-                return _best(texts)
+                return self._best(within, depth)
+            texts = [(each.get_content_type(), self.read(each, depth + 1)) for each in within]
             return "\n".join(text.strip("\r\n") for _, text in texts if text.strip())
         if kind in ("text/plain", "text/html") and not self._is_file(part):
             return self._text(part, kind)
@@ -105,6 +101,29 @@ class _Reader:
             return decoded(_bytes_of(part), "", self._charset)
         self.files.append(Attachment(name=self._name(part, kind), type=kind, content=_bytes_of(part)))
         return ""
+
+    def _exceeds(self, depth: int) -> bool:
+        """Count a part; returns whether it is one too many."""
+        self._parts += 1
+        if depth > self._max_depth:
+            self.excess = f"its parts are nested deeper than max_depth ({self._max_depth})"
+        elif self._parts > self._max_parts:
+            self.excess = f"it has more than max_parts ({self._max_parts}) parts"
+        return bool(self.excess)
+
+    def _best(self, within: Sequence[Message[Any, Any]], depth: int) -> str:
+        """Return of alternatives the plain one, or the last one that says something; the files of all are kept."""
+        plain, last = "", ""
+        for each in within:
+            kind = each.get_content_type()
+            if plain and kind == "text/html" and not self._is_file(each) and len(_plain(each)) <= _LONGEST_PAGE:
+                if self._exceeds(depth + 1):
+                    return ""
+                continue  # the same as HTML, which would be made text of for nothing
+            text = self.read(each, depth + 1)
+            if text.strip():
+                plain, last = plain or (text if kind == "text/plain" else ""), text
+        return plain or last
 
     def _is_file(self, part: Message[Any, Any]) -> bool:
         return _disposition(part) == "attachment" or bool(self._given_name(part))
@@ -153,12 +172,6 @@ class _Reader:
         return ""
 
 
-def _best(texts: list[tuple[str, str]]) -> str:
-    """Return of alternatives the plain one, or the last one that says something."""
-    plain = [text for kind, text in texts if kind == "text/plain" and text.strip()]
-    return plain[0] if plain else next((text for _, text in reversed(texts) if text.strip()), "")
-
-
 def _disposition(part: Message[Any, Any]) -> str:
     return re.split(r"[;\s]", str(part.get("content-disposition", "")).strip().lower(), maxsplit=1)[0]
 
@@ -183,6 +196,12 @@ def _bytes_of(part: Message[Any, Any]) -> bytes:
         return found
     plain = part.get_payload()
     return plain.encode("utf-8", "surrogateescape") if isinstance(plain, str) else b""
+
+
+def _plain(part: Message[Any, Any]) -> str:
+    """Return a content as it came; it is at most as long when it is decoded."""
+    found = part.get_payload()
+    return found if isinstance(found, str) else ""
 
 
 def _flat(message: Message[Any, Any]) -> bytes:
