@@ -7,7 +7,9 @@ import os
 import re
 import unicodedata
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
+from secrets import token_hex
 from typing import Final
 
 from crm_core.extend import Attachment
@@ -71,13 +73,20 @@ def keep(directory: Path, content: bytes) -> str:
     if file.is_file() and file.stat().st_size == len(content):
         os.utime(file)  # a record names it soon: until then it is no leftover
         return digest
+    above = () if file.parent.is_dir() else (file.parent.parent, directory)
     file.parent.mkdir(parents=True, exist_ok=True)
-    beside = file.with_suffix(f".{os.getpid()}.part")
-    with beside.open("wb") as stream:
-        stream.write(content)
-        stream.flush()
-        os.fsync(stream.fileno())
-    beside.replace(file)
+    # A name that nobody else has: two threads may keep the same content at once.
+    beside = file.with_suffix(f".{os.getpid()}.{token_hex(4)}.part")
+    try:
+        with beside.open("xb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        beside.replace(file)
+    finally:
+        beside.unlink(missing_ok=True)
+    for folder in (file.parent, *above):
+        _sync(folder)
     return digest
 
 
@@ -86,6 +95,16 @@ def kept_before(directory: Path, moment: float) -> Iterator[tuple[str, Path]]:
     for file in (directory / FOLDER).glob("??/*"):
         if _DIGEST.fullmatch(file.name) and file.stat().st_mtime < moment:
             yield file.name, file
+
+
+def _sync(folder: Path) -> None:
+    """Have the names in a folder on the disk, where a system lets folders be synced."""
+    with suppress(OSError):
+        opened = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(opened)
+        finally:
+            os.close(opened)
 
 
 def place_of(directory: Path, digest: str) -> Path:

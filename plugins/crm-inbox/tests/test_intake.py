@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import stat
 import subprocess
 import sys
 from datetime import timedelta
@@ -15,7 +16,7 @@ from crm_core.events import InteractionsChanging, Veto
 from crm_core.extend import Address, Attachment, IncomingMessage, JobRun, Received
 from crm_core.testing import PluginContract
 from crm_inbox import HeldMessage, InboxAttachment, InboxMessage, receive
-from crm_inbox.attachments import place_of, safe_name
+from crm_inbox.attachments import keep, place_of, safe_name
 from crm_inbox.automatic import writer_of
 from crm_inbox.held import held_message, message_of
 from crm_inbox.intake import _Batch, kept_files, retake
@@ -294,6 +295,24 @@ def test_files_are_kept_once_by_their_content_and_programs_and_giants_are_not(
         one.refused for one in found
     ]
     assert 1 == sum(path.is_file() for path in (place / "attachments").rglob("*"))
+
+
+def test_a_content_that_two_keep_at_once_is_there_whole_and_on_the_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, synced = os.fsync, list[bool]()
+
+    def fsync(fd: int) -> None:
+        synced.append(stat.S_ISDIR(os.fstat(fd).st_mode))
+        if len(synced) == 1:  # another thread keeps the same in the midst of the first
+            keep(tmp_path, b"the same")
+        real(fd)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    digest = keep(tmp_path, b"the same")
+    assert b"the same" == place_of(tmp_path, digest).read_bytes()
+    assert [place_of(tmp_path, digest)] == [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert (2, 4) == (synced.count(False), synced.count(True)), "the file, and the folders that name it"
 
 
 NAMES = [

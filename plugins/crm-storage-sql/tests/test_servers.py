@@ -18,7 +18,7 @@ from zoneinfo import ZoneInfo
 import attrs
 import pytest
 
-from crm_core import CRM, Customer
+from crm_core import CRM, ContactPoint, Customer
 from crm_core.errors import (
     ConflictError,
     DuplicateKey,
@@ -40,10 +40,12 @@ from crm_core.records.schema import AddIndex, Column, Index, Manifest, Table
 from crm_core.testing.machine import pages
 from crm_core.testing.tables import AWKWARD_TEXTS, MANIFEST, THINGS, thing
 from crm_core.values import Money
+from crm_storage_sql.dialect import POSTGRESQL
 from crm_storage_sql.mariadb.storage import MariadbStorage
 from crm_storage_sql.plugin import open_mariadb, open_postgresql
 from crm_storage_sql.server import ServerStorage
-from tests.databases import OPENERS, SERVERS, drop_all, new_url
+from crm_storage_sql.where import Clauses
+from tests.databases import OPENERS, SERVERS, drop_all, new_url, postgresql_connection
 
 SECRET = "canary-p4ssw0rd"
 ON_SERVERS = [pytest.param(name, id=name, marks=pytest.mark.database(name)) for name in SERVERS]
@@ -656,3 +658,25 @@ def database_url(storage: ServerStorage[Any]) -> str:
     return f"{server.scheme}://{server.user}{password}@{server.host}{port}/{server.database}" + (
         f"?{query}" if query else ""
     )
+
+
+@pytest.mark.database("postgresql")
+def test_many_addresses_that_are_alike_are_not_found_by_their_trigrams(tmp_path: Path) -> None:
+    """By the trigrams, which all of them share, a hundred took four seconds among ten thousand."""
+    url = new_url("postgresql", tmp_path)
+    with CRM.open(url) as crm:
+        made = crm.customers.add_many(Customer(name=f"P {number}") for number in range(2_000))
+        crm.contact_points.add_many(
+            ContactPoint(customer_id=each.id, kind="email", value=f"p{number}@example.org")
+            for number, each in enumerate(made)
+        )
+        wanted = And((Compare("kind", "=", "email"), In("key", tuple(f"p{n}@example.org" for n in range(0, 1000, 10)))))
+        assert 100 == crm.contact_points.count(wanted)
+        manifest = crm.storage.schema()
+        assert manifest is not None
+        clauses = Clauses(manifest, manifest.tables["contact_points"], POSTGRESQL)
+        statement = f"EXPLAIN SELECT * FROM contact_points t0 WHERE {clauses.condition(wanted)} ORDER BY t0.id"
+        with postgresql_connection(url) as connection:
+            connection.execute("ANALYZE contact_points")
+            plan = "\n".join(str(line) for (line,) in connection.execute(statement, clauses.parameters).fetchall())
+    assert "contact_points(key)~" not in plan
