@@ -15,9 +15,15 @@ from crm_core import CRM, Customer, Deal, Interaction, Participant
 from crm_core.errors import CrmError, UndoRefused
 from crm_core.records import ContactPoint, Relation
 from crm_core.values import format_id
-from tests.databases import DATABASES, new_url
+from tests.databases import DATABASES, drop_all, new_url
 from tests.opening import content
 from tests.services.test_merge import Card, Club, ClubPlugin
+
+
+@pytest.fixture(autouse=True, scope="module")
+def databases() -> Iterator[None]:
+    yield
+    drop_all()
 
 
 @pytest.fixture(params=["memory:", *DATABASES])
