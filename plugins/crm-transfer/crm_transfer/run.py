@@ -198,6 +198,7 @@ class Run:
                 if grouping is not None:
                     grouping.anew(rows)
         self._pace.adapt(len(rows), chunk.written, spent)
+        self._pace.rest()
 
     def _prepare(
         self, chunk: Chunk, rows: Sequence[Row], readers: Sequence[RecordReader], grouping: Grouping | None

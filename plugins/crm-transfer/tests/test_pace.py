@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from time import sleep
+from time import perf_counter, sleep
 
 from crm_transfer.pace import Pace
 
@@ -35,13 +35,22 @@ def test_time_in_which_others_have_the_processor_counts_half() -> None:
     assert 0.05 <= seconds() < 0.1
 
 
-def test_while_others_write_too_chunks_hold_the_lock_half_as_long() -> None:
+def test_while_others_write_too_chunks_hold_the_lock_a_third_as_long() -> None:
     pace = Pace()
     pace.came(0.01)
     pace.adapt(1_000, 1_000, 0.03)
-    assert 500 == pace.size
-    pace.adapt(500, 500, 9.0)
+    assert 333 == pace.size
+    pace.adapt(333, 333, 9.0)
     assert 150 == pace.size
     pace.came(0.00001)
     pace.adapt(150, 150, 0.0045)
     assert 575 == pace.size
+
+
+def test_while_others_write_too_they_have_the_lock_to_themselves_between_two_chunks() -> None:
+    pace, start = Pace(), perf_counter()
+    pace.rest()
+    assert perf_counter() - start < 0.01
+    pace.came(0.01)
+    pace.rest()
+    assert perf_counter() - start >= 0.02
