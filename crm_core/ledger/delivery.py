@@ -211,10 +211,13 @@ class Delivery:
     def _failed_again(self, call: Call, told: str) -> Failure:
         """Note of what is parked already why it failed this time."""
         place = (call.plugin, call.hook, call.position)
-        with self.leases.writing():
+
+        def noted() -> None:
             for one in self.parked():
                 if (one.plugin, one.hook, one.position) == place:
                     self._park(attrs.evolve(one, at=self.leases.now(), error=told))
+
+        self.leases.written(noted)
         return Failure(
             plugin=call.plugin, hook=call.hook, position=call.position, error=told, attempts=1, again_in=None
         )
@@ -356,9 +359,8 @@ class Delivery:
     def _settle_parked(self, parked: Sequence[Parked]) -> None:
         """Take off the list what was delivered after all, or is not wanted any more; its reason may be personal."""
         now = self.leases.now()
-        with self.leases.writing():
-            rows = [attrs.evolve(one, error="").row(settled_at=now) for one in parked]
-            self._storage.put_many(PARKED.name, PARKED.column_names, rows)
+        rows = [attrs.evolve(one, error="").row(settled_at=now) for one in parked]
+        self.leases.written(lambda: self._storage.put_many(PARKED.name, PARKED.column_names, rows))
 
 
 def _told(plugin: str, hook: str, error: Exception) -> str:

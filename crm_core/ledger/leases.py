@@ -11,18 +11,20 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from threading import Event, Thread
 from time import monotonic
-from typing import Final
+from typing import Final, TypeVar
 
 import attrs
 
 from crm_core.errors import CrmError
 from crm_core.extend import Storage
+from crm_core.ledger.giving_way import repeated
 from crm_core.ledger.process import is_here, may_be_alive, this_process
 from crm_core.ledger.tables import CURSORS
 from crm_core.query.ast import And, Compare
 from crm_core.records.schema import Table
 from crm_core.values import Clock, format_id, new_id, to_micros
 
+T = TypeVar("T")
 LEASE_SECONDS: Final = 30.0
 """How long a lease holds that nobody renews."""
 CALL_SECONDS: Final = 60.0
@@ -86,8 +88,7 @@ class Leases:
 
     def save(self, cursors: Sequence[Cursor]) -> None:
         """Write cursors as they are, whoever holds them."""
-        with self.writing():
-            self._put(cursors)
+        self.written(lambda: self._put(cursors))
 
     def is_due(self, cursor: Cursor) -> bool:
         """Whether its pause is over and nobody holds it."""
@@ -141,12 +142,16 @@ class Leases:
 
         `also` is written in the same transaction. Returns whether it was held; one that was not has no `lease` then.
         """
-        with self.writing():
+
+        def kept() -> bool:
             now = self._locked(cursor.id)
             held = now is not None and now.lease == self.name
             if held:
                 also()
                 self._sign(cursor, None if release else self.name)
+            return held
+
+        held = self.written(kept)
         if not held:
             _log.warning("%s.%s took longer than its lease; another worker goes on", cursor.plugin, cursor.hook)
             cursor.lease = None
@@ -162,18 +167,30 @@ class Leases:
 
     def give_back(self, cursor: Cursor, name: str, also: Callable[[], None]) -> None:
         """Save a cursor that a worker of this name held, and give it back in its place; `also` as in `keep`."""
-        with self.writing():
+
+        def given() -> None:
             now = self._locked(cursor.id)
             if now is not None and now.lease == name:
                 also()
                 self._sign(cursor, None)
 
+        self.written(given)
+
     def now(self) -> int:
         """Return the machine's time in microseconds."""
         return to_micros(self._clock.now())
 
+    def written(self, action: Callable[[], T]) -> T:
+        """Do what writes, in one transaction of its own; again when that gave way to another worker's."""
+
+        def once() -> T:
+            with self._writing():
+                return action()
+
+        return repeated(once)
+
     @contextmanager
-    def writing(self) -> Iterator[None]:
+    def _writing(self) -> Iterator[None]:
         """Put what is written inside into one transaction, which leaves no trace in the ledger."""
         self._storage.begin(write=True)
         try:
@@ -185,13 +202,16 @@ class Leases:
 
     def _take(self, plugin: str, hook: str, early: bool) -> Cursor | None:
         free = self.is_free if early else self.is_due
-        with self.writing():
+
+        def taken() -> Cursor | None:
             cursor = self.cursor(plugin, hook)
             cursor = None if cursor is None else self._locked(cursor.id)
             if cursor is None or not free(cursor):
                 return None
             self._sign(cursor, self.name)
             return cursor
+
+        return self.written(taken)
 
     def _locked(self, cursor_id: int) -> Cursor | None:
         self._storage.lock(self._table.name, [cursor_id])
@@ -211,7 +231,7 @@ class Leases:
     def _renew(self, cursor_id: int, done: Event) -> None:
         """Move the end of a lease from time to time; the position is the working thread's to move."""
         while not done.wait(_RENEW_SECONDS) and monotonic() - self._confirmed < self.patience:
-            with suppress(CrmError), self.writing():  # a database that is away is the working thread's to tell of
+            with suppress(CrmError), self._writing():  # a database that is away is the working thread's to tell of
                 now = self._locked(cursor_id)
                 if now is None or now.lease != self.name:
                     return

@@ -8,12 +8,10 @@ from __future__ import annotations
 
 import json
 import logging
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from random import random
-from typing import Any, Final, Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 import attrs
 
@@ -21,6 +19,7 @@ from crm_core.errors import ConflictError, CrmError, StorageConflict, UsageError
 from crm_core.events import Origin, OriginKind
 from crm_core.extend import Storage, Update
 from crm_core.ledger.chain import Chain, image_digest, new_salts
+from crm_core.ledger.giving_way import repeated
 from crm_core.ledger.process import this_process
 from crm_core.ledger.tables import IMAGES, OPERATIONS, VERSION
 from crm_core.records.schema import Primitive, Row, Table
@@ -28,9 +27,6 @@ from crm_core.values import Clock, format_id, new_id, new_ids, to_micros
 
 T = TypeVar("T")
 _log = logging.getLogger("crm_core.ledger")
-_ATTEMPTS: Final = 8
-_PAUSE: Final = 0.01
-"""Seconds, doubled at each attempt, of which a random part is waited before a transaction that gave way is repeated."""
 
 
 @attrs.define
@@ -337,15 +333,7 @@ class UnitOfWork:
         """
         if self.current is not None:
             return action()
-        for attempt in range(_ATTEMPTS - 1):
-            before = self._commits.get()
-            try:
-                return action()
-            except StorageConflict:
-                if self._commits.get() != before:
-                    raise
-                time.sleep(random() * _PAUSE * 2**attempt)
-        return action()
+        return repeated(action, self._commits.get)
 
     @contextmanager
     def following(self) -> Iterator[None]:

@@ -13,7 +13,7 @@ import attrs
 import pytest
 
 from crm_core import CRM, Customer, hookimpl
-from crm_core.errors import NotFound, UsageError
+from crm_core.errors import NotFound, StorageConflict, UsageError
 from crm_core.events import CustomersChanged
 from crm_core.ledger import leases
 from crm_core.ledger.compaction import CompactReport
@@ -244,3 +244,23 @@ def test_nobody_tells_again_from_within_a_hook(shared: str) -> None:
         listener.during = again
         crm.ledger.deliver()
         assert 1 == len(errors)
+
+
+def test_a_lease_whose_writing_gave_way_to_another_worker_is_written_again(
+    shared: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """MariaDB ends one of two transactions that begin jobs at the same time."""
+    listener = Listener()
+    with CRM.open(shared, plugins=[listener]) as crm:
+        real, refused = crm.storage.put_many, list[str]()
+
+        def put_many(table: str, *given: Any) -> None:
+            if table == "ledger_cursors" and len(refused) < 2:
+                refused.append(table)
+                raise StorageConflict("two transactions were in each other's way")
+            real(table, *given)
+
+        monkeypatch.setattr(crm.storage, "put_many", put_many)
+        crm.ledger.deliver()
+
+    assert (2, 2) == (len(refused), len(listener.told))
