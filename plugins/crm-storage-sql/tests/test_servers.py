@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime
+from itertools import count
 from pathlib import Path
 from typing import Any, cast
 from zoneinfo import ZoneInfo
@@ -414,20 +415,25 @@ def test_nobody_is_overtaken_time_and_again_while_waiting_for_a_position(
     storage: ServerStorage[Any], database: str
 ) -> None:
     writers = 12
+    tickets = count()
 
-    def overtaken(number: int) -> list[int]:
+    def waited(number: int) -> list[tuple[int, int]]:
         found = []
         for turn in range(25):
             storage.begin()
-            head = storage.get_many("ledger_head", [1])
-            position = storage.append_ledger(["id", "notes"], (1000 * number + turn, "n"))
+            storage.get_many("ledger_head", [1])
+            ticket = next(
+                tickets
+            )  # as it joins the line: what others did while this thread did not run is no overtaking
+            found.append((storage.append_ledger(["id", "notes"], (1000 * number + turn, "n")), ticket))
             storage.commit()
-            found.append(position - (int(head[0][1] or 0) if head else 0))
         return found
 
     with ThreadPoolExecutor(writers) as threads:
-        found = [number for each in threads.map(overtaken, range(writers)) for number in each]
-    assert max(found) <= 2 * writers
+        by_position = sorted(pair for each in threads.map(waited, range(writers)) for pair in each)
+    came = [ticket for _, ticket in by_position]
+    overtaken = [sum(earlier > ticket for earlier in came[:place]) for place, ticket in enumerate(came)]
+    assert max(overtaken) <= 2 * writers
 
 
 def test_who_waits_too_long_for_a_position_is_told_what_to_do(storage: ServerStorage[Any], database: str) -> None:
