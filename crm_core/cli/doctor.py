@@ -13,6 +13,7 @@ from crm_core import __version__
 from crm_core.cli.app import lenient_settings
 from crm_core.console import Column, emit, examples, plural, say, table, workspace
 from crm_core.errors import CrmError
+from crm_core.ledger.erasure_log import ErasureLog
 from crm_core.values import format_id
 
 if TYPE_CHECKING:
@@ -112,6 +113,10 @@ def _erasures(crm: CRM) -> Iterator[Finding]:
         text = f"customer {who} was erased at {one.at}; in the backup that was restored they are a part of {into}"
         advice = f"undo that merge, and the next command erases {who}; or crm customers erase {into}"
         yield Finding("erasures", "wrong", text, advice)
+    try:
+        ErasureLog(crm.settings.directory).read()
+    except CrmError as error:
+        yield Finding("erasures", "wrong", error.message, error.hint)
 
 
 def _deliveries(crm: CRM) -> Iterator[Finding]:

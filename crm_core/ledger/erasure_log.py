@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -49,16 +50,18 @@ class ErasureLog:
             ) from error
         return list(found.values())
 
-    def add(self, erasures: Iterable[Erased]) -> str:
-        """Note erasures that are not in the file yet, durably; return in words why that failed, empty when it did not.
+    def note(self, erasure: Erased) -> str:
+        """Note a new erasure, durably; return in words why that failed, empty when it did not.
 
         A folder that cannot be written to does not keep a person from being erased.
         """
-        try:
+        return self._append([erasure.to_json()])
+
+    def add(self, erasures: Iterable[Erased]) -> None:
+        """Note those of these erasures that are not in the file yet, where it can be read and written."""
+        with suppress(StorageError):
             known = {one.operation for one in self.read()}
-        except StorageError as error:
-            return error.message
-        return self._append([one.to_json() for one in erasures if one.operation not in known])
+            self._append([one.to_json() for one in erasures if one.operation not in known])
 
     def withdraw(self, operation: int) -> None:
         """Note that an erasure did not happen, after it was added."""

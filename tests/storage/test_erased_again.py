@@ -297,6 +297,10 @@ def test_a_file_that_was_damaged_stops_a_restore_and_a_line_cut_off_does_not(emb
     with pytest.raises(StorageError, match="line 1") as error:
         restore(embedded, file, force=True)
     assert "--despite-erasures" in error.value.hint
+    assert "line 1" in Crm(embedded)("doctor").out
+    with CRM.open(embedded) as crm:
+        assert "" == crm.privacy.erase(crm.customers.add(Customer(name="Eve")).id).not_noted
+    assert len(whole.splitlines()) + 1 == len(log.read_text("utf-8").splitlines())
     assert 2 == restore(embedded, file, force=True, despite_erasures=True).erased_again  # the database knew
     assert "--despite-erasures" in Crm(embedded)("storage", "restore", str(file), "--force").err
     log.write_text(whole, "utf-8")

@@ -130,7 +130,7 @@ class PrivacyService:
                         operation=operation.id, persons=persons, at=at, again=(again.operation,) if again else ()
                     )
                     # Before the commit: a person must not come back because of a crash between the two.
-                    noted, not_noted = True, self._log.add([made])
+                    noted, not_noted = True, self._log.note(made)
             except BaseException:
                 if noted:
                     self._log.withdraw(operation.id)
