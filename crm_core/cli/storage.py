@@ -60,12 +60,10 @@ def upgrade(dry_run: bool) -> None:
     """Bring the database up to what the kernel, the plugins and crm.toml declare."""
     from crm_core.ledger.evolution import describe
     from crm_core.opening import upgrade_workspace
+    from crm_core.upkeep import erase_pending
 
     report = upgrade_workspace(workspace_place(), dry_run=dry_run)
-    again = 0
-    if not dry_run:  # a restored backup was too old to be worked on
-        with workspace() as crm:
-            again = crm.erased_again
+    again = 0 if dry_run else erase_pending(workspace_place())
     steps = [describe(change) for change in report.changes]
     steps += [f"data of {one.owner}: {one.from_version} to {one.to_version}" for one in report.migrations]
 

@@ -124,6 +124,23 @@ def erase_again(url_or_dir: str | Path, report: RestoreReport) -> RestoreReport:
         ) from error
 
 
+def erase_pending(url_or_dir: str | Path) -> int:
+    """Erase again whom a restore left to the upgrade of a database too old to be worked on; return how many."""
+    _, _, storage = opened_storage(url_or_dir)
+    try:
+        stored = storage.schema()
+        if stored is None:
+            return 0
+        storage.use(stored)
+        waiting = pending_in(storage)
+    finally:
+        storage.close()
+    if not waiting:
+        return 0
+    with CRM.open(url_or_dir) as crm:
+        return crm.erased_again
+
+
 def _known(storage: Storage, log: ErasureLog, *, despite: bool) -> list[Erased]:
     """Return all erasures that the database in the way and the workspace's file know of."""
     known: list[Erased] = []
