@@ -20,6 +20,8 @@ from crm_core.extend import DataMigration, Storage
 from crm_core.host import Host
 from crm_core.ledger.chain import Chain
 from crm_core.ledger.delivery import Delivery
+from crm_core.ledger.erasure_log import ErasureLog
+from crm_core.ledger.erasures import pending_in
 from crm_core.ledger.evolution import UpgradeReport, merged_manifest, prepare, upgrade
 from crm_core.ledger.facade import Ledger
 from crm_core.ledger.history import History
@@ -79,6 +81,8 @@ class CRM:
         self._named = user is not None
         self.is_new = False
         """Whether the storage held nothing, not even tables, when it was opened."""
+        self.erased_again = 0
+        """How many persons were erased again when it was opened, because a restored backup had brought them back."""
         self._known_user: int | None = None
         self.unknown_user = ""
         """The name that the settings give of who is at work, once something was asked of it that no user has."""
@@ -351,7 +355,7 @@ class CRM:
         """What is known of a person, to be handed over or erased: `crm.privacy.export(customer.id)`."""
         from crm_core.services.privacy import PrivacyService
 
-        return PrivacyService(self.session)
+        return PrivacyService(self.session, ErasureLog(self.settings.directory))
 
     @cached_property
     def segments(self) -> SegmentService:
@@ -439,6 +443,8 @@ class CRM:
         self._work.stored = merged_manifest(self.storage.schema(), wanted).tables
         if self.ledger.delivery.listened():
             self.ledger.delivery.start_new()
+        if pending_in(self.storage):  # a backup was restored: nobody is to see who was erased since it was made
+            self.erased_again = self.privacy.erase_pending()
 
     def _assemble(self) -> None:
         """Build everything that follows from settings and plugins."""

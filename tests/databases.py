@@ -40,6 +40,7 @@ def new_url(database: str, folder: Path) -> str:
         return f"sqlite:///{folder}/crm.db"
     name = f"crm_test_{os.getpid()}_{next(_numbers)}"
     base = _server(database)
+    _drop_at_the_end(os.getpid())
     _made[database].append(name)
     if database == "postgresql":
         return f"{base}{'&' if '?' in base else '?'}schema={name}"
@@ -77,6 +78,15 @@ def copied(database: str, source: str, target: str) -> bool:
         ]
         _run_all(cursor, emptied + filled)
     return True
+
+
+@cache
+def _drop_at_the_end(process: int) -> None:
+    """Remove at the end of this process what no test module has removed; before a server of ours ends, too.
+
+    A process that was forked since leaves its parent's databases alone.
+    """
+    atexit.register(lambda: drop_all() if os.getpid() == process else None)
 
 
 def drop_all() -> None:

@@ -13,6 +13,7 @@ from crm_core import __version__
 from crm_core.cli.app import lenient_settings
 from crm_core.console import Column, emit, examples, plural, say, table, workspace
 from crm_core.errors import CrmError
+from crm_core.ledger.erasure_log import ErasureLog
 from crm_core.values import format_id
 
 if TYPE_CHECKING:
@@ -82,6 +83,7 @@ def _workspace(crm: CRM) -> Iterator[Finding]:
     yield Finding("settings", "well", str(crm.settings.file or "made from the storage URL"))
     yield Finding("storage", "well", f"{status.engine}, {status.place}, schema up to date")
     yield from _ledger(crm)
+    yield from _erasures(crm)
     yield from _deliveries(crm)
     yield from _stages(crm)
     yield from _rates(crm)
@@ -102,6 +104,19 @@ def _ledger(crm: CRM) -> Iterator[Finding]:
         yield Finding("ledger", "wrong", error.message, error.hint)
     if not cut_off:
         yield Finding("ledger", "well", f"position {crm.ledger.history.head():,}, nothing was cut off")
+
+
+def _erasures(crm: CRM) -> Iterator[Finding]:
+    """Persons whom a restored backup brought back, and who could not be erased again."""
+    for one, person, other in crm.privacy.unsettled():
+        who, into = format_id(person), format_id(other)
+        text = f"customer {who} was erased at {one.at}; in the backup that was restored they are a part of {into}"
+        advice = f"undo that merge, and the next command erases {who}; or crm customers erase {into}"
+        yield Finding("erasures", "wrong", text, advice)
+    try:
+        ErasureLog(crm.settings.directory).read()
+    except CrmError as error:
+        yield Finding("erasures", "wrong", error.message, error.hint)
 
 
 def _deliveries(crm: CRM) -> Iterator[Finding]:

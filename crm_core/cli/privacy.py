@@ -20,16 +20,18 @@ from crm_core.console import (
     note,
     plural,
     print_json,
+    progress,
     say,
     session,
     table,
     workspace,
     yes_option,
 )
-from crm_core.errors import UsageError
-from crm_core.values import format_id
+from crm_core.errors import InvalidValue, NotFound, UsageError
+from crm_core.values import format_id, parse_id
 
 if TYPE_CHECKING:
+    from crm_core.crm import CRM
     from crm_core.services.privacy import Erasure
 
 
@@ -67,21 +69,35 @@ def erase(who: str, dry_run: bool, yes: bool) -> None:
 
     Personal fields of every record about the person are emptied, in the ledger too; contact points, relations and tags
     go. The customer stays as a shell without a name, to which sales and deals belong. The receipt says what was kept
-    and why, and stays in the ledger.
+    and why, and stays in the ledger. By the whole id also of one who was deleted.
     """
     with workspace() as crm:
-        customer = crm.customers.get(crm.resolve("customer", who))
+        customer_id, name = _person(crm, who)
         if not dry_run:
-            person = f"{clean(label(customer))} ({format_id(customer.id)})"
-            confirm(f"Erase {person} for good? This cannot be undone.", yes=yes)
-        erasure = crm.privacy.erase(customer.id, dry_run=dry_run)
+            confirm(f"Erase {name} ({format_id(customer_id)}) for good? This cannot be undone.", yes=yes)
+        with progress(None, "erasing") as bar:
+            erasure = crm.privacy.erase(customer_id, dry_run=dry_run, progress=bar.advance)
         data = {
             "dry_run": dry_run,
             "operation": None if erasure.operation_id is None else format_id(erasure.operation_id),
             "receipt": erasure.receipt.to_json(),
             "left_over": erasure.left_over,
+            "not_noted": erasure.not_noted,
         }
         emit(data, lambda: _show(erasure, data["receipt"]))
+
+
+def _person(crm: CRM, who: str) -> tuple[int, str]:
+    """Return a customer's id and name; by the whole id also that of one who was deleted, and is in the ledger still."""
+    try:
+        customer = crm.customers.get(crm.resolve("customer", who))
+    except NotFound:
+        try:
+            return parse_id(who), "a customer who was deleted"
+        except InvalidValue:
+            pass
+        raise
+    return customer.id, clean(label(customer))
 
 
 def _show(erasure: Erasure, receipt: Any) -> None:
@@ -100,6 +116,8 @@ def _show(erasure: Erasure, receipt: Any) -> None:
     table(["what", Column("count", right=True), Column("why", fit="wrap")], kept)
     if erasure.left_over:
         say(f"\nmay remain in the storage's files: {erasure.left_over}")
+    if erasure.not_noted:
+        say(f"\nshould the database be lost, a restored backup would bring the person back: {erasure.not_noted}")
     if not erasure.dry_run and erasure.operation_id is not None:
         say(f"\nreceipt {receipt['digest']}, kept in the ledger: crm ledger show {format_id(erasure.operation_id)}")
 

@@ -60,8 +60,10 @@ def upgrade(dry_run: bool) -> None:
     """Bring the database up to what the kernel, the plugins and crm.toml declare."""
     from crm_core.ledger.evolution import describe
     from crm_core.opening import upgrade_workspace
+    from crm_core.upkeep import erase_pending
 
     report = upgrade_workspace(workspace_place(), dry_run=dry_run)
+    again = 0 if dry_run else erase_pending(workspace_place())
     steps = [describe(change) for change in report.changes]
     steps += [f"data of {one.owner}: {one.from_version} to {one.to_version}" for one in report.migrations]
 
@@ -72,8 +74,11 @@ def upgrade(dry_run: bool) -> None:
             say("The database is up to date.")
         elif not dry_run:
             say(f"done: {plural(len(steps), 'change')}, {plural(report.rows, 'row')} of data changed")
+        if again:
+            say(f"erased again, after the backup that was restored: {plural(again, 'person')}")
 
-    emit({"needed": report.needed, "dry_run": dry_run, "changes": steps, "rows": report.rows}, show)
+    told = {"needed": report.needed, "dry_run": dry_run, "changes": steps, "rows": report.rows, "erased_again": again}
+    emit(told, show)
 
 
 @storage.command(epilog=examples("crm storage backup monday.crm", "crm storage backup team.crm --portable"))
@@ -113,11 +118,21 @@ def backup(file: Path, portable: bool) -> None:
     type=click.Choice(["head", "gap"]),
     help="What was waiting for delivery at the time of the backup: gap delivers it, head does not.",
 )
-def restore(file: Path, dry_run: bool, force: bool, start: Start | None) -> None:
-    """Put a backup in the place of all that the database holds; it is checked to the last byte first."""
+@click.option(
+    "--despite-erasures",
+    is_flag=True,
+    help="Restore also where not all erasures since can be known, or one of them not be done again.",
+)
+def restore(file: Path, dry_run: bool, force: bool, start: Start | None, despite_erasures: bool) -> None:
+    """Put a backup in the place of all that the database holds; it is checked to the last byte first.
+
+    Persons who were erased after it was made are erased again: the database that is replaced says who they are, and
+    erasures.jsonl beside crm.toml, should the database be lost. Keep a copy of that file elsewhere.
+    """
     from crm_core.upkeep import restore as put_back
 
-    report = put_back(workspace_place(), file, start=start, force=force, dry_run=dry_run)
+    place = workspace_place()
+    report = put_back(place, file, start=start, force=force, despite_erasures=despite_erasures, dry_run=dry_run)
     emit({"file": str(file), **attrs.asdict(report)}, lambda: _show_restore(report))
 
 
@@ -215,6 +230,8 @@ def _show_restore(report: RestoreReport) -> None:
             *_described(info),
             ("in the way", f"{report.replaced:,} records and transactions" if report.replaced else "nothing"),
             *((f"waiting for {name}", plural(count, "transaction")) for name, count in report.waiting.items()),
+            ("erased since", _erased_since(report)),
+            *((f"customer {one}", _absorbed(other)) for one, other in report.absorbed.items()),
         ]
     )
     filled = [[name, f"{count:,}"] for name, count in info.rows.items() if count]
@@ -222,6 +239,20 @@ def _show_restore(report: RestoreReport) -> None:
     if report.older:
         say("Its schema is older than what is installed: crm storage upgrade brings it up to date.")
     say("Every byte is as it was written; nothing was changed." if report.dry_run else "restored, and compared")
+
+
+def _erased_since(report: RestoreReport) -> str:
+    if not report.erased_again:
+        return "nobody who is in the backup, as far as is known here"
+    persons = plural(report.erased_again, "person")
+    if report.dry_run:
+        return f"{persons} in the backup, to be erased again"
+    later = f"{persons}, to be erased again by crm storage upgrade, before which nothing opens the database"
+    return later if report.erasing == "later" else f"{persons}, erased again"
+
+
+def _absorbed(other: str) -> str:
+    return f"was erased since, and is a part of customer {other} in the backup: crm doctor says what to do"
 
 
 def _counted(rows: int, position: int) -> str:

@@ -121,7 +121,7 @@ class Audit:
                 if not reason and any(_is_emptied(i) and i[0] not in erased for i in mine) and _int(row[1]) > through:
                     reason = "what it changed was taken out, and by no erasure or compaction"
                 if not reason and wanted is not None and wanted == (row[1], wanted[1]) and row[5] != wanted[1]:
-                    reason = "it is another one than the anchor says"
+                    reason = "it is another one than the anchor says, or an older backup was restored and worked on"
                 if reason:
                     return Break(tally.position + 1, reason)
                 self._count(tally, row, mine)

@@ -16,6 +16,7 @@ import attrs
 from crm_core.errors import NewerDatabase, StorageError, UpgradeNeeded
 from crm_core.extend.app import DataMigration
 from crm_core.extend.storage import Storage, Update
+from crm_core.ledger.rekeying import rekeyings
 from crm_core.records.schema import (
     AddField,
     AddIndex,
@@ -149,21 +150,25 @@ def upgrade(
         pending = _pending(stored, wanted, migrations)
         changes = plan_changes(stored, wanted, pending)
         target = merged_manifest(stored, wanted)
-        report = UpgradeReport(changes=tuple(changes), migrations=pending, dry_run=dry_run)
+        rekeyed = rekeyings(stored, target)
+        moves = bool(pending or rekeyed)
+        report = UpgradeReport(changes=tuple(changes), migrations=(*pending, *rekeyed), dry_run=dry_run)
         if dry_run:
             return report
         if stored is not None and same_but_order(stored, target):
             storage.use(target)
             return report
-        late = [change for change in changes if pending and isinstance(change, AddIndex) and change.index.unique]
+        late = [change for change in changes if moves and isinstance(change, AddIndex) and change.index.unique]
         rows = 0
-        if pending and stored is not None:
-            between = attrs.evolve(_without(target, late), owners={**target.owners, **_owners_of(pending, stored)})
+        if moves and stored is not None:
+            owners = {**target.owners, **_owners_of(pending, stored)}
+            between = attrs.evolve(_without(target, late), owners=owners, version=stored.version)
             storage.apply([change for change in changes if change not in late], between)
             for migration in pending:
                 rows += _migrate(storage, migration)
                 between = attrs.evolve(between, owners={**between.owners, migration.owner: migration.to_version})
                 storage.apply([], between)
+            rows += sum(_migrate(storage, migration) for migration in rekeyed)
             storage.apply(late, target)
         else:
             storage.apply(changes, target)

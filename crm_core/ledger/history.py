@@ -12,6 +12,7 @@ from crm_core.errors import InvalidValue, NotFound
 from crm_core.events import Action
 from crm_core.extend import Storage
 from crm_core.ledger.process import may_be_alive
+from crm_core.ledger.rekeying import refolded
 from crm_core.ledger.tables import HEAD, IMAGES, OPERATIONS, TRANSACTIONS, VERSION
 from crm_core.ledger.work import Operation
 from crm_core.query.ast import And, Compare, Expression, In, IsNull, Remainder, SortKey
@@ -332,6 +333,8 @@ def _image(row: Row) -> RowChange:
         if action == "deleted"
         else {k: tuple(v) for k, v in (loaded or {}).items()}
     )
+    if not str(content).isascii():
+        cells = dict(refolded(str(table), cells))
     made = _ACTIONS[str(action)]
     return RowChange(
         table=str(table), id=int(record_id or 0), action=made, cells=cells, versions=versions, emptied=loaded is None

@@ -112,19 +112,26 @@ def question_of(typed: str) -> Question:
     Raises:
         UsageError: it says nothing, or is too long to be a name or an address.
     """
-    whole = text_key(_NEVER_STORED.sub("", typed))
+    clean = _NEVER_STORED.sub("", typed)
+    whole = text_key(clean)
     if not whole:
         raise UsageError("there is nothing to search for", hint="type part of a name, an e-mail or a phone number")
     if len(whole) > _LONGEST:
         raise UsageError(
             f"the search has {len(whole)} characters; {_LONGEST} are the most", hint="type a part of the name"
         )
-    exact = [whole, email_key(whole)]
+    exact = [whole, email_key(clean)]
+    # Of an e-mail address the Turkish letters i stay two; without them this is the same.
+    strict = dict(zip(whole.split(" "), email_key(clean).split(" "), strict=False))
     terms: list[Term] = []
     for run in _runs(whole.split(" ")):
         phone = phone_key(" ".join(run)) if _NUMBER.fullmatch(run[0]) else None
         if phone is None:
-            terms += [((word if "xn--" not in word else email_key(word),),) for word in run]
+            plain = (word if "xn--" not in word else email_key(word) for word in run)
+            terms += [
+                tuple(dict.fromkeys(((text,), (strict.get(word, text),))))
+                for word, text in zip(run, plain, strict=True)
+            ]
             continue
         ways = [tuple(run), tuple(map(_without_trunk, run)), *((part,) for part in _ways_of(phone))]
         terms.append(tuple(dict.fromkeys(ways)))

@@ -17,7 +17,7 @@ Primitive = int | str | None
 Row = tuple[Primitive, ...]
 
 SYSTEM_COLUMNS: Final = ("id", "version", "created_tx", "updated_tx")
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
 """Raised when the kernel's own tables change in a way an older kernel must not write to."""
 
 

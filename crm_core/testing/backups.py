@@ -175,7 +175,7 @@ class BackupContract:
         with first.open("rb") as source:
             assert held == read_portable(source, first)
             source.seek(0)
-            fill_from(source, other, lambda table, cells: cells)
+            fill_from(source, other, lambda table, rows: rows)
         assert rows == other.find("things")
         with snapshot(other):
             assert held == write_portable(other, second)
@@ -183,8 +183,8 @@ class BackupContract:
         with second.open("rb") as source:
             if "replace" not in storage.capabilities:
                 with pytest.raises(NotImplementedError):
-                    fill_from(source, storage, lambda table, cells: cells)
+                    fill_from(source, storage, lambda table, rows: rows)
                 return
-            fill_from(source, storage, lambda table, cells: cells)
+            fill_from(source, storage, lambda table, rows: rows)
         assert (MANIFEST, rows) == (storage.schema(), storage.find("things"))
         other.close()

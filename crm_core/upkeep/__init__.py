@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from crm_core.upkeep.backup import RestoreReport, Start, back_up, check_backup, restore
+from crm_core.upkeep.backup import back_up, check_backup
 from crm_core.upkeep.check import reindex_workspace, verify_workspace
 from crm_core.upkeep.envelope import BackupInfo
 from crm_core.upkeep.plugins import DetachReport, attach, detach, purge_plugin, standings_of
+from crm_core.upkeep.restoring import RestoreReport, Start, erase_pending, restore
 from crm_core.upkeep.workers import RunReport, Trouble, Workers
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "back_up",
     "check_backup",
     "detach",
+    "erase_pending",
     "purge_plugin",
     "reindex_workspace",
     "restore",

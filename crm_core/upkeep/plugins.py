@@ -19,7 +19,7 @@ from crm_core.opening import opened_storage
 from crm_core.query.ast import Compare
 from crm_core.records.schema import Row
 from crm_core.settings import Settings, set_disabled
-from crm_core.upkeep.backup import Start
+from crm_core.upkeep.restoring import Start
 
 
 @attrs.frozen(kw_only=True)

@@ -10,7 +10,7 @@ import gzip
 import hashlib
 import json
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Set
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, Final
@@ -21,6 +21,7 @@ from crm_core.errors import StorageError
 from crm_core.extend import Storage, TableRows
 from crm_core.ledger.tables import HEAD, LEASED
 from crm_core.records.schema import Manifest
+from crm_core.upkeep.persons import NOBODY, Persons, Seen
 
 _ROWS: Final = 2_000
 """Rows of one line, which is read and written at a time."""
@@ -29,28 +30,34 @@ _LEVEL: Final = 5
 _TRIES: Final = 5
 
 Cells = dict[str, Any]
-Release = Callable[[str, Cells], Cells]
-"""Takes a table of those that have leases, and the cells of a row; returns its cells as they go back."""
+Release = Callable[[str, list[Cells]], list[Cells]]
+"""Takes a table of those that have leases, and the cells of its rows; returns the cells as they go back."""
 
 
 @attrs.frozen(kw_only=True)
 class Content:
-    """What tables hold: rows and digests by table; the position of the ledger's head, and the rows that have leases."""
+    """What tables hold: rows and digests by table; the position of the ledger's head, and the rows that have leases.
+
+    `seen` is what they say of erasures, and of the persons who were asked for.
+    """
 
     manifest: Manifest
     rows: Mapping[str, int]
     digests: Mapping[str, str]
     position: int
     leased: Mapping[str, tuple[Cells, ...]]
+    seen: Seen
 
 
-def read_storage(storage: Storage, take: Callable[[bytes], object] = lambda line: None) -> Content:
+def read_storage(
+    storage: Storage, take: Callable[[bytes], object] = lambda line: None, *, persons: Set[int] = NOBODY
+) -> Content:
     """Read all rows of a storage, columns in the order of their names; `take` receives the lines of a portable backup.
 
     Inside a snapshot it is of one moment; the manifest in use must be the stored one.
     """
     manifest = storage.schema() or Manifest({}, {})
-    tally = _Tally()
+    tally = _Tally(persons)
     take(json.dumps(manifest.to_json()).encode() + b"\n")
     for name, table in sorted(manifest.tables.items()):
         columns = tuple(sorted(table.column_names))
@@ -92,13 +99,13 @@ def write_portable(storage: Storage, file: Path) -> Content:
         return read_storage(storage, lines.write)
 
 
-def read_portable(source: IO[bytes], file: Path) -> Content:
+def read_portable(source: IO[bytes], file: Path, *, persons: Set[int] = NOBODY) -> Content:
     """Read what `write_portable` wrote to its end, count and digest it.
 
     Raises:
         StorageError: it cannot be understood.
     """
-    tally = _Tally()
+    tally = _Tally(persons)
     with told(file), gzip.GzipFile(fileobj=source) as lines:
         manifest = Manifest.from_json(json.loads(lines.readline()))
         for line in lines:
@@ -132,7 +139,8 @@ def told(file: Path) -> Iterator[None]:
 class _Tally:
     """Counts and digests the rows of tables, and keeps those that say how far the ledger is and who was told."""
 
-    def __init__(self) -> None:
+    def __init__(self, persons: Set[int]) -> None:
+        self._persons = Persons(persons)
         self._name = ""
         self._columns: tuple[str, ...] = ()
         self._rows: dict[str, int] = {}
@@ -146,6 +154,7 @@ class _Tally:
     def add(self, line: bytes, rows: list[Any]) -> None:
         self._rows[self._name] += len(rows)
         self._digests[self._name].update(line[1:-2] + b",")  # the same for batches of any size
+        self._persons.see(self._name, self._columns, rows)
         if self._name in self._kept:
             self._kept[self._name] += [dict(zip(self._columns, row, strict=True)) for row in rows]
 
@@ -156,6 +165,7 @@ class _Tally:
             digests={name: digest.hexdigest() for name, digest in self._digests.items()},
             position=max((int(one["position"] or 0) for one in self._kept[HEAD.name]), default=0),
             leased={name: tuple(self._kept[name]) for name in LEASED},
+            seen=self._persons.seen(),
         )
 
 
@@ -167,12 +177,15 @@ def _tables(lines: gzip.GzipFile, release: Release) -> Iterator[TableRows]:
 
         def batches(name: str = name, columns: tuple[str, ...] = columns) -> Iterator[list[tuple[Any, ...]]]:
             nonlocal line
+            leased: list[Cells] = []
             while (line := lines.readline()).startswith(b"["):
                 rows = [tuple(row) for row in json.loads(line)]
                 if name in LEASED:
-                    cells = [release(name, dict(zip(columns, row, strict=True))) for row in rows]
-                    rows = [tuple(one[column] for column in columns) for one in cells]
-                yield rows
+                    leased += [dict(zip(columns, row, strict=True)) for row in rows]
+                else:
+                    yield rows
+            if name in LEASED:
+                yield [tuple(one[column] for column in columns) for one in release(name, leased)]
 
         found = batches()
         yield TableRows(name, columns, found)

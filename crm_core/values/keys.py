@@ -15,6 +15,7 @@ __all__ = ["ascii_digits", "email_key", "phone_key", "strip_marks", "text_key"]
 _MARKS = [*range(0x200B, 0x2010), *range(0x202A, 0x202F), *range(0x2066, 0x206A), 0xFEFF, 0x061C]
 _TATWEEL = 0x0640
 _ARABIC_TO_PERSIAN = {0x064A: "\u06cc", 0x0649: "\u06cc", 0x0643: "\u06a9"}
+_DOTLESS, _DOT = "\u0131", "\u0307"
 _SEPARATORS = {0x066B: ".", 0x066C: ","}
 _CACHED_LENGTH = 100  # names and labels repeat; message bodies do not and would fill the cache
 
@@ -40,37 +41,40 @@ _FOLD = _Table({**_DROP_MARKS, _TATWEEL: None, **_ARABIC_TO_PERSIAN})
 def text_key(text: str) -> str:
     """Fold a text so that two spellings of one name compare equal; folding twice changes nothing.
 
-    NFKC, case-folded, Arabic yeh and kaf as the Persian ones, joiners, bidi marks and tatweel dropped, digits of any
-    script as ASCII, white space collapsed and stripped.
+    NFKC, case-folded, Arabic yeh and kaf as the Persian ones, the Turkish letters i with and without a dot as one,
+    joiners, bidi marks and tatweel dropped, digits of any script as ASCII, white space collapsed and stripped.
 
     >>> text_key("  Ada   LOVELACE ")
     'ada lovelace'
+    >>> text_key("İstanbul") == text_key("istanbul") and text_key("Kılıç") == text_key("KILIÇ")
+    True
     >>> text_key("علي\u200cرضا كاظمي ۱۲") == text_key("علیرضا کاظمی 12")
     True
     """
     if text.isascii():  # a million names per import: this path is the common one
         return " ".join(text.lower().split())
-    return _cached_fold(text) if len(text) <= _CACHED_LENGTH else _fold(text)
+    return _cached_key(text) if len(text) <= _CACHED_LENGTH else _key(text)
 
 
 def email_key(address: str) -> str:
     """Fold an e-mail address for matching; whether it is a valid address is not asked here.
 
-    An international domain has one key, whether it is written in its script or in the ASCII form of IDNA.
+    An international domain has one key, whether it is written in its script or in the ASCII form of IDNA. The Turkish
+    letters i stay two: domains that differ in them belong to different people.
 
     >>> email_key(" Ada@Example.ORG ")
     'ada@example.org'
     >>> email_key("ada@xn--bcher-kva.example") == email_key("ada@Bücher.example")
     True
     """
-    key = text_key(address)
+    key = " ".join(address.lower().split()) if address.isascii() else _fold(address)
     return _in_its_script(key) if "xn--" in key else key
 
 
 def _in_its_script(key: str) -> str:
     name, at, host = key.rpartition("@")
     try:
-        return text_key(f"{name}{at}{host.encode('ascii').decode('idna')}")
+        return _fold(f"{name}{at}{host.encode('ascii').decode('idna')}")
     except UnicodeError:
         return key
 
@@ -145,4 +149,16 @@ def _fold(text: str) -> str:
     return " ".join(unicodedata.normalize("NFKC", folded).split())
 
 
-_cached_fold = lru_cache(maxsize=4096)(_fold)
+def _key(text: str) -> str:
+    # Folding parts the capital I with a dot in two, and leaves the small i without one apart from its capital, which
+    # other alphabets have too. A dot that is left below other marks (Lithuanian) is theirs.
+    folded = _fold(text)
+    if _DOT not in folded and _DOTLESS not in folded:
+        return folded
+    return unicodedata.normalize("NFKC", _DOTS.sub("i", folded.replace(_DOTLESS, "i")))
+
+
+_DOTS = re.compile(f"i{_DOT}+")
+
+
+_cached_key = lru_cache(maxsize=4096)(_key)

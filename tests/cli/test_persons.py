@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from crm_core import CRM, Customer, Interaction
+from crm_core.console import Progress
 from tests.cli.calling import Crm
 
 pytestmark = pytest.mark.database("sqlite")
@@ -136,3 +138,34 @@ def test_old_images_are_given_up_after_asking(shop: Crm) -> None:
     assert "gave up" in shop.ok("ledger", "compact", "--before", "۲۱۰۰-۰۱-۰۱", "--yes").out
     assert said["images"] == shop.ok("ledger", "verify", "--json").json["emptied"]
     assert 2 == shop("ledger", "compact", "--before", "soon").code
+
+
+def test_who_was_deleted_is_erased_by_the_whole_id(shop: Crm) -> None:
+    who = shop.ok("customers", "add", "Canary", "--email", "canary@example.org", "--json").json["id"]
+    shop.ok("customers", "delete", who, "--yes")
+    assert 1 == shop("customers", "erase", "canary@example.org", "--yes").code
+    told = shop.ok("customers", "erase", who, "--yes", "--json").json
+    assert {"kept": 0, "images": 2} == {
+        "kept": sum(one["count"] for one in told["receipt"]["kept"] if one["what"] == "customers"),
+        "images": told["receipt"]["images"],
+    }
+    assert 1 == shop("customers", "erase", who, "--yes").code
+    assert 1 == shop("ledger", "undo", told["operation"]).code
+
+
+def test_an_erasure_shows_how_far_it_is(shop: Crm, monkeypatch: pytest.MonkeyPatch) -> None:
+    shown: list[str] = []
+    monkeypatch.setattr(Progress, "advance", lambda bar, steps=1: shown.append(bar.label))
+    shop.ok("customers", "erase", "ada@example.org", "--dry-run")
+    assert {"erasing"} == set(shown)
+
+
+def test_an_erasure_tells_whoever_asks_how_many_rows_it_looked_at(shop: Crm) -> None:
+    seen: list[int] = []
+    with CRM.open(shop.directory) as crm:
+        who = crm.customers.add(Customer(name="Grace"))
+        many = [Interaction(customer_id=who.id, channel="note", body=f"of {n}") for n in range(2500)]
+        crm.interactions.add_many(many)
+        crm.privacy.erase(who.id, progress=seen.append)
+    assert sum(seen) >= 2 * 2500
+    assert max(seen) <= 2500

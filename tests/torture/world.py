@@ -5,10 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from crm_core import CRM, Customer, Deal, Interaction, Money, Relation, Sale, User, Write
+from crm_core import CRM, Customer, Deal, Erasure, Interaction, Money, Relation, Sale, User, Write
+from crm_core.errors import StorageError
+from crm_core.ledger.compaction import CompactReport
 from crm_core.ledger.verify import verify
 from crm_core.records import ContactPoint, ExternalId
 from crm_transfer.importing import import_file, resume_import
@@ -122,6 +125,21 @@ def _undo(crm: CRM) -> object:
     return crm.ledger.undo(mistake.id)
 
 
+def _erase(crm: CRM) -> object:
+    return _scrubbed(crm, crm.privacy.erase(named(crm, "Ada").id))
+
+
+def _compact(crm: CRM) -> object:
+    return _scrubbed(crm, crm.ledger.compact(datetime(2026, 11, 21, tzinfo=UTC)))
+
+
+def _scrubbed(crm: CRM, done: Erasure | CompactReport) -> object:
+    """Fail where SQLite says that its file was not written anew; other storages always say what may remain."""
+    if done.left_over and crm.settings.storage_url.startswith("sqlite"):
+        raise StorageError(done.left_over)
+    return done
+
+
 def bring(crm: CRM, rows: int = 25) -> object:
     """Import people, going on with an import that was cut off."""
     directory = crm.settings.directory
@@ -149,6 +167,8 @@ ACTIONS: dict[str, Action] = {
     "log message": _message,
     "undo": _undo,
     "merge": lambda crm: crm.customers.merge(named(crm, "Ada"), named(crm, "Alone")),
+    "erase": _erase,
+    "compact": _compact,
     "import": bring,
     "add own field": lambda crm: crm.extend_workspace(fields=OWN_FIELD),
 }

@@ -72,12 +72,14 @@ class Receipt:
 class Erasure:
     """An erasure that was done, or (dry run) would be.
 
-    `left_over` says in words what the storage may still hold in its files; empty when nothing.
+    `left_over` says in words what the storage may still hold in its files; empty when nothing. `not_noted` says why the
+    workspace's `erasures.jsonl` could not be written: a restore then knows of the erasure while the database is there.
     """
 
     receipt: Receipt
     operation_id: int | None = None
     left_over: str = ""
+    not_noted: str = ""
     dry_run: bool = False
 
 
@@ -270,7 +272,7 @@ class Eraser:
         if errors:
             reason = "messages of plugins that failed may quote what they were given; crm doctor shows them"
             yield Kept(what="failed deliveries", count=errors, reason=reason)
-        reason = "exports, reject files of imports and backups made before are not the CRM's to find: delete them"
+        reason = "exports, reject files and backups made before are not the CRM's to find: delete them"
         yield Kept(what="files outside the database", count=1, reason=reason)
 
 

@@ -8,7 +8,7 @@ points at nobody at all is about whose address it holds.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from functools import cached_property
 from typing import Any, Final, cast
 
@@ -32,14 +32,18 @@ _BATCH: Final = 1_000
 class Found:
     """What is about one person: ids by record type, present and deleted, and the images that hold personal values."""
 
-    def __init__(self, session: Session, person: int) -> None:
+    def __init__(self, session: Session, person: int, seen: Callable[[int], object] = lambda count: None) -> None:
+        """Search; `seen` is told how many rows more were looked at, here and in what is read of it later."""
         self.person = person
+        self._seen = seen
         self._session = session
         self._storage = session.storage
         self._types = session.registry.types
         self.present: dict[str, set[int]] = {}
         self.deleted: dict[str, set[int]] = {}
         self._search({PERSON: {person}})
+        if not self._storage.get_many(self._types[PERSON].plural, [person]):  # who was deleted is in the ledger alone
+            self.present[PERSON].discard(person)
         self._search_deleted()
         mentioned = Mentions(session, self._known()).found()
         if mentioned:
@@ -49,6 +53,7 @@ class Found:
         """Yield the present rows of a type, in batches."""
         ids = sorted(self.present.get(type_name, ()))
         for at in range(0, len(ids), _BATCH):
+            self._seen(len(ids[at : at + _BATCH]))
             yield self._storage.get_many(self._types[type_name].plural, ids[at : at + _BATCH])
 
     def names(self) -> Iterator[list[Row]]:
@@ -78,6 +83,7 @@ class Found:
                 ids = ids | {cast(int, row[0]) for rows in self.names() for row in rows}
             for where in pieces("record_id", ids) if columns else ():
                 for rows in paged(self._storage, And((Compare("table_name", "=", kind.plural), where))):
+                    self._seen(len(rows))
                     yield [row for row in rows if holds(row, columns)]
 
     @cached_property
@@ -124,6 +130,7 @@ class Found:
                         for row in self._storage.find(other.plural, where)
                         if self._is_about(other, _cells(other, row))
                     } - self.present.get(other.name, set())
+                    self._seen(len(fresh))
                     if fresh:
                         self.present.setdefault(other.name, set()).update(fresh)
                         waiting.append((other.name, fresh))
@@ -149,7 +156,7 @@ class Found:
 
     def _search_deleted(self) -> None:
         """Go through the images of deleted records until none is found that points at one that is known."""
-        self.deleted[PERSON] = self.persons - {self.person}
+        self.deleted[PERSON] = self.persons - self.present[PERSON]
         pointing = self._pointing()
         grown = {PERSON, *self.present}
         while grown:

@@ -213,7 +213,8 @@ class PostgresqlStorage(ServerStorage[PostgresqlSession]):
         session = self._session()
         if not session.read(_AMCHECK):
             return "whether they hold what the rows say: that takes the extension amcheck (CREATE EXTENSION amcheck)"
-        return "whether trigram indexes hold what the rows say" if trigram_indexes(session.read) else ""
+        told = "whether trigram indexes hold what the rows say: amcheck does not compare GIN indexes with rows; "
+        return f"{told}crm storage reindex makes them anew" if trigram_indexes(session.read) else ""
 
     def status(self) -> StorageStatus:
         """Return engine, place, bytes of the database, and the settings that matter for safety."""
