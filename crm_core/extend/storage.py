@@ -64,11 +64,13 @@ class Storage(ABC):
     """One open database. Used by several threads: `begin` to `commit` belong to the calling thread.
 
     Reads outside a transaction see what is committed, those inside what it wrote. A write outside a transaction is a
-    programming error (`StorageError`), and so is `begin` inside one. After an error of a write the transaction can
-    only be rolled back: `commit` refuses, and reads may. Whole rows come in the order of the manifest that was applied
-    or is used last. A number beyond 64 bits is in no row: reads compare with it, a write of one or a sum beyond them is
-    `NumberTooLarge`. Errors are those of `crm_core.errors`: `DuplicateKey`, `StorageLocked`, `StorageFull`,
-    `StorageConflict` (another transaction was in the way; the whole of this one may be tried again), `StorageError`.
+    programming error (`StorageError`), and so are `begin` inside one and the name of a table or column that is not
+    there. After an error of a write the transaction is lost: reads may refuse, and `commit` rolls it back and raises
+    `StorageError`. Whole rows come in the order of the manifest that was applied or is used last. Text is kept and
+    compared by code point, to the last character; none has NUL or a lone surrogate. A number beyond 64 bits is in no
+    row: reads compare with it, a write of one or a sum beyond them is `NumberTooLarge`. Errors are those of
+    `crm_core.errors`: `DuplicateKey`, `StorageLocked`, `StorageFull`, `StorageConflict` (another transaction was in the
+    way; the whole of this one may be tried again), `StorageError`.
     """
 
     capabilities: ClassVar[frozenset[Capability]] = frozenset()
@@ -109,7 +111,8 @@ class Storage(ABC):
         """Insert rows; columns left out are NULL.
 
         Raises:
-            DuplicateKey: a primary key or unique index is taken; nothing of the call may be relied on, roll back.
+            DuplicateKey: a primary key or unique index is taken, `table` and `columns` say which; nothing of the call
+                may be relied on, roll back.
         """
 
     @abstractmethod
@@ -120,7 +123,7 @@ class Storage(ABC):
             The ids of the updates that did not apply, because the row is gone or has another version.
 
         Raises:
-            DuplicateKey: a unique index is taken.
+            DuplicateKey: a unique index is taken, `table` and `columns` say which.
         """
 
     @abstractmethod
@@ -171,7 +174,11 @@ class Storage(ABC):
     def append_ledger(self, columns: Sequence[str], row: Row) -> int:
         """Write the transaction row in the last step before commit: lock the head, take the next position, insert.
 
-        `row` lacks the position; it is written to the column `position` of `ledger_transactions` and returned.
+        `row` lacks the position; it is written to the column `position` of `ledger_transactions` and returned. A head
+        without a row is at 0.
+
+        Raises:
+            DuplicateKey: the id of the row is taken.
         """
 
     def append_linked(self, columns: Sequence[str], row: Row, link: Callable[[int, str | None], str]) -> int:

@@ -5,11 +5,15 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import re
 from collections.abc import Sequence
+from typing import Final
 
 from crm_core.errors import UsageError
 from crm_core.query.ast import SortKey
-from crm_core.records.schema import Primitive, Row
+from crm_core.records.schema import ColumnType, Primitive, Row
+
+_NEVER_STORED: Final = re.compile("[\0\ud800-\udfff]")
 
 
 def encode_cursor(sort: Sequence[SortKey], row: Row, columns: Sequence[str]) -> str:
@@ -20,20 +24,34 @@ def encode_cursor(sort: Sequence[SortKey], row: Row, columns: Sequence[str]) -> 
     return base64.urlsafe_b64encode(content.encode()).decode().rstrip("=")
 
 
-def decode_cursor(cursor: str, sort: Sequence[SortKey]) -> tuple[Primitive, ...]:
+def decode_cursor(cursor: str, types: Sequence[ColumnType]) -> tuple[Primitive, ...]:
     """Return the sort values and the id that a cursor holds.
+
+    Args:
+        cursor: what `encode_cursor` returned, or what somebody made up.
+        types: the types of the columns that are sorted by, in order.
 
     Raises:
         UsageError: it is no cursor, or one of another sort order.
     """
     try:
         values = json.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
-    except (binascii.Error, ValueError) as error:
+    except (binascii.Error, ValueError, RecursionError) as error:
         raise _not_a_cursor(cursor) from error
-    fits = isinstance(values, list) and len(values) == len(sort) + 1 and isinstance(values[-1], int)
-    if not fits or any(not isinstance(value, (int, str, type(None))) for value in values):
+    if not isinstance(values, list) or len(values) != len(types) + 1 or values[-1] is None:
+        raise _not_a_cursor(cursor)
+    if not all(_is_cell(value, type_) for value, type_ in zip(values, [*types, "int"], strict=True)):
         raise _not_a_cursor(cursor)
     return tuple(values)
+
+
+def _is_cell(value: object, type_: str) -> bool:
+    """Say whether a column of that type may hold a value; about others each database has its own idea."""
+    if value is None:
+        return True
+    if type_ == "int":
+        return type(value) is int and -(2**63) <= value < 2**63
+    return isinstance(value, str) and not _NEVER_STORED.search(value)
 
 
 def _not_a_cursor(cursor: str) -> UsageError:

@@ -135,7 +135,8 @@ class RecordService(Generic[R]):
         if limit is not None and limit < 1:
             raise UsageError(f"a page of {limit} records is none", hint="ask for 1 or more, or limit=None for all")
         keys = self._sort_keys(sort)
-        place = decode_cursor(after, keys) if after else ()
+        types = {column.name: column.type for column in self.kind.table.columns}
+        place = decode_cursor(after, [types[key.column] for key in keys]) if after else ()
         wanted = None if limit is None else limit + 1
         rows = self._session.storage.find(self.kind.plural, self.bind(where), sort=keys, after=place, limit=wanted)
         more = limit is not None and len(rows) > limit

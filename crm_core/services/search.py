@@ -49,7 +49,7 @@ def decode_place(cursor: str) -> Hit:
     Raises:
         UsageError: it is no cursor of a search.
     """
-    rank, name, id_ = decode_cursor(cursor, _CURSOR)
+    rank, name, id_ = decode_cursor(cursor, ("int", "text"))
     if not isinstance(rank, int) or not isinstance(name, str) or not isinstance(id_, int):
         raise UsageError(f"{cursor[:40]!r} is no cursor of a search", hint="pass --after as the page before printed it")
     return Hit(rank, name, id_)

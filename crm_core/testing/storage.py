@@ -42,6 +42,7 @@ from crm_core.testing.tables import (
     thing,
 )
 from crm_core.testing.volumes import VolumeContract
+from crm_core.testing.wording import TextContract
 
 _COLUMNS = THINGS.column_names
 
@@ -53,6 +54,7 @@ class StorageContract(
     LedgerContract,
     SearchContract,
     SharingContract,
+    TextContract,
     VolumeContract,
     ABC,
 ):

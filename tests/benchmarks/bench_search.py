@@ -70,6 +70,12 @@ def _questions(people: Sequence[Person]) -> dict[str, list[str]]:
         "a whole phone number": [phone for _, _, phone in drawn],
         "the end of a phone number": [phone[-6:] for _, _, phone in drawn],
         "the middle of a phone number": [phone[4:9] for _, _, phone in drawn],
+        "the middle of a first name": [name.split()[0][1:] for name, _, _ in drawn],
+        "a last name before the first": [" ".join(reversed(name.split())) for name, _, _ in drawn],
+        "a name and a network": [f"{name.split()[0]} 0170" for name, _, _ in drawn],
+        "a phone number in groups": [f"{phone[:3]} {phone[3:6]} {phone[6:9]} {phone[9:]}" for _, _, phone in drawn],
+        "the end of an e-mail address": [email[-16:] for _, email, _ in drawn],
+        "what everybody has": ["example" for _ in drawn],
         "a last name and what nobody has with it": [f"{name.split()[1]} example17" for name, _, _ in drawn],
     }
 

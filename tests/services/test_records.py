@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -153,6 +155,36 @@ def test_pages_follow_each_other_without_gap_or_repeat(crm: CRM) -> None:
     assert [one.id for one in crm.customers.iterate(batch=7)] == sorted(one.id for one in crm.customers.iterate())
     with pytest.raises(UsageError, match="a page of 0 records"):
         crm.customers.find(limit=0)
+
+
+def forged(*values: object) -> str:
+    return base64.urlsafe_b64encode(json.dumps(values).encode()).decode().rstrip("=")
+
+
+@pytest.mark.parametrize(
+    ("sort", "values"),
+    [
+        ("name", ("\ud800", 1)),
+        ("name", ("a\0", 1)),
+        ("name", (5, 1)),
+        ("name", ("a", True)),
+        ("name", ("a", 2**63)),
+        ("name", ("a", None)),
+        ("-first_contact_at", ("x", 1)),
+        ("-first_contact_at", (True, 1)),
+        ("-first_contact_at", (2**70, 1)),
+        ("", (2**63,)),
+        ("", ("a",)),
+    ],
+)
+def test_a_cursor_that_no_page_printed_is_refused_before_the_database_sees_it(
+    crm: CRM, sort: str, values: tuple[object, ...]
+) -> None:
+    crm.customers.add(Customer(name="Ada"))
+    with pytest.raises(UsageError, match="is no cursor of this list"):
+        crm.customers.find(sort=sort, after=forged(*values))
+    with pytest.raises(UsageError, match="is no cursor"):
+        crm.customers.search("ada", after=forged(*values[:1], *values))
 
 
 @pytest.mark.parametrize("tags", ["vip", ("a\0",), ("x" * 101,), (" ",), (5,), None])

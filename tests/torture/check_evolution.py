@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,10 +18,12 @@ from crm_core.records.schema import Column, Index, Manifest, Table
 from crm_core.testing.tables import AWKWARD_NUMBERS, AWKWARD_TEXTS
 from tests.torture import Finding, require
 from tests.torture.backends import Backend
-from tests.torture.faults import KILLED, Mode, faults, in_child
+from tests.torture.faults import KILLED, Mode, faults, in_child, must_break
 
 PROMISE = "migrations"
 ROWS = 1000
+_MOST = 240
+"""Statements of one revision that are failed: a data migration writes row by row on SQLite, 2,000 statements."""
 _SYSTEM = tuple(Column(name, "int", nullable=False) for name in ("id", "version", "created_tx", "updated_tx"))
 _THINGS = Table(
     "things",
@@ -59,9 +62,15 @@ def _codes(rows: Sequence[Mapping[str, Any]]) -> dict[int, dict[str, Any]]:
 
 def _turned(rows: Sequence[Mapping[str, Any]]) -> dict[int, dict[str, Any]]:
     # Rows that were turned are known by their mark: a chunk that was committed before a crash comes again.
-    return {row["id"]: {"name": f"<{row['name']}"} for row in rows if not str(row["name"]).startswith("<")}
+    return _turned_again([row for row in rows if not str(row["name"]).startswith("<")])
 
 
+def _turned_again(rows: Sequence[Mapping[str, Any]]) -> dict[int, dict[str, Any]]:
+    """Of the control: a change that does not know the rows that it has changed before."""
+    return {row["id"]: {"name": f"<{row['name']}"} for row in rows}
+
+
+_DATA = "data in two steps, then a unique index"
 REVISIONS: dict[str, tuple[Table, tuple[DataMigration, ...]]] = {
     "add fields": (_with(Column("city", "text"), Column("weight", "int")), ()),
     "add an index": (_with(indexes=(*_THINGS.indexes, Index(("name", "size")))), ()),
@@ -69,7 +78,7 @@ REVISIONS: dict[str, tuple[Table, tuple[DataMigration, ...]]] = {
     "widen": (_with(Column("name", "text")), ()),
     "relax": (_with(Column("code", "text", max_length=40)), ()),
     "rename, indexed": (_with(Column("length", "int", was="size"), indexes=(Index(("length",)),)), ()),
-    "data in two steps, then a unique index": (
+    _DATA: (
         _with(indexes=(*_THINGS.indexes, Index(("code",), unique=True))),
         (_step("1.1", ("code",), _codes), _step("1.2", ("name",), _turned)),
     ),
@@ -84,20 +93,57 @@ def run(backend: Backend, place: Path, long: bool) -> Iterator[Finding]:
     tried = 0
     for name in (*REVISIONS, "purge"):
         expected, count = _clean(backend, template, work, name)
-        points = range(1, count + 1) if long else sorted({1, count // 3, count // 2, count - 1, count} - {0})
+        points = _every(count) if long else sorted({1, count // 3, count // 2, count - 1, count} - {0})
         modes: tuple[Mode, ...] = ("exit", "raise", "gone")
         for at in points:
             for mode in modes if long else modes[at % 3 : at % 3 + 1]:
                 _again(backend, template, work)
-                _fail(backend, work, name, at, mode)
-                _take(backend, work, name)
-                where = f"{name}, statement {at} of {count}, {mode}, then again"
-                require(_dump(backend, work) == expected, f"{where}: another content")
+                _converges(backend, work, name, at, mode, expected)
                 tried += 1
+    if backend.name == "sqlite":
+        _control(backend, template, work)
     figure = (
         f"{len(REVISIONS)} revisions and a purge over {ROWS} rows, {tried} times cut off: all converge, nothing lost"
     )
     yield Finding(promise=PROMISE, storage=backend.name, state="held", figure=figure)
+
+
+def _converges(backend: Backend, work: Path, name: str, at: int, mode: Mode, expected: Any) -> None:
+    """Take a revision that is cut off at a statement, and take it again."""
+    _fail(backend, work, name, at, mode)
+    _take(backend, work, name)
+    require(_dump(backend, work) == expected, f"{name}, statement {at}, {mode}, then again: another content")
+
+
+def _control(backend: Backend, template: Path, work: Path) -> None:
+    """Break the promise on purpose: an index that is not made, and a change that is made twice to what it changed."""
+
+    def indexed() -> None:
+        _clean(backend, template, work, "add an index")
+
+    def turned() -> None:
+        expected, count = _clean(backend, template, work, _DATA)
+        # The last chunk is committed some statements before the end, and noted some statements later.
+        for at in range(count - 40, count, 4):
+            _again(backend, template, work)
+            _converges(backend, work, _DATA, at, "exit", expected)
+
+    table, migrations = REVISIONS[_DATA]
+    REVISIONS[_DATA] = table, (migrations[0], attrs.evolve(migrations[1], change=_turned_again))
+    try:
+        must_break("another content", str, turned)
+    finally:
+        REVISIONS[_DATA] = table, migrations
+    must_break("(name, size) is missing", lambda sql: "SELECT 1" if sql.startswith("CREATE INDEX") else sql, indexed)
+
+
+def _every(count: int) -> Sequence[int]:
+    """Return every statement; of thousands, most of which write a row each, the first, the last and some by lot."""
+    if count <= _MOST:
+        return range(1, count + 1)
+    edge = _MOST // 6
+    between = random.Random(20261122).sample(range(edge + 1, count - edge + 1), _MOST - 2 * edge)
+    return [*range(1, edge + 1), *sorted(between), *range(count - edge + 1, count + 1)]
 
 
 def _prepare(backend: Backend, place: Path) -> None:

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from typing import Any, Literal
 
 from crm_core.errors import StorageError
+from tests.torture import Broken, require
 
 Mode = Literal["count", "raise", "gone", "exit"]
 KILLED = 9
@@ -95,6 +96,17 @@ def rewriting(rewrite: Callable[[str], str]) -> Iterator[None]:
         yield
     finally:
         faults.rewrite = before
+
+
+def must_break(told: str, rewrite: Callable[[str], str], tried: Callable[[], object]) -> None:
+    """Break a promise on purpose by other statements: `tried` must find it and say `told`, else it finds nothing."""
+    try:
+        with rewriting(rewrite):
+            tried()
+    except Broken as error:
+        require(told in str(error), f"the control ended otherwise than by {told!r}: {error}")
+        return
+    raise Broken(f"what was broken on purpose was not noticed: {told}")
 
 
 def _disk_error() -> sqlite3.Error:

@@ -9,10 +9,10 @@ from typing import Any, Final
 from crm_core.query.search import BEGINS, EXACT, INSIDE, WORDS, Hit, Question
 from crm_core.records.schema import Row
 from crm_storage_sql.dialect import quote
-from crm_storage_sql.trigram import TrigramIndex, expression, needle, rough_expression, telling_terms, whole_line
+from crm_storage_sql.trigram import TrigramIndex, expression, loose_expression, needle, rough_expression, whole_line
 
-MANY: Final = 150
-"""Matches from which on not all are ranked for one page: half a millisecond's worth."""
+MANY: Final = 400
+"""Matches from which on not all are ranked for one page: a millisecond's worth, and less than to find them again."""
 _SAMPLE: Final = 32
 """Documents by which is told what most of them have."""
 _FIRST, _LAST = -(2**63), 2**63 - 1
@@ -54,12 +54,12 @@ class Lookup:
         texts = {f"exact{at}": text for at, text in enumerate(self._question.exact)}
         marks = ", ".join(f":{name}" for name in texts)
         owners = " UNION ".join(
-            f"SELECT {quote(text.owner)} AS id FROM {quote(text.table)} WHERE {quote(text.column)} IN ({marks})"
+            f"SELECT {quote(text.owner)} FROM {quote(text.table)} WHERE {quote(text.column)} IN ({marks})"
             for text in self._index.searched.texts
         )
-        few = self._ids(f"SELECT id FROM ({owners})", texts)
+        few = self._few(owners, texts)
         if few is not None:
-            return self._ranked(few, start, EXACT, limit)
+            return self._ranked("id", few, start, EXACT, limit)
         match = " OR ".join(quote(whole_line(text)) for text in self._question.exact)
         return self._in_order(match, start, limit)
 
@@ -77,19 +77,19 @@ class Lookup:
         terms = self._question.terms
         trigrams = self._index.trigrams
         # Of many, each match more that is none would cost a look; of a few it costs less than to leave it out.
-        rough = f"SELECT x.rowid AS place FROM {trigrams} x WHERE x.{trigrams} MATCH :match LIMIT {MANY + 1}"
-        found_by = f"SELECT d.id FROM ({rough}) x CROSS JOIN {self._index.documents} d ON d.place = x.place"
+        rough = f"SELECT x.rowid FROM {trigrams} x WHERE x.{trigrams} MATCH :match"
         sample = self._sample()
-        few = self._ids(found_by, {"match": rough_expression(terms, sample)})
+        few = self._few(rough, {"match": rough_expression(terms, sample)})
         if few is not None:
-            return self._ranked(few, start, INSIDE, limit)
+            return self._ranked("place", few, start, INSIDE, limit)
         found: list[Hit] = []
         if start.rank == WORDS:
-            match = expression(telling_terms(terms, sample, begin=True), begin=True)
-            found += self._in_order(match, start, limit)
+            found += self._in_order(loose_expression(terms, sample, begin=True), start, limit)
         if len(found) < limit:
-            match = expression(telling_terms(terms, sample, begin=False), begin=False)
-            match = f"({match}) NOT ({expression(terms, begin=True)})"
+            match = loose_expression(terms, sample, begin=False)
+            if start != Hit(WORDS, "", _FIRST):
+                # Those of the rank before match as well and may be many; where all of them are in `found` they are few.
+                match = f"({match}) NOT ({expression(terms, begin=True)})"
             found += self._in_order(match, max(start, Hit(INSIDE, "", _FIRST)), limit - len(found))
         return found
 
@@ -112,14 +112,23 @@ class Lookup:
     def _stretches(self, start: Hit) -> list[tuple[int, int]]:
         """Return from which to which place records of the rank of `start` may stand behind it.
 
-        Names that begin with the question are left out where they have a rank of their own: they may be very many.
+        Names that begin with the question have a rank of their own. They are left out where they are many; else one
+        stretch takes less, because FTS5 looks for the first match of all before it goes to where a stretch begins.
         """
         first = self._place_behind(start.name, start.id)
-        if start.rank == EXACT:
+        if start.rank == EXACT or not self._many_begin():
             return [(first, _LAST)]
         begin = self._place_behind(self._question.whole, _FIRST)
         end = self._place_behind(self._question.whole + _BEYOND, _FIRST)
         return [(first, begin - 1), (max(first, end), _LAST)]
+
+    def _many_begin(self) -> bool:
+        """Say whether the names that begin with the question are many."""
+        names = f"SELECT 1 FROM {self._index.documents} d WHERE d.name >= :whole AND d.name < :beyond LIMIT {MANY + 1}"
+        ((found,),) = self._read(
+            f"SELECT count(*) FROM ({names})", {**self._values, "beyond": self._question.whole + _BEYOND}
+        )
+        return found == MANY + 1
 
     def _sample(self) -> list[str]:
         """Return documents from all over the index: what most of them have need not be looked up."""
@@ -139,20 +148,20 @@ class Lookup:
         rows = self._read(f"{statement} ORDER BY d.name, d.id LIMIT 1", {"name": name, "id": id_})
         return int(str(rows[0][0])) if rows else _LAST
 
-    def _ranked(self, ids: str, start: Hit, last: int, limit: int) -> list[Hit]:
-        """Rank those records, and return them from the place of `start` to the last rank."""
+    def _ranked(self, column: str, values: str, start: Hit, last: int, limit: int) -> list[Hit]:
+        """Rank the documents with those values of a column; return them from the place of `start` to the last rank."""
         statement = (
-            f"SELECT * FROM (SELECT {self._rank} AS rank, d.name AS name, d.id AS id FROM json_each(:ids) x "
-            f"CROSS JOIN {self._index.documents} d ON d.id = x.value) "
+            f"SELECT * FROM (SELECT {self._rank} AS rank, d.name AS name, d.id AS id FROM json_each(:values) x "
+            f"CROSS JOIN {self._index.documents} d ON d.{column} = x.value) "
             "WHERE rank <= :last AND (rank, name, id) > (:rank, :name, :id) ORDER BY rank, name, id LIMIT :limit"
         )
-        return self._hits(statement, {**self._given(start, limit), "ids": ids, "last": last, "rank": start.rank})
+        return self._hits(statement, {**self._given(start, limit), "values": values, "last": last, "rank": start.rank})
 
-    def _ids(self, statement: str, given: dict[str, Any]) -> str | None:
-        """Return the ids that a statement finds, as JSON; None when there are many."""
-        some = f"SELECT count(*), json_group_array(id) FROM ({statement} LIMIT {MANY + 1})"
-        ((found, ids),) = self._read(some, given)
-        return None if found == MANY + 1 else str(ids)
+    def _few(self, statement: str, given: dict[str, Any]) -> str | None:
+        """Return the numbers that a statement finds, as JSON; None when there are many."""
+        some = f"WITH x (number) AS ({statement} LIMIT {MANY + 1}) SELECT count(*), json_group_array(number) FROM x"
+        ((found, numbers),) = self._read(some, given)
+        return None if found == MANY + 1 else str(numbers)
 
     def _hits(self, statement: str, given: dict[str, Any]) -> list[Hit]:
         return [Hit(*row) for row in self._read(statement, given)]  # type: ignore[arg-type]

@@ -175,13 +175,19 @@ def expression(terms: Iterable[Term], *, begin: bool) -> str:
     return " AND ".join(f"({' OR '.join(f'({all_of(one)})' for one in term)})" for term in terms)
 
 
-def telling_terms(terms: Sequence[Term], sample: Sequence[str], *, begin: bool) -> Sequence[Term]:
-    """Return the terms without those that occur in most documents of a sample; at least one."""
+def loose_expression(terms: Iterable[Term], sample: Sequence[str], *, begin: bool) -> str:
+    """Return one that finds some more: without the trigrams that most documents of a sample have.
 
-    def is_usual(term: Term) -> bool:
-        return any(all(_is_usual(needle(one, begin=begin), sample) for one in fragments) for fragments in term)
+    Their lists are the longest of all and tell hardly anything.
+    """
 
-    return [term for term in terms if not is_usual(term)] or terms[:1]
+    def telling(term: Term) -> list[list[str]]:
+        return [[part for one in way for part in _telling_parts(needle(one, begin=begin), sample)] for way in term]
+
+    given = list(terms)
+    # A term that may be written in a way that says nothing is left out, but for the first: something must be looked up.
+    chosen = [ways for term in given if all(ways := telling(term))]
+    return _any_way_of_each(chosen) if chosen else expression(given[:1], begin=begin)
 
 
 def rough_expression(terms: Iterable[Term], sample: Sequence[str]) -> str:
@@ -190,10 +196,25 @@ def rough_expression(terms: Iterable[Term], sample: Sequence[str]) -> str:
     What trigrams next to each other say of a text is mostly the same, and their places cost more than the lists. One
     that most documents of a sample have says nothing.
     """
-    ways = [[_spread(max(one, key=len)) for one in term] for term in terms]
+    ways = [[[part for one in way for part in _spread(one)] for way in term] for term in terms]
     rarer = [[[one for one in way if not _is_usual(one, sample)] for way in term] for term in ways]
-    chosen = [term for term in rarer if all(term)] or ways[:1]
-    return " AND ".join(f"({' OR '.join(f'({_all(way)})' for way in term)})" for term in chosen)
+    return _any_way_of_each([term for term in rarer if all(term)] or ways[:1])
+
+
+def _any_way_of_each(terms: Iterable[Iterable[Iterable[str]]]) -> str:
+    return " AND ".join(f"({' OR '.join(f'({_all(way)})' for way in term)})" for term in terms)
+
+
+def _telling_parts(text: str, sample: Sequence[str]) -> list[str]:
+    """Return a needle in parts, without the trigrams that are usual; one that stands alone keeps its neighbours."""
+    text = _without_first(text)
+    last = len(text) - SHORT
+    rare = [not _is_usual(text[at : at + SHORT], sample) for at in range(last + 1)]
+    alone = {at for at in range(last + 1) if rare[at] and not any(rare[max(at - 1, 0) : at] + rare[at + 1 : at + 2])}
+    kept = [rare[at] or at - 1 in alone or at + 1 in alone for at in range(last + 1)]
+    starts = [at for at in range(last + 1) if kept[at] and not (at and kept[at - 1])]
+    ends = [at + SHORT for at in range(last + 1) if kept[at] and not (at < last and kept[at + 1])]
+    return [text[start:end] for start, end in zip(starts, ends, strict=True)]
 
 
 def _all(trigrams: Iterable[str]) -> str:
@@ -214,10 +235,10 @@ def _looked_up(fragment: str) -> str:
     """Return the part of a needle whose trigrams tell most records apart."""
     if fragment.lstrip("+").isdecimal() and len(fragment) > _DIGITS:
         return fragment[-_DIGITS:]
-    local, at, host = fragment.partition("@")
-    if at and len(local) < SHORT:
-        return _without_first(needle(fragment, begin=False)) if len(host) < SHORT else host[:_LONGEST]
-    return _without_first(needle(local, begin=False))[:_LONGEST]
+    local, at, _ = fragment.partition("@")
+    if local and at and len(fragment) >= SHORT:
+        return fragment[: max(min(len(local), _LONGEST) + len(at), SHORT)]
+    return _without_first(needle(fragment, begin=False))[:_LONGEST]
 
 
 def _without_first(text: str) -> str:
