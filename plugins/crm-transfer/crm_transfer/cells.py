@@ -34,6 +34,7 @@ _LIMIT: Final = 2**63 - 1
 _DIGITS: Final = 18
 """So many digits fit 64 bits whatever they are."""
 _CACHED: Final = 20_000
+_SHORT: Final = 40
 _NEUTRALISED: Final = tuple("=+-@\t\r\n＝＋－＠")
 """What a spreadsheet takes for the start of a formula, fullwidth forms and white space that it drops included."""
 _QUOTABLE: Final = re.compile(r'[,;"\r\n]')
@@ -69,6 +70,23 @@ def key_of(cell: str) -> str:
     """Return the key that a cell gives: trimmed, without the apostrophe of an export, as it is stored."""
     text = cell.strip()
     return key_text(without_guard(text) if text[:1] == "'" else text)
+
+
+class _Keys(dict[str, str]):
+    """The keys of cells that were asked for; a cell that was not, or is long, is read."""
+
+    def __missing__(self, cell: str) -> str:
+        key = key_of(cell)
+        if len(cell) <= _SHORT:
+            if len(self) >= _CACHED:
+                self.clear()
+            self[cell] = key
+        return key
+
+
+def keys_of_column() -> Callable[[str], str]:
+    """Return `key_of` for a column whose cells repeat: it remembers them."""
+    return _Keys().__getitem__
 
 
 def join_tags(tags: Sequence[str], separator: str) -> str:

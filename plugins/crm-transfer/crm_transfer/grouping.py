@@ -14,7 +14,7 @@ from typing import Any, Final, Literal
 
 import attrs
 
-from crm_transfer.cells import key_of
+from crm_transfer.cells import keys_of_column
 from crm_transfer.columns import Cells, Columns, Kind
 from crm_transfer.conditions import Condition, conditions
 from crm_transfer.errors import BadCell, MappingError
@@ -237,6 +237,7 @@ class Layout:
         self._scope = scope
         self.by = tuple(columns.index(name, f"{spec.place}: by") for name in spec.by)
         self.line = tuple(columns.index(name, f"{spec.place}: line") for name in spec.line)
+        self.key_of, self.line_of = joined_key(self.by, complete=True), joined_key(self.line)
         for name in spec.columns:
             columns.index(name, f"{spec.place}: columns")
         self.group = Level(self, self.by, "group")
@@ -300,15 +301,16 @@ class Level(Columns):
         return next((r.witness for r in self._found.values() if index == r.target and r.witness is not None), index)
 
 
-def group_key(columns: Sequence[int]) -> Callable[[Cells], str]:
-    """Return the function that gives the key of a row's group, empty when one of the columns is."""
-    if len(columns) == 1:
-        (only,) = columns
+def joined_key(columns: Sequence[int], *, complete: bool = False) -> Callable[[Cells], str]:
+    """Return the function that joins the keys of several cells by a slash; `complete`: empty when one of them is."""
+    reads = [(at, keys_of_column()) for at in columns]
+    if len(reads) == 1:
+        ((only, key_of),) = reads
         return lambda cells: key_of(cells[only])
 
     def read(cells: Cells) -> str:
-        texts = [key_of(cells[at]) for at in columns]
-        return "/".join(texts) if all(texts) else ""
+        texts = [key_of(cells[at]) for at, key_of in reads]
+        return "/".join(texts) if all(texts) or not complete else ""
 
     return read
 

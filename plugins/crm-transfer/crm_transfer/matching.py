@@ -14,7 +14,7 @@ from typing import Final, Protocol
 
 import attrs
 
-from crm_transfer.cells import key_of
+from crm_transfer.cells import keys_of_column
 from crm_transfer.columns import Cells
 from crm_transfer.errors import BadCell
 
@@ -45,11 +45,13 @@ class Finder:
     gives: int
     instant: Callable[[str], int]
     asked: Mapping[str, int] = attrs.field(factory=dict)
+    _key_of: Callable[[str], str] = attrs.field(factory=keys_of_column, init=False)
 
     def offered(self, rows: Iterable[Cells]) -> list[Offer]:
         """Return what rows of a group offer to be found by."""
-        places = ((self._place(cells), cells) for cells in rows if self.among(cells))
-        return [(*place, key_of(cells[self.gives])) for place, cells in places if place is not None]
+        among, place_of, gives, key_of = self.among, self._place, self.gives, self._key_of
+        places = ((place_of(cells), cells) for cells in rows if among(cells))
+        return [(*place, key_of(cells[gives])) for place, cells in places if place is not None]
 
     def wanted(self, rows: Iterable[Cells]) -> list[Wanted]:
         """Return what the rows of a group look for."""
@@ -57,7 +59,7 @@ class Finder:
 
     def _place(self, cells: Cells) -> Wanted | None:
         """Return what must agree and when, None where a part is missing; a bad time is for the field that reads it."""
-        when = cells[self.latest].strip()
+        when, key_of = cells[self.latest].strip(), self._key_of
         texts = [key_of(cells[at]) for at in self.same]
         if not when or not all(texts):
             return None

@@ -6,11 +6,11 @@ the rows, for a moment, and is gone when the sort is closed.
 
 from __future__ import annotations
 
-import heapq
 import marshal
 import tempfile
-from collections.abc import Iterable, Iterator
-from itertools import islice
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain, islice
 from operator import itemgetter
 from pathlib import Path
 from types import TracebackType
@@ -116,7 +116,7 @@ class Store:
 
     def __iter__(self) -> Iterator[Any]:
         self._flush()
-        return _read(self._path)
+        return chain.from_iterable(_read(self._path))
 
     def _flush(self) -> None:
         with self._path.open("ab") as file:
@@ -127,14 +127,32 @@ class Store:
 _ORDER: Final = itemgetter(0, 1)
 
 
-def _merged(runs: list[Iterator[Keyed]]) -> Iterator[Keyed]:
-    return runs[0] if len(runs) == 1 else heapq.merge(*runs, key=_ORDER)
+def _merged(runs: Sequence[Iterator[list[Keyed]]]) -> Iterator[Keyed]:
+    """Yield the rows of several sorted runs by key: what is before the end of every block in memory is sorted at once.
+
+    Sorting finds the runs again, so that is a merge, without a step of Python for each row as `heapq.merge` takes.
+    """
+    blocks = [(block, run) for run in runs for block in islice(run, 1)]
+    while len(blocks) > 1:
+        end = min(_ORDER(block[-1]) for block, _ in blocks)
+        ready: list[Keyed] = []
+        left: list[tuple[list[Keyed], Iterator[list[Keyed]]]] = []
+        for block, run in blocks:
+            at = bisect_right(block, end, key=_ORDER)
+            ready += block[:at]
+            left += [(block[at:], run)] if at < len(block) else [(more, run) for more in islice(run, 1)]
+        ready.sort(key=_ORDER)
+        yield from ready
+        blocks = left
+    for block, run in blocks:
+        yield from block
+        yield from chain.from_iterable(run)
 
 
-def _read(path: Path) -> Iterator[Any]:
+def _read(path: Path) -> Iterator[list[Any]]:
     with path.open("rb") as file:
         while size := file.read(_SIZE):
-            yield from marshal.loads(file.read(int.from_bytes(size, "big")))
+            yield marshal.loads(file.read(int.from_bytes(size, "big")))
 
 
 def _dump(block: list[Any], file: BinaryIO) -> None:

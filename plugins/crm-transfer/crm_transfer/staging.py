@@ -9,16 +9,17 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
+from itertools import islice
 from operator import attrgetter, eq
 from typing import Final
 
 import attrs
 
 from crm_core.extend import BadRow, SourceRow
-from crm_transfer.cells import key_of
 from crm_transfer.columns import Cells
+from crm_transfer.computing import ComputedColumn
 from crm_transfer.errors import BadCell
-from crm_transfer.grouping import Disagreement, GroupMap, Layout, Reduction, Unreadable, digest_of_lines, group_key
+from crm_transfer.grouping import Disagreement, GroupMap, Layout, Reduction, Unreadable, digest_of_lines
 from crm_transfer.matching import Finder, Offers, Search
 from crm_transfer.packing import by_key, content_of, fault_of, in_chunks, unpacked
 from crm_transfer.rows import Group, Row, groups_of
@@ -28,6 +29,8 @@ MOST: Final = 10_000
 """Rows of one group: they are written in one transaction, so they are in memory together."""
 EQUAL: Final = "equal to another one of the group in every cell"
 _TOLD: Final = 20_000
+_BLOCK: Final = 500
+"""Rows whose columns are computed at once."""
 GROUP: Final = "G"
 LINE: Final = "L"
 Prepared = tuple[int, list[str], BadCell | None]
@@ -47,11 +50,11 @@ class Rule:
 class Stage:
     """What a mapping does with rows before it makes records of them; one for one run over one file.
 
-    `computed` read the computed columns, which stand behind those of the file; `skipped` counts the rows left out, by
+    `computed` are the computed columns, which stand behind those of the file; `skipped` counts the rows left out, by
     rule.
     """
 
-    computed: Sequence[Callable[[Cells], str]] = ()
+    computed: Sequence[ComputedColumn] = ()
     rules: Sequence[Rule] = ()
     grouping: Grouping | None = None
     skipped: Counter[str] = attrs.field(factory=Counter)
@@ -82,27 +85,28 @@ class Stage:
         return [*left, *(self.grouping.told() if self.grouping is not None else ())]
 
     def _prepared(self, rows: Iterable[SourceRow | BadRow]) -> Iterator[Prepared | BadRow]:
-        """Compute the columns of each row, and leave out or refuse those that a rule names."""
-        computed, rules = self.computed, self.rules
-        for found in rows:
-            if isinstance(found, BadRow):
-                yield found
-                continue
-            cells, error = list(found.cells), None
-            for read in computed:
-                try:
-                    cells.append(read(cells))
-                except BadCell as bad:
-                    cells.append("")
-                    error = error or bad
-            for rule in rules:
-                if rule.applies(cells):
-                    if not rule.reject:
-                        self.skipped[rule.name] += 1
-                        break
-                    error = error or BadCell("rule", f"{rule.name}: {rule.reject}")
-            else:
-                yield found.number, cells, error
+        """Compute the columns of rows, and leave out or refuse those that a rule names."""
+        source = iter(rows)
+        while block := list(islice(source, _BLOCK)):
+            all_cells = [list(found.cells) for found in block if not isinstance(found, BadRow)]
+            faults: dict[int, BadCell] = {}
+            for column in self.computed:
+                column.fill(all_cells, faults)
+            good = enumerate(all_cells)
+            for found in block:
+                if isinstance(found, BadRow):
+                    yield found
+                    continue
+                at, cells = next(good)
+                error = faults.get(at)
+                for rule in self.rules:
+                    if rule.applies(cells):
+                        if not rule.reject:
+                            self.skipped[rule.name] += 1
+                            break
+                        error = error or BadCell("rule", f"{rule.name}: {rule.reject}")
+                else:
+                    yield found.number, cells, error
 
 
 @attrs.define(kw_only=True)
@@ -187,7 +191,7 @@ class Grouping:
 
     def _keyed(self, rows: Iterable[Prepared | BadRow], sorting: Callable[[int], None]) -> Iterator[Keyed]:
         """Give each row the key of its group, as plain values; one that has none comes first, under an empty key."""
-        key_of_group, last = group_key(self.layout.by), max(self.layout.by)
+        key_of_group, last = self.layout.key_of, max(self.layout.by)
         for count, row in enumerate(rows, 1):
             if not count % _TOLD:
                 sorting(count)
@@ -250,13 +254,22 @@ class Grouping:
 
     def _group(self, key: str, found: Sequence[Keyed], matched: dict[str, str]) -> tuple[Group, list[BadRow]]:
         """Make a group of rows, in an order that does not depend on that of the file."""
-        rows = [unpacked(each) for each in sorted(found, key=content_of)]
-        bad = [row for row in rows if isinstance(row, BadRow)]
-        group = Group(key, [row for row in rows if isinstance(row, Row)], matched)
-        turn = self._order + 1
-        for row in group.rows:
-            row.group, row.turn, row.line = group, turn, self._line_of(row)
-            row.order = self._order = self._order + 1
+        rows: list[Row] = []
+        bad: list[BadRow] = []
+        group = Group(key, rows, matched)
+        turn, line_of = self._order + 1, self.layout.line_of
+        for each in sorted(found, key=content_of):
+            _, number, (cells, fault, is_bad) = each
+            if is_bad or fault is not None:
+                row = unpacked(each)
+                if isinstance(row, BadRow):
+                    bad.append(row)
+                    continue
+            else:
+                row = Row(number, [*cells], 0, 0)
+            self._order += 1
+            row.group, row.turn, row.order, row.line = group, turn, self._order, line_of(cells)
+            rows.append(row)
         self._once(group)
         self._count(group)
         if bad and not self.spec.keeps_rest:
@@ -370,11 +383,6 @@ class Grouping:
         for row in live if self.layout.line else ():
             lines.setdefault(row.line, []).append(row)
         return list(lines.values())
-
-    def _line_of(self, row: Row) -> str:
-        if len(self.layout.line) == 1:
-            return key_of(row.cells[self.layout.line[0]])
-        return "/".join(key_of(row.cells[at]) for at in self.layout.line)
 
     @property
     def _by(self) -> str:

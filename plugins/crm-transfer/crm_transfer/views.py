@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from operator import itemgetter
-from typing import Any, Final
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from crm_transfer.cells import number_reader
 from crm_transfer.columns import Cells, Columns
+from crm_transfer.computing import ComputedColumn
 from crm_transfer.conditions import Condition, Holds, columns_asked, holds
 from crm_transfer.errors import MappingError
 from crm_transfer.expressions import Expression, columns_read
@@ -17,10 +16,6 @@ from crm_transfer.mapping import FileForm, RowMapping
 from crm_transfer.matching import Finder
 from crm_transfer.operations import Scope, compiled
 from crm_transfer.staging import GROUP, LINE, Grouping, Rule, Stage
-
-_REMEMBERED: Final = 10_000
-_SHORT: Final = 200
-"""How many values of a computed column are remembered, and how long what they depend on may be: a few MB a column."""
 
 
 class Views:
@@ -105,11 +100,11 @@ class Views:
             )
         return stage
 
-    def _compute(self, name: str, each: Expression, columns: Columns) -> Callable[[Cells], str]:
+    def _compute(self, name: str, each: Expression, columns: Columns) -> ComputedColumn:
         made = compiled(each, self.scope(columns))
         places = [columns.index(read, each.place) for read in columns_read(each)]
         columns.add(name, made.kind, f"{self._mapping.name}: [columns]")
-        return _remembering(made.read, places)
+        return ComputedColumn(made.read, places)
 
     def _finder(self, match: Match, columns: Columns) -> Finder:
         at = columns.index(match.latest, f"{match.place}: latest")
@@ -123,25 +118,6 @@ class Views:
             instant=self.scope(columns).instant(columns.kind_of(at)),
             asked={name: columns.index(name, f"{match.place}: among") for name in columns_asked(match.among)},
         )
-
-
-def _remembering(read: Callable[[Cells], str], places: Sequence[int]) -> Callable[[Cells], str]:
-    """Return a reader that remembers what it computed of the cells it depends on: few of them never repeat."""
-    if not places:
-        return read
-    pick: Callable[[Cells], Any] = itemgetter(*places)
-    known: dict[Any, str] = {}
-
-    def remembered(cells: Cells) -> str:
-        told = pick(cells)
-        found = known.get(told)
-        if found is None:
-            found = read(cells)
-            if len(known) < _REMEMBERED and sum(len(cells[at]) for at in places) <= _SHORT:
-                known[told] = found
-        return found
-
-    return remembered
 
 
 def zone_named(name: str, place: str, default: ZoneInfo) -> ZoneInfo:

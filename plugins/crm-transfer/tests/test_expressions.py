@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from crm_core import CRM
 from crm_transfer.columns import Columns
+from crm_transfer.computing import ComputedColumn
 from crm_transfer.conditions import conditions, holds
 from crm_transfer.errors import BadCell, MappingError
 from crm_transfer.expressions import OPERATIONS, expression
@@ -275,6 +276,23 @@ def test_a_hostile_pattern_takes_no_time() -> None:
     started = time.perf_counter()
     assert not fits("a" * 20_000)
     assert time.perf_counter() - started < 2
+
+
+def test_a_column_of_many_rows_is_what_each_row_alone_says() -> None:
+    def read(cells: Sequence[str]) -> str:
+        asked.append(cells[1])
+        if cells[1] == "bad":
+            raise BadCell("number", f"of {cells[0]}")
+        return cells[1].upper()
+
+    asked: list[str] = []
+    column, texts = ComputedColumn(read, (1,)), ["a", "bad", "a", "x" * 300, "bad", "x" * 300, "a"]
+    for _ in range(2):
+        rows, faults = [[str(at), text] for at, text in enumerate(texts)], {4: BadCell("first", "what was there")}
+        column.fill(rows, faults)
+        assert ["A", "", "A", "X" * 300, "", "X" * 300, "A"] == [cells[2] for cells in rows]
+        assert {1: "of 1", 4: "what was there"} == {at: bad.message for at, bad in faults.items()}
+    assert (1, 4, 4) == (asked.count("a"), asked.count("bad"), asked.count("x" * 300))
 
 
 def test_a_sort_is_stable_in_memory_and_on_disk() -> None:
