@@ -116,7 +116,8 @@ GOOD_WORDS: Final = "interest*, qualif*, interess*, intéress*, заинтере
 
 NOTHING: Final = (
     "-none-|--none--|(none)|(not set)|not set|"
-    "-|--|---|–|—|−|?|??|???|.|..|...|*|/|n/a|na|n.a.|n. a.|#n/a|#nv|none|null|nil|nan|unknown|(blank)|(empty)|empty|"
+    "-|--|---|–|—|−|?|??|???|.|..|...|*|/|n/a|na|n.a.|n. a.|#n/a|#nv|#n/d|#н/д|none|null|nil|nan|unknown|(blank)|"
+    "(empty)|empty|"
     "not available|not specified|tbd|tba|no data|k.a.|k. a.|k/a|keine angabe|keine|kein|unbekannt|entfällt|leer|ohne|"
     "nein|no|non|aucun|aucune|néant|inconnu|inconnue|non renseigné|non communiqué|nc|n.c.|n/c|s.o.|s. o.|sans objet|"
     "so|nd|n.d.|n/d|ninguno|"
@@ -128,7 +129,7 @@ NOTHING: Final = (
 """What people write into a cell of numbers, dates or addresses where nothing is known."""
 NOTHING_IN_TEXTS: Final = (
     "-|--|---|–|—|−|?|??|???|-none-|--none--|(none)|(not set)|not set|"
-    "s.o.|n/a|n.a.|n. a.|#n/a|#nv|null|(blank)|(empty)|not available|not specified|k.a.|"
+    "s.o.|n/a|n.a.|n. a.|#n/a|#nv|#n/d|#н/д|null|(blank)|(empty)|not available|not specified|k.a.|"
     "k. a.|k/a|"
     "keine angabe|non renseigné|non communiqué|n.c.|n/c|sin datos|no disponible|no consta|s/d|нет данных|н/д|н.д.|"
     "не указано|не указан|не указана|не задано|не заполнено|ثبت نشده|نامشخص|տվյալ չկա|նշված չէ|չի նշված"
