@@ -120,14 +120,18 @@ def test_a_number_keeps_its_value(number: Decimal) -> None:
 def test_a_moment_keeps_its_value(moment: dt.datetime) -> None:
     from openpyxl.utils.datetime import to_excel
 
-    write = time_writer("moment", Form(), epoch_1904=False)
+    write = time_writer("moment", Form(), epoch="excel")
     assert moment == dt.datetime.fromisoformat(write(repr(to_excel(moment))))
 
 
 def test_both_epochs_and_the_day_that_never_was(tmp_path: Path) -> None:
-    write = time_writer("date", Form(), epoch_1904=False)
+    write = time_writer("date", Form(), epoch="excel")
     assert ["1900-01-01", "1900-02-28", "1900-03-01"] == [write(each) for each in ("1", "59", "61")]
-    assert "1904-01-02" == time_writer("date", Form(), epoch_1904=True)("1")
+    from_libreoffice = time_writer("date", Form(), epoch="calc")
+    assert ["1815-12-10", "1899-12-30", "1900-01-01", "1900-02-28", "1900-03-01"] == [
+        from_libreoffice(serial) for serial in ("-30701", "0", "2", "60", "61")
+    ]
+    assert "1904-01-02" == time_writer("date", Form(), epoch="1904")("1")
     styles = '<cellXfs><xf numFmtId="0"/><xf numFmtId="14"/></cellXfs>'
     text = '<c t="inlineStr"><is><t>d</t></is></c>'
     source = open_xlsx(

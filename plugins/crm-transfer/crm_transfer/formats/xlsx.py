@@ -24,6 +24,7 @@ from crm_transfer.formats.sheetwalk import FORMULA, Cell, letters, sheet_rows
 from crm_transfer.formats.typed import Form, forms_in, number_writer, time_writer
 from crm_transfer.formats.workbook import Sheet, Strings, Workbook, unescaped
 from crm_transfer.report import is_reject_header
+from crm_transfer.serial import Epoch
 
 _BATCH: Final = 200
 """Rows that are written to the temporary file together."""
@@ -56,7 +57,7 @@ def open_xlsx(path: Path, options: Mapping[str, Any]) -> Source:
         sheet, how = book.sheet(str(options.get("sheet", "")))
         styles, cells = book.styles(), Kept()
         layout = _look_through(book, sheet, strings, options, cells)
-        rows = _rows(cells, layout, styles, forms_in(options), epoch_1904=book.epoch_1904)
+        rows = _rows(cells, layout, styles, forms_in(options), epoch=book.epoch)
     return Source(
         columns=layout.columns,
         guesses={"sheet": how},
@@ -76,7 +77,7 @@ def first_rows(path: Path, options: Mapping[str, Any], count: int) -> list[tuple
     with Workbook(path) as book, book.strings() as strings:
         sheet, _ = book.sheet(str(options.get("sheet", "")))
         styles = book.styles()
-        writers = _Writers(Form(), styles, epoch_1904=book.epoch_1904)
+        writers = _Writers(Form(), styles, epoch=book.epoch)
         found: list[tuple[int, list[str]]] = []
         for number, cells in sheet_rows(book, sheet):
             row: list[str] = []
@@ -193,11 +194,11 @@ def _written(cell: Cell) -> str:
 
 
 def _rows(
-    kept: Kept, layout: _Layout, styles: Mapping[str, Style], forms: Mapping[str, Form], *, epoch_1904: bool
+    kept: Kept, layout: _Layout, styles: Mapping[str, Style], forms: Mapping[str, Form], *, epoch: Epoch
 ) -> Iterator[SourceRow | DoubtfulRow]:
     columns, at = layout.columns, {place: index for index, place in enumerate(layout.places)}
     file = forms.get("", Form())
-    writers = [_Writers(forms.get(name, file), styles, epoch_1904=epoch_1904) for name in columns]
+    writers = [_Writers(forms.get(name, file), styles, epoch=epoch) for name in columns]
     for number, cells in kept.rows():
         texts = [""] * len(columns)
         faults: list[tuple[int, BadCell]] = []
@@ -252,10 +253,10 @@ class Kept:
 class _Writers:
     """Writes the typed cells of one column."""
 
-    def __init__(self, form: Form, styles: Mapping[str, Style], *, epoch_1904: bool) -> None:
+    def __init__(self, form: Form, styles: Mapping[str, Style], *, epoch: Epoch) -> None:
         self._number = number_writer(form)
         kinds: dict[Style, Callable[[str], str]] = {
-            kind: time_writer(kind, form, epoch_1904=epoch_1904) for kind in set(styles.values())
+            kind: time_writer(kind, form, epoch=epoch) for kind in set(styles.values())
         }
         self._times = {style: kinds[kind] for style, kind in styles.items()}
 
