@@ -174,6 +174,12 @@ STATUS: Final = (
     "status, state, Zustand, Bestellstatus, Auftragsstatus, statut, état, estado, статус, состояние, وضعیت, կարգավիճակ"
 )
 """What an order has that is paid or cancelled."""
+BILLING: Final = (
+    "billing, bill, invoice, customer, client, buyer, purchaser, Rechnung, Rechnungsadresse, Rechnungsempfänger, "
+    "Kunde, Kunden, Käufer, Besteller, facturation, acheteur, facturación, cliente, comprador, плательщик, покупатель, "
+    "покупателя, клиента, заказчика, خریدار, مشتری, գնորդի, հաճախորդի"
+)
+"""Words by which a heading says that it is of whoever pays for an order, not of whoever gets it."""
 POSTAL: Final = "zip, plz, postleitzahl, postcode, postal, индекс, پستی, փոստային"
 """Words of postal codes, by which nobody is told apart."""
 OPT_OUT: Final = (

@@ -11,6 +11,7 @@ from crm_core.records import RecordType
 from crm_core.records.registry import Field
 from crm_core.values import ascii_digits, exponent
 from crm_transfer.cells import is_timed
+from crm_transfer.guess.buyers import buyers
 from crm_transfer.guess.columns import Seen
 from crm_transfer.guess.drafting import Draft, Sheet
 from crm_transfer.guess.keys import KeyGuess
@@ -55,6 +56,7 @@ def draft_records(
     sheet = Sheet(crm, kind, columns, key, system, rows)
     _full_name(sheet)
     by_same_name(sheet)
+    buyers(sheet)
     references(sheet)
     if kind.name == "sale":
         quantity_by_price(sheet)
@@ -90,6 +92,13 @@ def by_same_name(sheet: Sheet) -> None:
             if name in (plain(field.name), plain(field.declaration.label)):
                 _take(sheet, field, seen, "high", "the same name")
                 break
+
+
+def day_of_sale(sheet: Sheet, day: Seen | None) -> None:
+    """Read the day of the sale from this column, by which invoices are put in order, if it is called so."""
+    seen = next((one for one in sheet.left if day is not None and one.name == day.name), None)
+    if seen is not None and "sold_at" not in sheet.taken and called(seen.name, "sold_at", "sale") is not None:
+        _take(sheet, sheet.kind.fields["sold_at"], seen, "medium", "a similar name")
 
 
 def by_similar_name(sheet: Sheet) -> None:

@@ -99,12 +99,15 @@ CLOSED_STAGES: Final = (
 )
 """Words that say that a deal is over, and not how."""
 VOID_ORDERS: Final = (
-    "cancel*, void*, fail*, declin*, reject*, refused, refund*, returned, chargeback, charged back, "
+    "cancel*, void*, fail*, abandon*, denied, declin*, reject*, refused, refund*, returned, chargeback, charged back, "
     "storn*, abgebroch*, abgelehnt*, fehlgeschlag*, erstatt*, rückerstatt*, retour*, annul*, rembours*, échou*, "
     "refus*, anulad*, rechazad*, fallid*, reembols*, devuelt*, отмен*, аннулир*, отказ*, отклон*, возвра*, неуспеш*, "
+    "ошибк*, "
     "لغو, مسترد, مرجوع, مرجوعی, ناموفق, չեղարկ*, չեղյալ, մերժ*, վերադարձ*"
 )
 """What an order says that never was, or was given back as a whole."""
+NOT_DONE: Final = "не удался, не удалась, не удалось, не состоялся, не состоялась, не состоялось, انجام نشد, موفق نبود"
+"""What says the same by a negation."""
 PARTS: Final = "partial*, partly, part, teilweise, teil*, partiel*, parcial*, частичн*, بخشی, جزئی, մասնակի"
 NEGATIONS: Final = (
     "not, no, never, without, nicht, kein, keine, ohne, nie, non, pas, sans, jamais, sin, nunca, не, нет, без, "

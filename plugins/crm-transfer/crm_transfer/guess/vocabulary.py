@@ -40,7 +40,7 @@ _ENGLISH: Final[Phrases] = {
     "planned_amount": "planned amount, forecast amount, target amount",
     "margin": "margin, profit, gross profit",
     "price": "price, sales price, unit price, price each, list price, selling price, regular price, retail price, "
-    "lineitem price",
+    "lineitem price, item price, item cost",
     "opened_at": "opened, opened at, open date, engage date, created, created at, created on, create date, "
     "creation date, created date, date created, created time, add time, start date, date",
     "closed_at": "closed, closed at, close date, closed date, date closed, won date, won time, closing date, "
