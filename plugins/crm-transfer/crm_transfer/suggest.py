@@ -113,7 +113,7 @@ def suggest(
         key = lines.key
         draft = draft_orders(crm, lines, columns, _system(path))
     else:
-        key = guess_key(columns, rows)
+        key = guess_key(columns, rows, of_people=kind.name not in ("sale", "deal", "interaction"))
         draft = draft_records(crm, kind, columns, key, _system(path), rows)
     questions = [
         *_encoding_question(guessed),

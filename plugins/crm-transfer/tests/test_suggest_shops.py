@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -164,3 +165,31 @@ def test_a_cancelled_line_of_an_order_is_left_out_and_counted(crm: CRM, tmp_path
     assert (
         "column \"Status\": 'Storniert' (1): lines that say so are left out, since they are no revenue"
     ) in found.questions
+
+
+def test_payments_of_stripe_in_a_zone_of_their_own(tmp_path: Path) -> None:
+    rows = ["id,Created date (UTC),Amount,Currency,Status,Customer ID,Customer Email,Card Last4"]
+    rows += ["ch_1,2024-01-05 22:12:33,54.90,eur,Paid,cus_1,ann@x.com,4242"]
+    rows += ["ch_2,2024-01-06 11:12:33,19.90,eur,Refunded,cus_2,bob@x.com,0005"]
+    (tmp_path / "p.csv").write_text("\n".join(rows), encoding="utf-8")
+    write_settings(tmp_path / "ws", storage_url="memory:", currency="EUR", zone="Asia/Tehran")
+    with CRM.open(tmp_path / "ws") as crm:
+        bring(crm, tmp_path / "p.csv")
+        assert [("ann@x.com", "54.90 EUR", False), ("bob@x.com", "19.90 EUR", True)] == [row[1:] for row in sold(crm)]
+        assert dt.datetime(2024, 1, 5, 22, 12, 33, tzinfo=dt.UTC) in {sale.sold_at for sale in crm.sales.iterate()}
+
+
+def test_payments_are_not_told_apart_by_a_bank_account_or_an_address(crm: CRM, tmp_path: Path) -> None:
+    head = "Konto;Buchungstag;Verwendungszweck;Beguenstigter/Zahlungspflichtiger;IBAN;BIC (SWIFT-Code);Betrag;Waehrung"
+    rows = [
+        head,
+        "DE1;02.01.24;Rechnung;Müller GmbH;DE2;BYLADEM1;1.234,56;EUR",
+        "DE1;03.01.24;Rechnung;Huber;DE3;INGD;85;EUR",
+    ]
+    rows += ["DE1;14.01.24;Rechnung;Kaiser AG;DE4;BELADEBE;99,00;EUR"]
+    (tmp_path / "b.csv").write_bytes("\n".join(rows).encode("cp1252"))
+    found = bring(crm, tmp_path / "b.csv")
+    assert not {"IBAN", "BIC (SWIFT-Code)"} & {*found.key.columns, *found.key.others}
+    assert [("2024-01-02", "Müller GmbH", "1,234.56 EUR", False)] == sold(crm)[:1]
+    (tmp_path / "e.csv").write_text("Email,Date,Amount\na@x.org,2024-01-02,5\nb@x.org,2024-01-02,6\n", encoding="utf-8")
+    assert "Email" not in suggest(crm, "sales", tmp_path / "e.csv").key.columns

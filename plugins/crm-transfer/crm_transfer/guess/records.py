@@ -35,6 +35,7 @@ from crm_transfer.guess.words import (
     called,
     is_called,
     plain,
+    tokens,
 )
 from crm_transfer.serial import SERIAL, SERIAL_1904, read_serial
 from crm_transfer.toml import quoted
@@ -169,7 +170,8 @@ def _date(sheet: Sheet, field: Field, seen: Seen) -> dict[str, Any] | None:
         return None
     time = _time_beside(sheet, seen) if field.declaration.kind == "moment" else None
     if time is None:
-        return {"format": quoted(seen.format) if seen.format else ""}
+        zone = {"zone": '"UTC"'} if seen.is_timed and "utc" in tokens(seen.name) else {}
+        return {"format": quoted(seen.format) if seen.format else "", **zone}
     clock = "%H:%M:%S" if time.values[0].count(":") > 1 else "%H:%M"
     sheet.done(time, f"{sheet.kind.name}.{field.path}", "medium", "the time of the day")
     joined = f'{{ concat = {texts((seen.name, time.name))}, separator = " " }}'

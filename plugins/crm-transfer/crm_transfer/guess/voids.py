@@ -53,11 +53,12 @@ def voids(sheet: Sheet) -> None:
 
 
 def _read_from(sold: str) -> tuple[str, str]:
-    """Return the expression from which the day of a sale is read, and the rest of its table: its format."""
+    """Return the expression from which the day of a sale is read, and the rest of its table: its format and zone."""
     if not sold.startswith("{"):
         return sold, ""
-    head, _, rest = sold[1:-1].strip().partition(", format = ")  # { column = "Datum", format = "..." }, or value
-    return head.partition(" = ")[2], f", format = {rest.strip()}" if rest else ""
+    inner = sold[1:-1].strip()  # column = "Datum", format = "...", or value = ...
+    at = min((found for key in (", format = ", ", zone = ") if (found := inner.find(key)) >= 0), default=len(inner))
+    return inner[:at].partition(" = ")[2], inner[at:]
 
 
 def _is_read_alike(day: Seen, sold: str) -> bool:
