@@ -13,6 +13,7 @@ from zoneinfo import ZoneInfo
 from crm_core.errors import InvalidValue
 from crm_core.values import Money, ascii_digits, email_key, exponent, phone_key, strip_marks
 from crm_transfer.errors import BadCell
+from crm_transfer.failed import failure_of
 from crm_transfer.serial import is_serial, read_serial, serial_text
 from crm_transfer.solar import YEARS, is_solar, solar_reader, solar_text
 
@@ -26,10 +27,6 @@ _NO_BREAK: Final = re.compile("[+\u2212-]?[0-9]{1,3}(?:[\u00a0\u2009\u202f][0-9]
 """Spaces that never part two numbers: before groups of three digits they part thousands, declared or not."""
 _BLANKS: Final = str.maketrans("\u00a0\u2009\u202f\u2212", "   -")
 _UNKNOWN: Final = frozenset({"-", "--", "–", "—", "?", "n/a", "na", "none", "null", "nil", "unknown", "#n/a"})
-_BROKEN: Final = frozenset(
-    {"#REF!", "#VALUE!", "#DIV/0!", "#NAME?", "#NUM!", "#NULL!", "#N/A", "#SPILL!", "#CALC!", "#GETTING_DATA"}
-)
-"""What a spreadsheet shows where a formula failed."""
 _LIMIT: Final = 2**63 - 1
 _DIGITS: Final = 18
 """So many digits fit 64 bits whatever they are."""
@@ -178,6 +175,8 @@ def _no_number(text: str, clean: str, decimal: str, thousands: str) -> BadCell:
             "separator",
             'the comma may part thousands or decimals; declare decimal = "," or thousands = "," in [file]',
         )
+    if (failure := failure_of(bare, "number")) is not None:
+        return failure
     if bare.casefold() in _UNKNOWN:
         return BadCell("number", f"is not a number; {_null_if(bare)}")
     means = next((way for looks, way in _WAYS if looks(bare)), "write it with digits")
@@ -188,7 +187,6 @@ def _no_number(text: str, clean: str, decimal: str, thousands: str) -> BadCell:
 
 
 _WAYS: Final[tuple[tuple[Callable[[str], bool], str], ...]] = (
-    (lambda text: text in _BROKEN, "a formula of the spreadsheet failed there: correct it"),
     (lambda text: text.startswith("(") and text.endswith(")"), "if brackets mean less than zero, write a minus sign"),
     (lambda text: text.endswith("-"), "if the minus sign at the end means less than zero, put it in front"),
     (lambda text: text.endswith(("%", "٪")), "write the number that the field wants, without a percent sign"),
@@ -335,8 +333,8 @@ def _no_date(text: str, otherwise: str, *, solar: bool = False) -> BadCell:
             "looks like a spreadsheet's number of a day; format the column as dates and export again, or declare it: "
             'dates = "spreadsheet" in [file]',
         )
-    if text in _BROKEN:
-        return BadCell("date", "is a formula of the spreadsheet that failed: correct it")
+    if (failure := failure_of(text, "date")) is not None:
+        return failure
     if text.casefold() in _UNKNOWN:
         return BadCell("date", f"is no date; {_null_if(text)}")
     return BadCell("date", otherwise)
@@ -351,12 +349,6 @@ def _placed(naive: dt.datetime, zone: ZoneInfo) -> dt.datetime:
         message = f"never was in {zone.key}: the clocks were put forward over it; correct it, or declare its zone"
         raise BadCell("time_gap", message)
     return aware
-
-
-def refuse_broken(text: str) -> None:
-    """Refuse a text that a spreadsheet shows where a formula failed; nobody is called #REF!."""
-    if text in _BROKEN:
-        raise BadCell("spreadsheet_error", "is a formula of the spreadsheet that failed; correct it, or empty the cell")
 
 
 def contact_key(kind: str, value: str) -> str:

@@ -19,11 +19,12 @@ import attrs
 from crm_core.errors import InvalidValue
 from crm_core.records import Record, RecordType
 from crm_core.values import Money
-from crm_transfer.cells import join_tags, money_of, refuse_broken, split_tags, whole, without_guard, written
+from crm_transfer.cells import join_tags, money_of, split_tags, whole, without_guard, written
 from crm_transfer.conflicts import same
 from crm_transfer.edited_columns import Cells, Column
 from crm_transfer.errors import BadCell
 from crm_transfer.exporting import csv_cell
+from crm_transfer.failed import failure_of
 from crm_transfer.mangled import mangling
 from crm_transfer.names import plain_id
 from crm_transfer.respelt import (
@@ -179,8 +180,9 @@ class Reader:
             if declared.required:
                 raise BadCell("required", f"is empty, and no {self._kind.name} is without {column.field.path}")
             return None
+        if (failure := failure_of(clean)) is not None:
+            raise failure
         if declared.kind == "text":
-            refuse_broken(clean)
             found: Any = column.field.codec.parse(clean)
         elif declared.kind == "boolean":
             found = _yes_or_no(clean)

@@ -14,6 +14,7 @@ import attrs
 
 from crm_core.records import ExternalId
 from crm_transfer.errors import BadCell
+from crm_transfer.failed import failure_of
 from crm_transfer.readers import RecordReader, Reference
 from crm_transfer.rows import Row
 
@@ -47,7 +48,7 @@ def entries_of(reader: RecordReader, rows: Sequence[Row]) -> list[Entry]:
         if row.error is not None or (applies is not None and not applies(row.cells)):
             continue
         key = key_of(row.cells)
-        plain = key and len(key) <= _LONGEST_KEY and key.isprintable() and "E+" not in key
+        plain = key and len(key) <= _LONGEST_KEY and key.isprintable() and "E+" not in key and key[0] not in "#E"
         error = None if plain else _wrong_key(reader, key)
         if error is None:
             entries.append(Entry(row, key))
@@ -60,6 +61,8 @@ def _wrong_key(reader: RecordReader, key: str) -> BadCell | None:
     """Return what is wrong with a key, None where it is only unusual."""
     if not key:
         message = f"is empty, so the {reader.kind.name} has no key; give it one"
+    elif (failure := failure_of(key)) is not None:
+        return failure.at(reader.key_columns, key)
     elif _SCIENTIFIC.fullmatch(key):
         message = "is in scientific notation: a spreadsheet cut it; export the column as text"
     elif len(key) > _LONGEST_KEY or _UNFIT.search(key):

@@ -17,12 +17,12 @@ from crm_transfer.cells import (
     moment_reader,
     money_of,
     number_reader,
-    refuse_broken,
     split_tags,
     whole,
 )
 from crm_transfer.currencies import Unit, amount_in, currencies_of, unit_named
 from crm_transfer.errors import BadCell
+from crm_transfer.failed import failure_of
 from crm_transfer.fieldmaps import FieldMap
 from crm_transfer.mapping import FileForm
 
@@ -85,8 +85,8 @@ def _text(reading: Reading, text: Text) -> Value:
             return None
         if len(value) > limit:
             raise BadCell("max_length", f"is {len(value):,} characters long; at most {limit:,} are allowed; shorten it")
-        if value[0] == "#":
-            refuse_broken(value)
+        if value[0] in "#E" and (failure := failure_of(value)) is not None:  # nobody is called #REF!
+            raise failure
         if not value.isascii():
             _refuse_surrogates(value)
         return value

@@ -12,6 +12,7 @@ from crm_core import CRM, OperationEntry
 from crm_core.errors import UsageError
 from crm_core.extend import BadRow, Importer, Source
 from crm_transfer.compiled import compile_mapping
+from crm_transfer.doubtful import known_texts, refused
 from crm_transfer.earlier import look_back
 from crm_transfer.formats.typed import forms_of
 from crm_transfer.mapping import RowMapping
@@ -54,6 +55,8 @@ def open_job(crm: CRM, path: Path, mapping: RowMapping) -> Job:
     compiled = compile_mapping(mapping, source.columns, context, path.name)
     if compiled.grouping is not None:
         look_back(crm, mapping, compiled.records, compiled.grouping)
+    read = {at for at, name in enumerate(source.columns) if name not in compiled.unused}
+    source = attrs.evolve(source, rows=refused(source.rows, read, known_texts(mapping)))
     return Job(path=path, mapping=mapping, importer=importer, source=source, compiled=compiled)
 
 

@@ -17,6 +17,7 @@ from typing import Any, Final
 import attrs
 
 from crm_core.values import ascii_digits
+from crm_transfer.aligned import ONE, TWO, guess_spaces, looks_aligned, with_tabs
 from crm_transfer.cells import key_text
 from crm_transfer.errors import FileFault, MappingError
 from crm_transfer.form import Form, open_text
@@ -40,7 +41,8 @@ class Layout:
     """Delimiter, columns, the header's cells as they stand, how many rows follow, and in words what was found.
 
     `first` is the line on which reading begins, counted from 1: the header's, or the first row's where there is none.
-    `spaced` says that spaces stand between a delimiter and a quote.
+    `spaced` says that spaces stand between a delimiter and a quote; `aligned` is which spaces part columns where those
+    do, which are then read as tabs.
     """
 
     delimiter: str
@@ -51,6 +53,12 @@ class Layout:
     has_header: bool
     spaced: bool
     guesses: Mapping[str, str]
+    aligned: str = ""
+
+    @property
+    def named(self) -> str:
+        """The delimiter as a mapping declares it."""
+        return self.aligned or self.delimiter
 
 
 def find_layout(path: Path, form: Form, options: Mapping[str, Any]) -> Layout:
@@ -67,7 +75,10 @@ def find_layout(path: Path, form: Form, options: Mapping[str, Any]) -> Layout:
     is_own = not _is_of_rejects(sample[first - 1 :])
     if wanted > first and is_own:
         first = _below_titles(path, sample, wanted)
-    delimiter, how = _delimiter(sample[first - 1 :], told, options)
+    delimiter, how = _delimiter(path, sample[first - 1 :], told, options)
+    aligned = delimiter if delimiter in (ONE, TWO) else ""
+    if aligned:
+        delimiter, sample = "\t", list(with_tabs(sample, aligned))
     declared = tuple(options.get("columns", ()))
     twice = _twice(declared)
     if twice:
@@ -76,7 +87,7 @@ def find_layout(path: Path, form: Form, options: Mapping[str, Any]) -> Layout:
     renamed = declared if wanted and is_own else ()
     has_header = bool(renamed) or not declared or _is_header(sample[first - 1 :], delimiter, declared)
     declared = () if has_header else declared
-    header, total, empty = _walk(path, form, delimiter, first, width=len(declared), spaced=spaced)
+    header, total, empty = _walk(path, form, delimiter, first, aligned, width=len(declared), spaced=spaced)
     if renamed and len(renamed) != len(header):
         raise MappingError(
             f"[file] columns has {len(renamed)} names, and the header in line {first} of {path.name} {len(header)}",
@@ -85,7 +96,7 @@ def find_layout(path: Path, form: Form, options: Mapping[str, Any]) -> Layout:
     columns = renamed or declared or _header(path, header, first)
     if not declared:
         _refuse_data(path, header, sample[first - 1 :], delimiter, first)
-    guesses = {"delimiter": f"{DELIMITERS.get(delimiter, delimiter)} ({how})"}
+    guesses = {"delimiter": f"{aligned or DELIMITERS.get(delimiter, delimiter)} ({how})"}
     if spaced:
         guesses["quotes"] = "with spaces before them"
     if empty:
@@ -99,13 +110,15 @@ def find_layout(path: Path, form: Form, options: Mapping[str, Any]) -> Layout:
         has_header=has_header,
         spaced=spaced,
         guesses=guesses,
+        aligned=aligned,
     )
 
 
-def from_line(lines: Iterable[str], first: int, form: Form) -> Iterator[str]:
+def from_line(lines: Iterable[str], first: int, form: Form, aligned: str = "") -> Iterator[str]:
     """Return the lines from the one numbered `first` on, without the marks of files that were put together."""
     rest = islice(iter(lines), first - 1, None)
-    return map(_without_mark, rest) if form.has_marks else rest
+    unmarked = map(_without_mark, rest) if form.has_marks else rest
+    return with_tabs(unmarked, aligned) if aligned else unmarked
 
 
 def _without_mark(line: str) -> str:
@@ -149,18 +162,35 @@ def _below_titles(path: Path, sample: Sequence[str], wanted: int) -> int:
     return wanted
 
 
-def _delimiter(sample: Sequence[str], told: str, options: Mapping[str, Any]) -> tuple[str, str]:
+def _delimiter(path: Path, sample: Sequence[str], told: str, options: Mapping[str, Any]) -> tuple[str, str]:
     declared = options.get("delimiter")
     if declared:
+        if declared in (ONE, TWO):
+            return str(declared), "declared"
         delimiter = {"tab": "\t", "\\t": "\t"}.get(declared, declared)
         if len(delimiter) != 1 or delimiter in '"\r\n':
-            raise MappingError(f"[file] delimiter: {declared!r} is not one character", hint='such as ";" or "tab"')
+            raise MappingError(
+                f"[file] delimiter: {declared!r} is not one character", hint='such as ";", "tab" or "spaces"'
+            )
         return str(delimiter), "declared"
     if told and told not in '"\r\n ':
         return told, "the file's own sep= line"
     fits = {delimiter: _fit(sample, delimiter) for delimiter in DELIMITERS}
     best = max(fits, key=lambda delimiter: fits[delimiter])
-    return (best, "guessed") if fits[best] > (0, 0) else (",", "one column only")
+    if fits[best] > (0, 0):
+        return best, "guessed"
+    if aligned := guess_spaces(sample):
+        return aligned, "guessed"
+    if looks_aligned(sample):
+        raise FileFault(
+            f"{path.name}: the columns are aligned by spaces, and some rows have an empty cell: spaces alone do not "
+            "say which one",
+            hint="open it in a spreadsheet program as text of a fixed width, and save it as CSV; if it has one column "
+            'only, say so: [file] delimiter = ","',
+            file=path.name,
+            rule="delimiter",
+        )
+    return ",", "one column only"
 
 
 def _fit(sample: Sequence[str], delimiter: str) -> tuple[int, int]:
@@ -190,7 +220,7 @@ def _is_spaced(sample: Sequence[str], delimiter: str) -> bool:
 
 
 def _walk(
-    path: Path, form: Form, delimiter: str, first: int, *, width: int, spaced: bool
+    path: Path, form: Form, delimiter: str, first: int, aligned: str, *, width: int, spaced: bool
 ) -> tuple[list[str], int, int]:
     """Parse every row; return the header's cells (none with declared columns), how many rows follow, how many empty.
 
@@ -200,7 +230,8 @@ def _walk(
     rows = empty = 0
     longer = 0
     with open_text(path, form) as lines:
-        reader = csv.reader(from_line(lines, first, form), delimiter=delimiter, strict=True, skipinitialspace=spaced)
+        rest = from_line(lines, first, form, aligned)
+        reader = csv.reader(rest, delimiter=delimiter, strict=True, skipinitialspace=spaced)
         while True:
             start = first + reader.line_num
             try:

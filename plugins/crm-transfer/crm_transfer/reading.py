@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from crm_core.extend import BadRow, Importer, Source, SourceRow
+from crm_transfer.aligned import ONE, TWO
 from crm_transfer.cells import join_tags
 from crm_transfer.csvtext import csv_writer
 from crm_transfer.errors import FileFault
@@ -42,7 +43,7 @@ def open_csv(path: Path, options: Mapping[str, Any]) -> Source:
         rows=_csv_rows(path, form, layout),
         total=layout.total,
         digest=form.digest,
-        options={**options, "encoding": form.encoding, "delimiter": layout.delimiter},
+        options={**options, "encoding": form.encoding, "delimiter": layout.named},
         own=tuple(name for name in layout.columns if name.startswith(SURPLUS)),
     )
 
@@ -98,7 +99,8 @@ def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Sequence[str]],
     """
     encoding = options.get("encoding", "utf-8")
     with path.open("w", encoding=encoding, errors="backslashreplace", newline="") as file:
-        writer = csv_writer(file, options.get("delimiter", ","))
+        delimiter = options.get("delimiter", ",")
+        writer = csv_writer(file, "\t" if delimiter in (ONE, TWO) else delimiter)
         writer.writerow(columns)
         writer.writerows(rows)
 
@@ -169,7 +171,7 @@ def _csv_rows(path: Path, form: Form, layout: Layout) -> Iterator[SourceRow | Ba
 
     with open_text(path, form) as lines:
         reader = csv.reader(
-            remembered(from_line(lines, first, form)),
+            remembered(from_line(lines, first, form, layout.aligned)),
             delimiter=layout.delimiter,
             strict=True,
             skipinitialspace=layout.spaced,
@@ -228,6 +230,8 @@ def _misfit(number: int, cells: list[str], layout: Layout, *, cut: bool) -> BadR
         if len(cells) < width
         else ("more", f"quote a cell that has the delimiter ({delimiter!r}) in it")
     )
+    if layout.aligned:
+        way = f"columns are parted by {layout.aligned}: is a cell empty, or has one such spaces in it?"
     if cut and len(cells) < width:
         way = "the file ends in it: was it cut off? export it again, or fill the row up"
     message = f"the row has {count}, {few} than the {width} of the header; {way}"

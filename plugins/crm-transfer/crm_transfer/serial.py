@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import datetime as dt
 import re
-from typing import Final
+from typing import Final, Literal
 
 from crm_transfer.errors import BadCell
 
+Epoch = Literal["excel", "1904", "calc"]
+"""Where a spreadsheet begins to count days: Excel in 1900, with a 29 February that never was, or in 1904; LibreOffice
+in 1900 without that day, and backwards as well."""
 SERIAL: Final = "spreadsheet"
 SERIAL_1904: Final = "spreadsheet 1904"
 _NUMBER: Final = re.compile(r"[0-9]{1,7}(?:[.,][0-9]+)?", re.ASCII)
@@ -34,7 +37,7 @@ def read_serial(text: str, form: str) -> dt.datetime | dt.date | None:
     """
     if not is_serial(form) or not _NUMBER.fullmatch(text):
         return None
-    moment = moment_of(float(text.replace(",", ".")), epoch_1904=form == SERIAL_1904)
+    moment = moment_of(float(text.replace(",", ".")), "1904" if form == SERIAL_1904 else "excel")
     return moment if moment.time() != dt.time() else moment.date()
 
 
@@ -52,17 +55,20 @@ def serial_text(when: dt.datetime | dt.date, form: str) -> str:
     return f"{days}" if not seconds else f"{days + seconds / 86_400:.10f}".rstrip("0")
 
 
-def moment_of(serial: float, *, epoch_1904: bool) -> dt.datetime:
+def moment_of(serial: float, epoch: Epoch) -> dt.datetime:
     """Return the moment of a serial number (ECMA-376 part 1, 18.17.4), whose 29 February 1900 never was.
+
+    >>> moment_of(2, "excel").date(), moment_of(2, "calc").date()
+    (datetime.date(1900, 1, 2), datetime.date(1900, 1, 1))
 
     Raises:
         BadCell: it is no day that a spreadsheet knows.
     """
-    if not 0 <= serial < _LAST:
+    if not (serial >= 0 or epoch == "calc") or serial >= _LAST:
         raise BadCell("date", "is no day that a spreadsheet knows")
-    if epoch_1904:
+    if epoch == "1904":
         start = dt.datetime(1904, 1, 1)  # noqa: DTZ001 - a cell has no zone
-    elif serial >= 61:
+    elif serial >= 61 or epoch == "calc":
         start = dt.datetime(1899, 12, 30)  # noqa: DTZ001
     elif serial >= 60:
         raise BadCell("date", "is 29 February 1900, a day that only spreadsheets know")

@@ -15,9 +15,11 @@ import attrs
 from crm_core import CRM
 from crm_core.extend import BadRow, Importer, Source, SourceRow
 from crm_core.records import RecordType
+from crm_transfer.doubtful import only_failed
 from crm_transfer.errors import FileFault
+from crm_transfer.failed import failure_of
 from crm_transfer.guess.asides import find_asides
-from crm_transfer.guess.columns import look_at, with_one_form
+from crm_transfer.guess.columns import Seen, look_at, with_one_form
 from crm_transfer.guess.drafting import Draft, Guess
 from crm_transfer.guess.encodings import EncodingGuess, guess_encoding, misread
 from crm_transfer.guess.header import HeaderGuess, guess_header
@@ -97,7 +99,7 @@ def suggest(
     if importer.mapping is not None:
         return _brought(kind.name, importer, source, importer.mapping(source.columns))
     found = list(islice(source.rows, _SAMPLE))
-    whole = [row for row in found if isinstance(row, SourceRow)]
+    whole = [row for row in found if isinstance(row, SourceRow) or only_failed(row)]
     rows = [row.cells for row in whole]
     head, file = _file_lines(importer, source, guessed, encoding, header)
     if is_export(source.columns):
@@ -111,7 +113,7 @@ def suggest(
         key = lines.key
         draft = draft_orders(crm, lines, columns, _system(path))
     else:
-        key = guess_key(columns, rows)
+        key = guess_key(columns, rows, of_people=kind.name not in ("sale", "deal", "interaction"))
         draft = draft_records(crm, kind, columns, key, _system(path), rows)
     questions = [
         *_encoding_question(guessed),
@@ -119,6 +121,7 @@ def suggest(
         *_header_question(header),
         *_unread(found),
         *asides.questions,
+        *_failed(columns, draft),
         *([key.advice] if key.advice else []),
         *(f"column {quoted(each.name)}: {each.doubt}" for each in columns if each.name in key.columns and each.doubt),
         *draft.questions,
@@ -196,12 +199,36 @@ def _system_line(path: Path) -> str:
 
 def _unread(found: Sequence[SourceRow | BadRow]) -> list[str]:
     """Tell the rows that cannot be read whatever the mapping says."""
-    bad = [row for row in found if isinstance(row, BadRow)]
+    bad = [row for row in found if isinstance(row, BadRow) and not only_failed(row)]
     if not bad:
         return []
     where = f"row {bad[0].number}" + (f", column {quoted(bad[0].column)}" if bad[0].column else "")
     rows = "row" if len(bad) == 1 else "rows"
     return [f"{len(bad):,} {rows} will be rejected as they stand; the first is {where}: {bad[0].message}"]
+
+
+def _failed(columns: Sequence[Seen], draft: Draft) -> list[str]:
+    """Tell the columns with formulas that have no value: what becomes of their rows, or that they are left out."""
+    read = {guess.column for guess in draft.guesses if guess.target}
+    told = []
+    for seen in columns:
+        if not seen.failed:
+            continue
+        shown = ", ".join(dict.fromkeys(seen.failed))
+        bad = failure_of(seen.failed[0])
+        way = bad.message if bad is not None and bad.rule == "formula" else f"shows {shown}: a formula failed there"
+        if seen.name in read:
+            rows = "row" if len(seen.failed) == 1 else "rows"
+            said = (
+                f"{len(seen.failed):,} {rows} will be rejected, since the cell {way}; "
+                f"if it means that nothing is known, say so: null_if = {texts(dict.fromkeys(seen.failed))}"
+            )
+        elif seen.kind == "empty":
+            said = f"it is left out, since its cell {way}"
+        else:
+            continue
+        told.append(f"column {quoted(seen.name)}: {said}")
+    return told
 
 
 def _encoding_question(guessed: EncodingGuess | None) -> list[str]:

@@ -21,6 +21,7 @@ from crm_core.values import format_id
 from crm_transfer.comparing import Comparison, EditedRow, Places
 from crm_transfer.conflicts import BY_HAND
 from crm_transfer.diff import Diff
+from crm_transfer.doubtful import refused
 from crm_transfer.edited import Forms, Reader
 from crm_transfer.edited_columns import columns_of
 from crm_transfer.errors import BadCell, FileFault
@@ -179,7 +180,11 @@ class _Update:
 
     def _chunks(self) -> Iterator[list[SourceRow | BadRow]]:
         rows: list[SourceRow | BadRow] = []
-        for found in self._source.rows:
+        places = self._places
+        read = {places.id, places.version, *([] if places.external is None else [places.external])}
+        for column in self._columns.values():
+            read |= {at for at in (column.at, column.label_at, column.currency_at) if at is not None}
+        for found in refused(self._source.rows, read):
             rows.append(found)
             if len(rows) >= _CHUNK:
                 yield rows

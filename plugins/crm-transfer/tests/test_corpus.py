@@ -174,7 +174,7 @@ def rejects_of(report: dict[str, Any]) -> tuple[list[Any], list[list[str]]]:
         wrong = [[found.pop(name, "") for name in ERROR_COLUMNS] for found in objects]
         return [json.dumps(found) for found in objects], wrong
     told = " ".join(report["files"][0]["notes"])
-    marks = ((": semicolon", ";"), (": tab", "\t"), (": bar", "|"))
+    marks = ((": semicolon", ";"), (": tab", "\t"), ("spaces", "\t"), (": bar", "|"))
     declared = re.search(r"encoding: (\S+) \(declared\)", told)
     text = path.read_bytes().decode(declared[1] if declared else "utf-8-sig")
     delimiter = next((sign for word, sign in marks if word in told), ",")

@@ -13,6 +13,7 @@ import pytest
 
 from crm_core import CRM, Customer
 from crm_transfer.exporting import export_records, exporter_for
+from crm_transfer.formats.xlsx import open_xlsx
 from crm_transfer.update import update_file
 
 pytestmark = pytest.mark.skipif(shutil.which("soffice") is None, reason="NOT RUN: LibreOffice is not installed")
@@ -55,6 +56,13 @@ def crm(tmp_path: Path) -> Iterator[CRM]:
             fields = {"note": note or None, "size": Decimal(at) / 8, "born": BORN[at % len(BORN)]}
             opened.customers.add(Customer(name=name, first_contact_at=dt.date(2024, 12, at + 1), fields=fields))
         yield opened
+
+
+def test_days_before_march_1900_are_those_that_were_typed(tmp_path: Path) -> None:
+    days = ["1815-12-10", "1899-12-30", "1900-01-01", "1900-02-28", "1900-03-01", "2024-02-29"]
+    (tmp_path / "d.csv").write_text("\n".join(["Born", *days]), encoding="utf-8")
+    saved = saved_as(tmp_path / "d.csv", "xlsx", tmp_path)
+    assert [[day] for day in days] == [list(row.cells) for row in open_xlsx(saved, {}).rows]
 
 
 def saved_as(path: Path, form: str, profile: Path) -> Path:

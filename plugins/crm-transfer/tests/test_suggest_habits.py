@@ -11,6 +11,7 @@ import pytest
 
 from crm_core import CRM, Money
 from crm_core.settings import write_settings
+from crm_transfer.errors import FileFault
 from crm_transfer.importing import import_file
 from crm_transfer.mapping import parse_mapping
 from crm_transfer.report import ImportReport
@@ -113,3 +114,16 @@ def test_amounts_whose_heading_names_the_currency_are_money(crm: CRM, tmp_path: 
     )
     assert (2, 0) == (report.counts.created, report.counts.rejected)
     assert [Money(12_500_000, "IRR"), Money(8_500_000, "IRR")] == own(crm, "mblgh_tvman")
+
+
+def test_koi8_is_told_from_windows_1251_in_small_letters_and_in_capitals(crm: CRM, tmp_path: Path) -> None:
+    text = "Код,Имя,Город\n1,Иван Петров,Москва\n2,Ольга Сидорова,Тверь\n"
+    for encoding, written in (("koi8-r", text), ("windows-1251", text), ("windows-1251", text.upper())):
+        (tmp_path / "e.csv").write_bytes(written.encode(encoding))
+        assert encoding == suggest(crm, "customers", tmp_path / "e.csv").file["encoding"]
+
+
+def test_a_file_of_utf8_with_another_fault_is_not_taken_for_another_encoding(crm: CRM, tmp_path: Path) -> None:
+    (tmp_path / "q.csv").write_text('\ufeff"Name " ;City\n"Zoë";Köln\n', encoding="utf-8")
+    with pytest.raises(FileFault, match="a quote stands inside a name of the header line"):
+        suggest(crm, "customers", tmp_path / "q.csv")

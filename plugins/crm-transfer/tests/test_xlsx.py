@@ -120,14 +120,18 @@ def test_a_number_keeps_its_value(number: Decimal) -> None:
 def test_a_moment_keeps_its_value(moment: dt.datetime) -> None:
     from openpyxl.utils.datetime import to_excel
 
-    write = time_writer("moment", Form(), epoch_1904=False)
+    write = time_writer("moment", Form(), epoch="excel")
     assert moment == dt.datetime.fromisoformat(write(repr(to_excel(moment))))
 
 
 def test_both_epochs_and_the_day_that_never_was(tmp_path: Path) -> None:
-    write = time_writer("date", Form(), epoch_1904=False)
+    write = time_writer("date", Form(), epoch="excel")
     assert ["1900-01-01", "1900-02-28", "1900-03-01"] == [write(each) for each in ("1", "59", "61")]
-    assert "1904-01-02" == time_writer("date", Form(), epoch_1904=True)("1")
+    from_libreoffice = time_writer("date", Form(), epoch="calc")
+    assert ["1815-12-10", "1899-12-30", "1900-01-01", "1900-02-28", "1900-03-01"] == [
+        from_libreoffice(serial) for serial in ("-30701", "0", "2", "60", "61")
+    ]
+    assert "1904-01-02" == time_writer("date", Form(), epoch="1904")("1")
     styles = '<cellXfs><xf numFmtId="0"/><xf numFmtId="14"/></cellXfs>'
     text = '<c t="inlineStr"><is><t>d</t></is></c>'
     source = open_xlsx(
@@ -171,7 +175,7 @@ def test_errors_of_a_spreadsheet_are_errors_of_their_row(tmp_path: Path) -> None
     source = open_xlsx(made(tmp_path, ("S", [["a", "b"], [1, "#REF!"], [2, "x"]])), {})
     bad, good = source.rows
     assert isinstance(bad, BadRow)
-    assert (2, "cell_error", "b", "#REF!") == (bad.number, bad.rule, bad.column, bad.value)
+    assert (2, "spreadsheet_error", "b", "#REF!") == (bad.number, bad.rule, bad.column, bad.value)
     assert ["2", "x"] == good.cells
 
 
@@ -383,11 +387,11 @@ city = "City"
         first = [header, ["1", "Ada", "Rome"], ["2", "Bob", '=UPPER("z")'], ["=1+2", None, None]]
         report = import_file(crm, made(tmp_path, ("S", first)), mapping)
         assert (1, 2) == (report.counts.created, report.counts.rejected)
-        way = "open the file in a spreadsheet and save it: that writes the values of formulas"
-        assert [
-            (3, "City", "formula", f"C3 is a formula without a value; {way}"),
-            (4, "No", "formula", f"A4 is a formula without a value; {way}"),
-        ] == [(error.row, error.column, error.rule, error.message) for error in report.errors]
+        way = "open the file in a spreadsheet program and save it there: that calculates it"
+        what = f"is a formula that was never calculated, so it has no value; {way}"
+        assert [(3, "City", '=UPPER("z")', "formula", what), (4, "No", "=1+2", "formula", what)] == [
+            (error.row, error.column, error.value, error.rule, error.message) for error in report.errors
+        ]
         again = import_file(crm, made(tmp_path, ("S", [header, ["1", '=B1&"x"', '=UPPER("q")']])), mapping)
         assert 1 == again.counts.rejected
         export_records(crm, "customers", exporter=exporter_for(crm, "xlsx", None), path=tmp_path / "out.xlsx")

@@ -15,11 +15,9 @@ _CELL: Final = 131_072
 """The longest text of a cell, as in delimited text; a spreadsheet itself allows 32,767 characters."""
 FORMULA: Final = "f"
 """The type that we give a cell whose formula was never calculated; no sheet has one of that name."""
-_NO_VALUE: Final = "#GETTING_DATA"
-"""What a spreadsheet itself shows there: it stands in the file of rejected rows, and no import takes it for a value."""
 
 Cell = tuple[int, str, str, str]
-"""Column from 0, type, style and text of a cell as the part of the sheet has them."""
+"""Column from 0, type, style and text of a cell as the part of the sheet has them; of `FORMULA` the formula itself."""
 
 
 def sheet_rows(book: Workbook, sheet: Sheet) -> Iterator[tuple[int, list[Cell]]]:
@@ -53,8 +51,8 @@ class _Walk:
     """Takes the events of a parser and collects whole rows: a million cells pass through these three methods."""
 
     __slots__ = (
-        "_cell", "_cells", "_column", "_formula", "_kind", "_last", "_letters", "_names", "_path", "_pieces",
-        "_reading", "_row", "_style", "rows",
+        "_cell", "_cells", "_code", "_coding", "_column", "_formula", "_kind", "_last", "_letters", "_names", "_path",
+        "_pieces", "_reading", "_row", "_style", "rows",
     )  # fmt: skip
 
     def __init__(self, path: Path) -> None:
@@ -67,7 +65,8 @@ class _Walk:
         self._last = -1
         self._column, self._kind, self._style = 0, "", ""
         self._pieces: list[str] = []
-        self._reading = self._cell = self._formula = False
+        self._code: list[str] = []
+        self._reading = self._cell = self._formula = self._coding = False
 
     def start(self, name: str, attributes: Mapping[str, str]) -> None:
         """Begin an element."""
@@ -78,10 +77,12 @@ class _Walk:
             self._last = self._column = self._last + 1 if place is None else self._letters[place.rstrip("0123456789")]
             self._kind, self._style = get("t", ""), get("s", "0")
             self._cell = True
+            if self._code:
+                self._code = []
         elif name == "v" or name == "t":
             self._reading = self._cell
         elif name == "f":
-            self._formula = self._cell
+            self._formula = self._coding = self._cell
         elif name == "row":
             row = int(attributes.get("r") or self._row + 1)
             if row <= self._row:
@@ -103,11 +104,13 @@ class _Walk:
                 self._cells.append((self._column, self._kind, self._style, text))
                 self._pieces = []
             elif self._formula:
-                self._cells.append((self._column, FORMULA, "", _NO_VALUE))
+                self._cells.append((self._column, FORMULA, "", "=" + ("".join(self._code) or "...")))
             self._cell = self._formula = False
         elif name == "v" or name == "t":
             self._reading = False
             self._formula = self._formula and self._kind != "str"  # the value of a formula may be the empty text
+        elif name == "f":
+            self._coding = False
         elif name == "row":
             if self._cells:
                 self.rows.append((self._row, self._cells))
@@ -121,6 +124,8 @@ class _Walk:
             self._pieces.append(piece)
             if len(self._pieces) > 64 and sum(map(len, self._pieces)) > _CELL:
                 raise self._fault(f"has more than {_CELL:,} characters")
+        elif self._coding and len(self._code) < 8:  # enough to know the formula by
+            self._code.append(piece)
 
     def _fault(self, what: str) -> FileFault:
         place = f"{letters(self._column)}{self._row}"

@@ -16,7 +16,7 @@ import attrs
 from crm_transfer.cells import is_timed, written
 from crm_transfer.formats.numberformats import Style
 from crm_transfer.mapping import RowMapping
-from crm_transfer.serial import micros_of, moment_of
+from crm_transfer.serial import Epoch, micros_of, moment_of
 
 _DIGITS: Final = 15
 """How many digits a spreadsheet keeps and shows: what follows them in a fraction is noise of its arithmetic."""
@@ -67,7 +67,7 @@ def number_writer(form: Form) -> Callable[[str], str]:
     return _remembering(write)
 
 
-def time_writer(style: Style, form: Form, *, epoch_1904: bool) -> Callable[[str], str]:
+def time_writer(style: Style, form: Form, *, epoch: Epoch) -> Callable[[str], str]:
     """Return a function from a serial number to a day, a moment, a time of day or a length of time, as text.
 
     A moment has no zone: it is read in that of the mapping or the workspace.
@@ -82,7 +82,7 @@ def time_writer(style: Style, form: Form, *, epoch_1904: bool) -> Callable[[str]
             return _clock(micros_of(serial))
         if style == "time" and 0 <= serial < 1:
             return _clock(micros_of(serial))
-        moment = moment_of(serial, epoch_1904=epoch_1904)
+        moment = moment_of(serial, epoch)
         whole = style == "date" and moment.time() == dt.time()
         if form.dates:
             return written(moment, form.dates) if whole or is_timed(form.dates) else _unfitting(moment, form.dates)

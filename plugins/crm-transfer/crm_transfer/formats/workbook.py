@@ -23,6 +23,7 @@ import attrs
 from crm_transfer.errors import FileFault
 from crm_transfer.formats.container import damaged, protected, refuse_other_kinds, too_large
 from crm_transfer.formats.numberformats import BUILT_IN, Style, kind_of
+from crm_transfer.serial import Epoch
 
 LARGEST: Final = 4 << 30
 """Bytes that all parts may have unpacked: a sheet full to its last row with thirty columns has half of it."""
@@ -68,7 +69,7 @@ class Workbook:
         try:
             self._check_sizes()
             self._main = self._main_part()
-            self.sheets, self.epoch_1904 = self._read_main()
+            self.sheets, self.epoch = self._read_main()
         except BaseException:
             self._zip.close()
             raise
@@ -202,14 +203,17 @@ class Workbook:
             rule="not_sheet",
         )
 
-    def _read_main(self) -> tuple[tuple[Sheet, ...], bool]:
+    def _read_main(self) -> tuple[tuple[Sheet, ...], Epoch]:
         links = self._links(_links_of(self._main), self._main.rpartition("/")[0])
         sheets: list[Sheet] = []
-        epoch = [False]
+        epoch: Epoch = "excel"
 
         def start(name: str, attributes: Mapping[str, str]) -> None:
-            if name == "workbookPr":
-                epoch[0] = attributes.get("date1904", "") in ("1", "true")
+            nonlocal epoch
+            if name == "fileVersion" and attributes.get("appName") == "Calc":
+                epoch = "calc"
+            elif name == "workbookPr" and attributes.get("date1904", "") in ("1", "true"):
+                epoch = "1904"
             elif name == "sheet":
                 link = next((value for key, value in attributes.items() if key.rpartition(":")[2] == "id"), "")
                 kind, target = links.get(link, ("", ""))
@@ -218,7 +222,7 @@ class Workbook:
                     sheets.append(Sheet(name=attributes.get("name", ""), visible=visible, part=target))
 
         parse(self, self._main, start=start, limit=_SMALL_PART)
-        return tuple(sheets), epoch[0]
+        return tuple(sheets), epoch
 
     def _of_type(self, wanted: str, usual: str) -> str | None:
         links = self._links(_links_of(self._main), self._main.rpartition("/")[0])

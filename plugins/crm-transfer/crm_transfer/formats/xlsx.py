@@ -15,13 +15,16 @@ from typing import Any, Final
 
 import attrs
 
-from crm_core.extend import BadRow, Importer, Source, SourceRow
+from crm_core.extend import Importer, Source, SourceRow
+from crm_transfer.doubtful import DoubtfulRow, doubtful
 from crm_transfer.errors import BadCell, FileFault
+from crm_transfer.failed import FAILED, NEVER, UNCALCULATED
 from crm_transfer.formats.numberformats import Style
 from crm_transfer.formats.sheetwalk import FORMULA, Cell, letters, sheet_rows
 from crm_transfer.formats.typed import Form, forms_in, number_writer, time_writer
 from crm_transfer.formats.workbook import Sheet, Strings, Workbook, unescaped
 from crm_transfer.report import is_reject_header
+from crm_transfer.serial import Epoch
 
 _BATCH: Final = 200
 """Rows that are written to the temporary file together."""
@@ -54,7 +57,7 @@ def open_xlsx(path: Path, options: Mapping[str, Any]) -> Source:
         sheet, how = book.sheet(str(options.get("sheet", "")))
         styles, cells = book.styles(), Kept()
         layout = _look_through(book, sheet, strings, options, cells)
-        rows = _rows(cells, layout, styles, forms_in(options), epoch_1904=book.epoch_1904)
+        rows = _rows(cells, layout, styles, forms_in(options), epoch=book.epoch)
     return Source(
         columns=layout.columns,
         guesses={"sheet": how},
@@ -74,13 +77,13 @@ def first_rows(path: Path, options: Mapping[str, Any], count: int) -> list[tuple
     with Workbook(path) as book, book.strings() as strings:
         sheet, _ = book.sheet(str(options.get("sheet", "")))
         styles = book.styles()
-        writers = _Writers(Form(), styles, epoch_1904=book.epoch_1904)
+        writers = _Writers(Form(), styles, epoch=book.epoch)
         found: list[tuple[int, list[str]]] = []
         for number, cells in sheet_rows(book, sheet):
             row: list[str] = []
             for place, kind, style, text in (_given(path, cell, strings) for cell in cells):
                 row += [""] * (place + 1 - len(row))
-                row[place] = text if kind in ("e", FORMULA) else writers.text(kind, style, text)
+                row[place], _ = writers.read(kind, style, text)
             found.append((number, row))
             if len(found) == count:
                 break
@@ -191,30 +194,26 @@ def _written(cell: Cell) -> str:
 
 
 def _rows(
-    kept: Kept, layout: _Layout, styles: Mapping[str, Style], forms: Mapping[str, Form], *, epoch_1904: bool
-) -> Iterator[SourceRow | BadRow]:
+    kept: Kept, layout: _Layout, styles: Mapping[str, Style], forms: Mapping[str, Form], *, epoch: Epoch
+) -> Iterator[SourceRow | DoubtfulRow]:
     columns, at = layout.columns, {place: index for index, place in enumerate(layout.places)}
     file = forms.get("", Form())
-    writers = [_Writers(forms.get(name, file), styles, epoch_1904=epoch_1904) for name in columns]
+    writers = [_Writers(forms.get(name, file), styles, epoch=epoch) for name in columns]
     for number, cells in kept.rows():
-        texts, wrong = [""] * len(columns), None
+        texts = [""] * len(columns)
+        faults: list[tuple[int, BadCell]] = []
         for place, kind, style, text in cells:
             index = at.get(place)
             if index is None:  # white space in a column without a name
                 continue
-            try:
-                if kind == FORMULA:
-                    raise BadCell("formula", f"{letters(place)}{number} is a formula without a value; {_CALCULATE}")
-                found = writers[index].text(kind, style, text)
-            except BadCell as bad:
-                found, wrong = text, wrong or bad.at(columns[index], text)
+            found, bad = writers[index].read(kind, style, text)
+            if bad is not None:
+                faults.append((index, bad.at(columns[index], text)))
             if "\0" in found:
-                found, wrong = found.replace("\0", ""), wrong or _nul(columns[index], found)
+                faults.append((index, _nul(columns[index], found)))
+                found = found.replace("\0", "")
             texts[index] = found
-        if wrong is not None:
-            yield BadRow(number, texts, wrong.rule, wrong.message, wrong.column, wrong.value[:80])
-        else:
-            yield SourceRow(number, texts)
+        yield doubtful(number, texts, faults) if faults else SourceRow(number, texts)
 
 
 class Kept:
@@ -254,23 +253,29 @@ class Kept:
 class _Writers:
     """Writes the typed cells of one column."""
 
-    def __init__(self, form: Form, styles: Mapping[str, Style], *, epoch_1904: bool) -> None:
+    def __init__(self, form: Form, styles: Mapping[str, Style], *, epoch: Epoch) -> None:
         self._number = number_writer(form)
         kinds: dict[Style, Callable[[str], str]] = {
-            kind: time_writer(kind, form, epoch_1904=epoch_1904) for kind in set(styles.values())
+            kind: time_writer(kind, form, epoch=epoch) for kind in set(styles.values())
         }
         self._times = {style: kinds[kind] for style, kind in styles.items()}
 
-    def text(self, kind: str, style: str, text: str) -> str:
-        """Return the text of a cell."""
+    def read(self, kind: str, style: str, text: str) -> tuple[str, BadCell | None]:
+        """Return the text of a cell; of one that is no value what stands for it, and why it is none."""
+        try:
+            return self._text(kind, style, text), None
+        except BadCell as bad:
+            return (UNCALCULATED if kind == FORMULA else text), bad
+
+    def _text(self, kind: str, style: str, text: str) -> str:
         if kind in ("", "n"):
             return self._times.get(style, self._number)(text) if text else ""
         if kind == "b":
             return "true" if text in ("1", "true") else "false"
         if kind == "e":
-            raise BadCell(
-                "cell_error", "is an error of the spreadsheet, not a value; correct its formula, or clear the cell"
-            )
+            raise BadCell("spreadsheet_error", FAILED)
+        if kind == FORMULA:
+            raise BadCell("formula", NEVER)
         if kind == "d":
             return text.replace("T", " ").removesuffix(" 00:00:00")
         return text

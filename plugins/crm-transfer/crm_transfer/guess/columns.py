@@ -11,6 +11,7 @@ import attrs
 
 from crm_core.values import ascii_digits, phone_key, strip_marks, text_key
 from crm_transfer.cells import without_guard
+from crm_transfer.failed import is_failed
 from crm_transfer.guess.dates import forms_of, impossible_days, is_date, is_iso, solar_dates
 from crm_transfer.guess.numbers import PERCENTS, is_number, numbers
 from crm_transfer.guess.words import (
@@ -51,10 +52,11 @@ class Seen:
     """What the rows seen say of a column: what its cells look like, and how sure that is.
 
     `forms` are the forms that read all of its dates: with more than one, it stays open which day is meant. `nulls` are
-    texts that mean that nothing is known: they count as empty. `beside` are the signs of a currency, or of percents,
-    that stand at its numbers, `minus` is what makes them less than zero where it does not stand in front: "-" behind,
-    or "(". Of addresses a cell may have several, up to `parts`, `parted_by` a mark. `note` is a remark, `doubt` one
-    that a person has to settle, `ambiguity` what keeps a guess from being sure.
+    texts that mean that nothing is known: they count as empty, as `failed` do, the cells in which a formula failed.
+    `beside` are the signs of a currency, or of percents, that stand at its numbers, `minus` is what makes them less
+    than zero where it does not stand in front: "-" behind, or "(". Of addresses a cell may have several, up to `parts`,
+    `parted_by` a mark. `note` is a remark, `doubt` one that a person has to settle, `ambiguity` what keeps a guess from
+    being sure.
     """
 
     name: str
@@ -73,6 +75,7 @@ class Seen:
     minus: str = ""
     parted_by: str = ""
     parts: int = 1
+    failed: tuple[str, ...] = ()
 
     @property
     def format(self) -> str:
@@ -122,11 +125,18 @@ def look_at(name: str, cells: Sequence[str]) -> Seen:
     >>> look_at("Сумма", ["12", "нет"]).nulls
     ('нет',)
     """
-    values = tuple(without_guard(cell.strip()) for cell in cells if cell.strip())
-    seen = _typed(Seen(name=name, kind="text", values=values, empty=len(cells) - len(values)))
+    given = tuple(without_guard(cell.strip()) for cell in cells if cell.strip())
+    failed = tuple(value for value in given if value[0] in "#E" and _has_failed(value))
+    values = tuple(value for value in given if not _has_failed(value)) if failed else given
+    seen = _typed(Seen(name=name, kind="text", values=values, empty=len(cells) - len(values), failed=failed))
     if seen.kind != "text":
         return seen
     return _without_nothing(seen) or _denied(seen) or _several(seen) or _text(seen)
+
+
+def _has_failed(value: str) -> bool:
+    """Say whether a formula failed there, but for one that found nothing: that is no fault of the sheet."""
+    return is_failed(value) and text_key(value) not in NOTHING_IN_TEXTS
 
 
 def _typed(seen: Seen) -> Seen:

@@ -14,12 +14,14 @@ _WORDS: Final = 500
 # The most frequent letters of running text: about four of five letters are one of these.
 _COMMON: Final = {
     "windows-1251": frozenset("оеаинтсрвлкмдпуяыьгзбчОЕАИНТСРВЛКМДПУЯ"),
+    "koi8-r": frozenset("оеаинтсрвлкмдпуяыьгзбч"),  # its bytes are those of letters in the other case
     "windows-1256": frozenset("اینرمدهتلوسبشکیكيپگفقخعحزآجچطصضىئءذغظثأإؤة"),
 }
 _WESTERN: Final = frozenset("äöüßéèêëàâçñóòôîïíìáãõåøæœúùûÄÖÜÉÈÀÇÑÓÁÅØÆÚ€£§°´’‘“”„–—«»©®…•ÿ")
 _WHAT: Final = {
     "windows-1252": "western",
     "windows-1251": "Cyrillic",
+    "koi8-r": "Cyrillic",
     "windows-1256": "Persian or Arabic",
     "utf-16-le": "UTF-16 without a byte order mark",
     "utf-16-be": "UTF-16 without a byte order mark",
@@ -43,7 +45,7 @@ def guess_encoding(path: Path) -> EncodingGuess | None:
     wide = _wide(head)
     if wide is not None:
         return wide
-    if not any(byte > 127 for byte in head):
+    if not any(byte > 127 for byte in head) or _is_utf8(head):
         return None
     scores = {name: score for name in ("windows-1252", *_COMMON) if (score := _score(head, name)) is not None}
     if not scores:
@@ -55,6 +57,15 @@ def guess_encoding(path: Path) -> EncodingGuess | None:
     confidence = "high" if sure else "medium" if scores[best] > 0.6 and ahead > 0.1 else "low"
     why = f"{scores[best]:.0%} of the letters above ASCII are as in {_WHAT[best]} text"
     return EncodingGuess(best, confidence, why, _examples(head.decode(best, "replace")))
+
+
+def _is_utf8(head: bytes) -> bool:
+    """Say whether a file is UTF-8, but for a character that the end of what was read may cut: its fault is another."""
+    try:
+        head.decode()
+    except UnicodeDecodeError as error:
+        return len(head) == _HEAD and error.start > len(head) - 4
+    return True
 
 
 def _wide(head: bytes) -> EncodingGuess | None:

@@ -15,6 +15,7 @@ from typing import Any, Final
 import attrs
 
 from crm_core.values import ascii_digits, phone_key, text_key
+from crm_transfer.aligned import ONE, TWO, guess_spaces, with_tabs
 from crm_transfer.cells import key_text
 from crm_transfer.form import examine, open_text
 from crm_transfer.guess.dates import is_date
@@ -206,6 +207,9 @@ def _text_rows(path: Path, options: Mapping[str, Any]) -> list[Row]:
         sample = list(islice(lines, _SAMPLE))
     separated = bool(sample) and separator_line(sample[0])
     declared = {"tab": "\t"}.get(str(options.get("delimiter")), str(options.get("delimiter") or ""))
+    aligned = declared if declared in (ONE, TWO) else "" if declared else guess_spaces(sample)
+    if aligned and (declared or not any(_regular(_parsed(sample, delimiter))[0] for delimiter in DELIMITERS)):
+        sample, declared = list(with_tabs(sample, aligned)), "\t"
     parsed = [_parsed(sample, delimiter) for delimiter in ([declared] if declared else DELIMITERS)]
     rows = max(parsed, key=_regular)
     return rows[1:] if separated else rows

@@ -66,11 +66,12 @@ CUSTOMER: Final = (
     "client name, "
     "buyer, buyer name, party, party name, sold to party, "
     "contact, contact name, primary contact, contact person, person, person name, sold to, "
-    "bill to, "
+    "bill to, payer, payee, counterparty, "
     "ship to name, billing name, account id, associated contact, "
     "Kunde, Kundennr, Kundennummer, Kundenname, Name 1, Ansprechpartner, Kontakt, Kontaktperson, Debitor, "
     "Debitorennummer, "
-    "Auftraggeber, Besteller, Käufer, Rechnungsempfänger, "
+    "Auftraggeber, Besteller, Käufer, Rechnungsempfänger, Beguenstigter/Zahlungspflichtiger, "
+    "Begünstigter/Zahlungspflichtiger, Zahlungspflichtiger, Auftraggeber/Empfänger, Name Zahlungsbeteiligter, "
     "client, nom du client, code client, numéro client, acheteur, contact, tiers, cliente, nombre del cliente, "
     "código de cliente, comprador, contacto, "
     "клиент, имя клиента, название клиента, наименование клиента, код клиента, покупатель, контакт, "
@@ -174,6 +175,17 @@ STATUS: Final = (
     "status, state, Zustand, Bestellstatus, Auftragsstatus, statut, état, estado, статус, состояние, وضعیت, կարգավիճակ"
 )
 """What an order has that is paid or cancelled."""
+BILLING: Final = (
+    "billing, bill, invoice, customer, client, buyer, purchaser, Rechnung, Rechnungsadresse, Rechnungsempfänger, "
+    "Kunde, Kunden, Käufer, Besteller, facturation, acheteur, facturación, cliente, comprador, плательщик, покупатель, "
+    "покупателя, клиента, заказчика, خریدار, مشتری, գնորդի, հաճախորդի"
+)
+"""Words by which a heading says that it is of whoever pays for an order, not of whoever gets it."""
+ACCOUNTS: Final = (
+    "iban, bic, swift, konto, kontonummer, kontonr, bankkonto, blz, bankleitzahl, auftragskonto, card, karte, compte, "
+    "rib, cuenta, tarjeta, clabe, счет, счёт, расчетный, бик, карта, حساب, شبا, کارت, հաշվեհամար, քարտ"
+)
+"""Words of bank accounts and cards: several payments have the same one."""
 POSTAL: Final = "zip, plz, postleitzahl, postcode, postal, индекс, پستی, փոստային"
 """Words of postal codes, by which nobody is told apart."""
 OPT_OUT: Final = (

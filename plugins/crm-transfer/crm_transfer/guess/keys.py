@@ -9,7 +9,7 @@ from typing import Final
 import attrs
 
 from crm_transfer.guess.columns import Seen
-from crm_transfer.guess.words import CODES, POSTAL, ROW_NUMBERS, is_called, names_key, names_phone, tokens
+from crm_transfer.guess.words import ACCOUNTS, CODES, POSTAL, ROW_NUMBERS, is_called, names_key, names_phone, tokens
 
 _NEARLY: Final = Fraction(9, 10)
 _NO_KEYS: Final = frozenset({"date", "time", "decimal", "boolean"})
@@ -26,9 +26,13 @@ class KeyGuess:
     advice: str = ""
 
 
-def guess_key(columns: Sequence[Seen], rows: Sequence[Sequence[str]]) -> KeyGuess:
-    """Choose a column that is unique and never empty; else one that nearly is, else several together."""
-    unique = [seen for seen in columns if seen.is_key and seen.kind not in _NO_KEYS]
+def guess_key(columns: Sequence[Seen], rows: Sequence[Sequence[str]], *, of_people: bool = True) -> KeyGuess:
+    """Choose a column that is unique and never empty; else one that nearly is, else several together.
+
+    What is not `of_people`, a payment say, is told apart by nobody's address; and nothing is by a bank account.
+    """
+    fit = [s for s in columns if ACCOUNTS.isdisjoint(tokens(s.name)) and (of_people or s.kind != "email")]
+    unique = [seen for seen in fit if seen.is_key and seen.kind not in _NO_KEYS]
     named = [seen for seen in unique if names_key(seen.name) or seen.kind == "email"]
     named.sort(key=lambda seen: (is_called(seen.name, ROW_NUMBERS), seen.kind == "email"))
     rest = [seen for seen in unique if seen not in named]
@@ -46,7 +50,7 @@ def guess_key(columns: Sequence[Seen], rows: Sequence[Sequence[str]]) -> KeyGues
             return KeyGuess((best,), "high", "every row has a value of its own", others)
         why = "every row has a value of its own, but is it one that stays?"
         return KeyGuess((best,), "medium", why, others)
-    return _nearly(columns, rows) or _together(columns, rows)
+    return _nearly(fit, rows) or _together(columns, rows)
 
 
 def _doubtfulness(seen: Seen) -> tuple[bool, bool, bool]:

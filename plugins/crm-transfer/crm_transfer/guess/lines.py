@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from decimal import ROUND_HALF_UP, Decimal
@@ -15,12 +16,15 @@ from crm_core.values import ascii_digits
 from crm_transfer.cells import Number, number_reader
 from crm_transfer.errors import BadCell
 from crm_transfer.guess.columns import Seen
+from crm_transfer.guess.drafting import Sheet
 from crm_transfer.guess.keys import KeyGuess
-from crm_transfer.guess.words import BUYER, CUSTOMER, called, is_called, names_number_of
+from crm_transfer.guess.words import BUYER, CUSTOMER, NAME, WHOSE, called, is_called, names_number_of, tokens
+from crm_transfer.toml import quoted
 
 NEARLY: Final = Fraction(95, 100)
 """In so many of its invoices a column has one value, where it says something of the invoice."""
 _TRUSTED: Final = Fraction(9, 10)
+_NUMBERED: Final = re.compile(r"#\S{0,10}[0-9]\S{0,10}")
 _SIGNS: Final = "-\u2212"
 Row = Sequence[str]
 
@@ -87,7 +91,17 @@ class OrderLines:
 
     def constant(self, seen: Seen) -> Fraction:
         """Return in which part of the invoices a column has one value."""
+        if self.is_leading(seen):
+            return Fraction(1)
         return steadiness(self.groups.values(), self.places[seen.name])
+
+    def is_leading(self, seen: Seen) -> bool:
+        """Say whether a column stands in the first row of an invoice alone, as shops write what is of the whole one."""
+        at = self.places[seen.name]
+        several = [rows for rows in self.groups.values() if len(rows) > 1]
+        if any(row[at].strip() for rows in several for row in rows[1:]):
+            return False
+        return any(rows[0][at].strip() for rows in several)
 
     def sums(self, digits: int) -> dict[str, Decimal]:
         """Return what every invoice comes to: quantity by price, rounded line by line."""
@@ -226,15 +240,16 @@ def find_lines(columns: Sequence[Seen], rows: Sequence[Row]) -> OrderLines | Non
     places = {seen.name: at for at, seen in enumerate(columns)}
     rest = [seen for seen in columns if seen.values and seen not in (amounts.quantity, amounts.price)]
     dates = [seen for seen in rest if seen.kind == "date"]
-    date = _best(dates, lambda seen: called(seen.name, "sold_at", "sale")) or next(iter(dates), None)
+    full = [seen for seen in dates if not seen.empty]
+    date = _best(full, _is_day_of_sale) or _best(dates, _is_day_of_sale) or next(iter(dates), None)
     customer = _customer(rest)
     beside = [seen for seen in (date, customer) if seen is not None]
-    for seen in sorted(rest, key=lambda seen: not names_number_of(seen.name, "sale")):
-        is_named = names_number_of(seen.name, "sale")
+    for seen in sorted(rest, key=lambda seen: not _numbers_orders(seen)):
+        is_named = _numbers_orders(seen)
         if seen in beside or not seen.is_short or seen.kind in ("date", "time", "decimal", "boolean"):
             continue
         groups = grouped(rows, places[seen.name])
-        most = max((steadiness(groups.values(), places[one.name]) for one in beside), default=Fraction(0))
+        most = max((_steady(groups.values(), places[one.name]) for one in beside), default=Fraction(0))
         least = min((steadiness(groups.values(), places[one.name]) for one in beside), default=Fraction(0))
         repeats = 10 * len(groups) <= 9 * len(rows)
         if is_named and repeats and (most >= NEARLY or not beside):
@@ -246,7 +261,7 @@ def find_lines(columns: Sequence[Seen], rows: Sequence[Row]) -> OrderLines | Non
     rest = [one for one in rest if one is not seen and one not in beside]
     code = _best(rest, lambda one: 0 if names_number_of(one.name, "product") and one.name else None)
     code = _best(rest, lambda one: called(one.name, "code", "product")) or code
-    rest = [one for one in rest if one is not code and one.kind == "text"]
+    rest = [one for one in rest if one is not code and one.kind == "text" and WHOSE.isdisjoint(tokens(one.name))]
     name = _best(rest, lambda one: called(one.name, "name", "product"))
     return OrderLines(
         invoice=seen,
@@ -262,10 +277,49 @@ def find_lines(columns: Sequence[Seen], rows: Sequence[Row]) -> OrderLines | Non
 
 
 def _customer(columns: Sequence[Seen]) -> Seen | None:
+    """Return who buys: the column called so, or the e-mail addresses where more rows have one."""
     found = [seen for seen in columns if is_called(seen.name, CUSTOMER, "sale")]
-    return min(found, key=lambda seen: not is_called(seen.name, BUYER, "sale"), default=None)
+    named = min(found, key=lambda seen: not is_called(seen.name, BUYER, "sale"), default=None)
+    address = next((seen for seen in columns if seen.kind == "email" and seen.parts == 1), None)
+    return address if address is not None and (named is None or address.empty < named.empty) else named
+
+
+def _numbers_orders(seen: Seen) -> bool:
+    """Say whether a column is called the number of an order, or only "Name" and has numbers such as #1001."""
+    if names_number_of(seen.name, "sale"):
+        return True
+    return is_called(seen.name, NAME) and all(map(_NUMBERED.fullmatch, seen.distinct))
+
+
+def _is_day_of_sale(seen: Seen) -> int | None:
+    return called(seen.name, "sold_at", "sale")
+
+
+def _steady(groups: Iterable[list[Row]], at: int) -> Fraction:
+    """Return in which part of the groups a column has one value, or one in the first row alone."""
+    found = [
+        len({cell for row in rows[1:] if (cell := row[at].strip())} - {rows[0][at].strip()}) == 0 for rows in groups
+    ]
+    return Fraction(sum(found), len(found) or 1)
 
 
 def _best(columns: Sequence[Seen], rank: Callable[[Seen], int | None]) -> Seen | None:
     ranked = [(found, at) for at, seen in enumerate(columns) if (found := rank(seen)) is not None]
     return columns[min(ranked)[1]] if ranked else None
+
+
+def totals(sheet: Sheet, lines: OrderLines) -> None:
+    """Ask about amounts of whole invoices, which have postage, discounts or taxes in them."""
+    sums = lines.sums(2)
+    for seen in sheet.left:
+        if seen.kind not in ("integer", "decimal") or called(seen.name, "amount", "sale") is None:
+            continue
+        at = lines.places[seen.name]
+        said = {invoice: number_of(lines.amounts, seen, rows[0][at]) for invoice, rows in lines.groups.items()}
+        other = [one for one, total in said.items() if total is not None and one in sums and total != sums[one]]
+        if other and lines.constant(seen) >= NEARLY:
+            sheet.ask(
+                seen,
+                f"in {len(other):,} of {len(said):,} invoices it is not the sum of the lines (postage, discounts, "
+                f"taxes); the sum is the amount of the sale, or take this one: amount = {quoted(seen.name)}",
+            )

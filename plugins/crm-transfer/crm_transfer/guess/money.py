@@ -50,6 +50,9 @@ def currency_of(sheet: Sheet, seen: Seen) -> tuple[str, str] | None:
         return f"{{ column = {quoted(sheet.currency.name)} }}", fewest
     if (found := currency_of_heading(sheet, seen)) is not None:
         return found
+    said = {unit_named(value) for value in sheet.currency.distinct} if sheet.currency is not None else set()
+    if len(said) == 1 and (unit := next(iter(said))) is not None and unit != TOMAN:
+        return quoted(unit.currency), unit.currency  # not every row says it, and no other is said
     mine = sheet.crm.settings.currency
     sheet.ask(seen, f"amounts are taken for {mine}")
     return quoted(mine), mine

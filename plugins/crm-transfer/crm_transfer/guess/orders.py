@@ -9,16 +9,18 @@ import attrs
 
 from crm_core import CRM
 from crm_core.values import exponent
+from crm_transfer.guess.buyers import buyers
 from crm_transfer.guess.columns import Seen
 from crm_transfer.guess.dates import forms_of
 from crm_transfer.guess.drafting import Draft, Sheet
 from crm_transfer.guess.keys import KeyGuess
-from crm_transfer.guess.lines import NEARLY, OrderLines, Returned, grouped, steadiness
+from crm_transfer.guess.lines import NEARLY, OrderLines, Returned, grouped, steadiness, totals
 from crm_transfer.guess.links import references
 from crm_transfer.guess.money import bare_number, currency_of, declare_numbers
 from crm_transfer.guess.ownfields import currency_used, own_field
-from crm_transfer.guess.records import by_same_name, by_similar_name, required
+from crm_transfer.guess.records import by_same_name, by_similar_name, day_of_sale, required
 from crm_transfer.guess.toml import source, texts
+from crm_transfer.guess.voids import void_lines, voided, voids
 from crm_transfer.guess.words import DISCOUNTS, FEES, VOUCHERS, called, fold, plain
 from crm_transfer.toml import quoted
 
@@ -55,7 +57,11 @@ class _Orders:
         sale, lines = self.sale, self.lines
         self._file()
         self._amounts()
+        self.of_buyer = buyers(sale)
         varying = self._set_apart()
+        for name, when, told in void_lines(sale, varying):
+            self._rule(name, when, told)
+        totals(sale, lines)
         references(sale)
         varying = self._customers(varying)
         if self.has_lines:
@@ -63,7 +69,9 @@ class _Orders:
         else:
             self._without_lines(varying)
         by_same_name(sale)
+        day_of_sale(sale, lines.date)
         by_similar_name(sale)
+        voids(sale)
         required(sale)
         currency_used(sale)
         self._reduced()
@@ -179,6 +187,11 @@ class _Orders:
         lines, sale = self.lines, self.sale
         if lines.date is not None:
             self.policies[lines.date.name] = '"least"  # typed in over some time: it counts from the first'
+        for seen in self.columns:
+            if lines.is_leading(seen) and seen.name not in self.policies:
+                self.policies[seen.name] = '"first"  # it stands in the first row of an invoice'
+        for name in self.of_buyer:
+            self.policies.setdefault(name, '"first"')
         for seen in sale.left:
             if seen.values and seen.name != lines.invoice.name and lines.constant(seen) < 1:
                 self.policies[seen.name] = '"most"  # medium: not all rows of an invoice say the same'
@@ -193,17 +206,19 @@ class _Orders:
             return varying
         customers = grouped(self.lines.rows, self.lines.places[self.lines.customer.name]).values()
         for path in _OF_CUSTOMERS:
-            ranked = [(rank, seen) for seen in (*self.sale.left, *varying) if seen.kind == "text"
+            ranked = [(rank, seen) for seen in (*self.sale.left, *varying) if seen.kind == "text" and not voided(seen)
                       and (rank := called(seen.name, path, "customer")) is not None]  # fmt: skip
             if not ranked:
                 continue
             seen = min(ranked, key=lambda each: each[0])[1]
-            part = steadiness(customers, self.lines.places[seen.name])
+            at = self.lines.places[seen.name]
+            part = steadiness(([row for row in rows if row[at].strip()] or rows for rows in customers), at)
             block.fields.append((path, quoted(seen.name), "medium: a similar name; the first one counts"))
             if part < 1:
                 count = round((1 - part) * len(customers))
                 self.sale.ask(seen, f"{count:,} customers have several: the first one counts")
             varying = [one for one in varying if one is not seen]
+            self.of_buyer += [seen.name] if self.of_buyer else []
             self._done(self.sale, seen, f"customer.{path}", "medium", "a similar name")
         return varying
 

@@ -50,7 +50,8 @@ def own_field(sheet: Sheet, seen: Seen) -> None:
     name, content = _declared(sheet, seen, more)
     line = f"fields.{name} = {source(seen.name, **more)}"
     if seen.kind == "empty" or sheet.crm.settings.directory is None:
-        why = "all cells are empty" if seen.kind == "empty" else "no field fits, and own fields need a workspace"
+        nothing = "no cell has a value: formulas failed" if seen.failed else "all cells are empty"
+        why = nothing if seen.kind == "empty" else "no field fits, and own fields need a workspace"
         declared = ", ".join(f"{key} = {quoted(str(value))}" for key, value in content.items())
         sheet.main.left.append(f"# {line}  # {why}; to add one: [fields.{sheet.kind.name}.{name}] {declared}")
         sheet.done(seen, "", "low", why)

@@ -11,6 +11,7 @@ from crm_core.records import RecordType
 from crm_core.records.registry import Field
 from crm_core.values import ascii_digits, exponent
 from crm_transfer.cells import is_timed
+from crm_transfer.guess.buyers import buyers
 from crm_transfer.guess.columns import Seen
 from crm_transfer.guess.drafting import Draft, Sheet
 from crm_transfer.guess.keys import KeyGuess
@@ -34,6 +35,7 @@ from crm_transfer.guess.words import (
     called,
     is_called,
     plain,
+    tokens,
 )
 from crm_transfer.serial import SERIAL, SERIAL_1904, read_serial
 from crm_transfer.toml import quoted
@@ -55,6 +57,7 @@ def draft_records(
     sheet = Sheet(crm, kind, columns, key, system, rows)
     _full_name(sheet)
     by_same_name(sheet)
+    buyers(sheet)
     references(sheet)
     if kind.name == "sale":
         quantity_by_price(sheet)
@@ -90,6 +93,13 @@ def by_same_name(sheet: Sheet) -> None:
             if name in (plain(field.name), plain(field.declaration.label)):
                 _take(sheet, field, seen, "high", "the same name")
                 break
+
+
+def day_of_sale(sheet: Sheet, day: Seen | None) -> None:
+    """Read the day of the sale from this column, by which invoices are put in order, if it is called so."""
+    seen = next((one for one in sheet.left if day is not None and one.name == day.name), None)
+    if seen is not None and "sold_at" not in sheet.taken and called(seen.name, "sold_at", "sale") is not None:
+        _take(sheet, sheet.kind.fields["sold_at"], seen, "medium", "a similar name")
 
 
 def by_similar_name(sheet: Sheet) -> None:
@@ -160,7 +170,8 @@ def _date(sheet: Sheet, field: Field, seen: Seen) -> dict[str, Any] | None:
         return None
     time = _time_beside(sheet, seen) if field.declaration.kind == "moment" else None
     if time is None:
-        return {"format": quoted(seen.format) if seen.format else ""}
+        zone = {"zone": '"UTC"'} if seen.is_timed and "utc" in tokens(seen.name) else {}
+        return {"format": quoted(seen.format) if seen.format else "", **zone}
     clock = "%H:%M:%S" if time.values[0].count(":") > 1 else "%H:%M"
     sheet.done(time, f"{sheet.kind.name}.{field.path}", "medium", "the time of the day")
     joined = f'{{ concat = {texts((seen.name, time.name))}, separator = " " }}'

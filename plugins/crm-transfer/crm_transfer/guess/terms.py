@@ -99,12 +99,15 @@ CLOSED_STAGES: Final = (
 )
 """Words that say that a deal is over, and not how."""
 VOID_ORDERS: Final = (
-    "cancel*, void*, fail*, declin*, reject*, refused, refund*, returned, chargeback, charged back, "
+    "cancel*, void*, fail*, abandon*, denied, declin*, reject*, refused, refund*, returned, chargeback, charged back, "
     "storn*, abgebroch*, abgelehnt*, fehlgeschlag*, erstatt*, rückerstatt*, retour*, annul*, rembours*, échou*, "
     "refus*, anulad*, rechazad*, fallid*, reembols*, devuelt*, отмен*, аннулир*, отказ*, отклон*, возвра*, неуспеш*, "
+    "ошибк*, "
     "لغو, مسترد, مرجوع, مرجوعی, ناموفق, չեղարկ*, չեղյալ, մերժ*, վերադարձ*"
 )
 """What an order says that never was, or was given back as a whole."""
+NOT_DONE: Final = "не удался, не удалась, не удалось, не состоялся, не состоялась, не состоялось, انجام نشد, موفق نبود"
+"""What says the same by a negation."""
 PARTS: Final = "partial*, partly, part, teilweise, teil*, partiel*, parcial*, частичн*, بخشی, جزئی, մասնակի"
 NEGATIONS: Final = (
     "not, no, never, without, nicht, kein, keine, ohne, nie, non, pas, sans, jamais, sin, nunca, не, нет, без, "
@@ -116,7 +119,8 @@ GOOD_WORDS: Final = "interest*, qualif*, interess*, intéress*, заинтере
 
 NOTHING: Final = (
     "-none-|--none--|(none)|(not set)|not set|"
-    "-|--|---|–|—|−|?|??|???|.|..|...|*|/|n/a|na|n.a.|n. a.|#n/a|#nv|none|null|nil|nan|unknown|(blank)|(empty)|empty|"
+    "-|--|---|–|—|−|?|??|???|.|..|...|*|/|n/a|na|n.a.|n. a.|#n/a|#nv|#n/d|#н/д|none|null|nil|nan|unknown|(blank)|"
+    "(empty)|empty|"
     "not available|not specified|tbd|tba|no data|k.a.|k. a.|k/a|keine angabe|keine|kein|unbekannt|entfällt|leer|ohne|"
     "nein|no|non|aucun|aucune|néant|inconnu|inconnue|non renseigné|non communiqué|nc|n.c.|n/c|s.o.|s. o.|sans objet|"
     "so|nd|n.d.|n/d|ninguno|"
@@ -128,7 +132,7 @@ NOTHING: Final = (
 """What people write into a cell of numbers, dates or addresses where nothing is known."""
 NOTHING_IN_TEXTS: Final = (
     "-|--|---|–|—|−|?|??|???|-none-|--none--|(none)|(not set)|not set|"
-    "s.o.|n/a|n.a.|n. a.|#n/a|#nv|null|(blank)|(empty)|not available|not specified|k.a.|"
+    "s.o.|n/a|n.a.|n. a.|#n/a|#nv|#n/d|#н/д|null|(blank)|(empty)|not available|not specified|k.a.|"
     "k. a.|k/a|"
     "keine angabe|non renseigné|non communiqué|n.c.|n/c|sin datos|no disponible|no consta|s/d|нет данных|н/д|н.д.|"
     "не указано|не указан|не указана|не задано|не заполнено|ثبت نشده|نامشخص|տվյալ չկա|նշված չէ|չի նշված"

@@ -40,7 +40,7 @@ _ENGLISH: Final[Phrases] = {
     "planned_amount": "planned amount, forecast amount, target amount",
     "margin": "margin, profit, gross profit",
     "price": "price, sales price, unit price, price each, list price, selling price, regular price, retail price, "
-    "lineitem price",
+    "lineitem price, item price, item cost",
     "opened_at": "opened, opened at, open date, engage date, created, created at, created on, create date, "
     "creation date, created date, date created, created time, add time, start date, date",
     "closed_at": "closed, closed at, close date, closed date, date closed, won date, won time, closing date, "
@@ -52,7 +52,8 @@ _ENGLISH: Final[Phrases] = {
     "next_step_on": "next step date, next activity date, next action date, follow up date, next contact",
     "sold_at": "date, date time, datetime, time, sale date, sold date, sold at, order date, ordered at, "
     "invoice date, purchase date, paid at, "
-    "created at, created, transaction date, document date, posting date, payment date",
+    "created at, created, created date, date created, transaction date, document date, posting date, payment date, "
+    "booking date",
     "occurred_at": "date, time, date time, datetime, timestamp, when, activity date, start, start time, created at",
     "subject": "subject, topic, title",
     "body": "body, text, message, note, notes, comment, comments, content, description, details",
@@ -104,7 +105,7 @@ _GERMAN: Final[Phrases] = {
     "next_step": "nächster Schritt, nächste Aktion, nächste Aktivität, Wiedervorlage",
     "next_step_on": "nächster Kontakt, Wiedervorlage am, Wiedervorlagedatum, nächster Termin",
     "sold_at": "Datum, Kaufdatum, Rechnungsdatum, Bestelldatum, Verkaufsdatum, Auftragsdatum, Belegdatum, "
-    "Buchungsdatum, Zahlungsdatum, bezahlt am, bestellt am",
+    "Buchungsdatum, Buchungstag, Zahlungsdatum, bezahlt am, bestellt am",
     "occurred_at": "Datum, Zeit, Zeitpunkt, Uhrzeit, Datum und Uhrzeit, Datum/Zeit, Beginn, erstellt am",
     "subject": "Betreff, Thema, Titel",
     "body": "Nachricht, Notiz, Notizen, Text, Bemerkung, Bemerkungen, Kommentar, Inhalt, Beschreibung",

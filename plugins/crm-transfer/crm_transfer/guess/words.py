@@ -191,6 +191,8 @@ def says_void(text: str) -> bool:
     [True, True, False, False, False]
     """
     words = tokens(text)
+    if " ".join(words) in _NOT_DONE:
+        return True
     return _VOID.has(words) and not _NOT.has(words) and not _PART.has(words)
 
 
@@ -281,6 +283,7 @@ _LOST: Final = _stems(terms.LOST_STAGES)
 _CLOSED: Final = _stems(terms.CLOSED_STAGES)
 _NOT: Final = _stems(terms.NEGATIONS)
 _VOID: Final = _stems(terms.VOID_ORDERS)
+_NOT_DONE: Final = frozenset(" ".join(tokens(phrase)) for phrase in terms.NOT_DONE.split(","))
 _PART: Final = _stems(terms.PARTS)
 _GOOD: Final = _stems(terms.GOOD_WORDS)
 
@@ -337,6 +340,10 @@ IS_WON: Final = _set(headings.IS_WON)
 IS_CLOSED: Final = _set(headings.IS_CLOSED)
 VOIDED_ON: Final = _set(headings.VOIDED_ON)
 STATUS: Final = _set(headings.STATUS)
+BILLING: Final = _set(headings.BILLING)
+WHOSE: Final = BILLING | _set("shipping, ship, delivery, recipient, Lieferung, Versand, livraison, envío, доставка")
+"""Words by which a heading says that it is of one who buys or gets the goods."""
+ACCOUNTS: Final = _set(headings.ACCOUNTS)
 POSTAL: Final = _set(headings.POSTAL)
 OPT_OUT: Final = _set(headings.OPT_OUT)
 ADDRESS: Final = _set(headings.ADDRESS)
