@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
 import attrs
 
 from crm_core import Interaction, Write
-from crm_core.errors import DuplicateKey
+from crm_core.errors import ConflictError, DuplicateKey
 from crm_core.extend import Address, Attachment, IncomingMessage, Received
 from crm_core.query.ast import And, Compare, In
 from crm_core.values import to_micros
 from crm_inbox import attachments
 from crm_inbox.automatic import writer_of
+from crm_inbox.early import keep, settle
 from crm_inbox.held import held_key, held_message, message_of
 from crm_inbox.records import HeldMessage, InboxAttachment, InboxMessage, InboxState, OutboxMessage
 from crm_inbox.senders import LeadOf, Sender, candidates, reached, sender_of
@@ -31,6 +33,8 @@ _LOOP: Final = 20
 _AHEAD: Final = timedelta(days=1)
 """How far a sender's clock may be ahead before ours is taken."""
 _KEY: Final = 200
+_TURNS: Final = 3
+"""How often a batch is stored again when it met others at the same records."""
 
 
 @attrs.frozen(kw_only=True)
@@ -67,6 +71,8 @@ def receive(crm: CRM, account: str, received: Received, *, polled: bool = False)
             last = number == len(chunks)
             batch = _Batch(crm, account, kind.name, chunk, files, received if last else None, polled=polled)
             total = total.plus(_stored(crm, batch))
+        if batch.early:  # its message may have been noted since
+            total = total.plus(Intake(receipts=settle(crm, account)))
     return total
 
 
@@ -114,10 +120,11 @@ def state_of(crm: CRM, account: str) -> InboxState | None:
 
 
 def _stored(crm: CRM, batch: _Batch) -> Intake:
-    try:
-        return crm.retried(batch.store)
-    except DuplicateKey:  # the same message came by another way meanwhile, and is found now
-        return crm.retried(batch.store)
+    for _ in range(_TURNS):
+        # The same message came by another way meanwhile, and is found now; or one of ours was written.
+        with suppress(DuplicateKey, ConflictError):
+            return crm.retried(batch.store)
+    return crm.retried(batch.store)
 
 
 def kept_files(crm: CRM, files: Sequence[Attachment]) -> list[InboxAttachment]:
@@ -176,6 +183,8 @@ class _Batch:
         self._polled = polled
         self._system = f"channel:{account}"
         self._ready: list[_Ready] = []
+        self.early = 0
+        """Receipts that wait for their messages."""
 
     def store(self) -> Intake:
         """Store what is new, and at the end of a poll the cursor."""
@@ -189,7 +198,9 @@ class _Batch:
                 done = done.plus(self._take(key, message, who))
             done = done.plus(self._write())
             if self._end is not None:
-                done = done.plus(Intake(receipts=note_receipts(self._crm, self._account, self._end.receipts)))
+                count, early = note_receipts(self._crm, self._account, self._end.receipts)
+                self.early = keep(self._crm, self._account, early)
+                done = done.plus(Intake(receipts=count))
                 self._keep_place(done)
             return done
 

@@ -27,6 +27,7 @@ from crm_core.query.ast import And, Compare, In, IsNull, Or
 from crm_core.values import to_micros
 from crm_inbox.attachments import place_of
 from crm_inbox.consent import SERVICE, quiet_until, refusal, zone_of
+from crm_inbox.early import settle
 from crm_inbox.intake import thread_key
 from crm_inbox.records import InboxAttachment, OutboxMessage
 from crm_inbox.status import fail
@@ -58,13 +59,20 @@ def send_account(run: JobRun) -> JobDone:
     """Send what is due by an account, until there is no more, it is time to stop, or the account's pace is reached."""
     crm = run.crm
     with crm.channels.open(run.part) as channel, closing(_Sender(crm, run.part, channel)) as sender:
-        for message, around in _waiting(crm, run.part):
-            if run.stopping():
-                return JobDone(told=sender.told(), again_in=0)
-            if (pause := sender.pause()) > 0:
-                return JobDone(told=sender.told(), again_in=pause)
-            sender.send(message, around)
-    return JobDone(told=sender.told())
+        again_in = _send_due(run, sender)
+    settle(crm, run.part)
+    return JobDone(told=sender.told(), again_in=again_in)
+
+
+def _send_due(run: JobRun, sender: _Sender) -> float | None:
+    """Send what is due; returns the seconds until the account is to be looked at again where not all left."""
+    for message, around in _waiting(run.crm, run.part):
+        if run.stopping():
+            return 0.0
+        if (pause := sender.pause()) > 0:
+            return pause
+        sender.send(message, around)
+    return None
 
 
 @attrs.frozen
@@ -260,6 +268,7 @@ def _waiting(crm: CRM, account: str) -> Iterator[tuple[OutboxMessage, Around]]:
         for each in fresh:
             seen.add(each.id)
             yield each, around
+        settle(crm, account)
 
 
 def _claimed(crm: CRM, message: OutboxMessage, around: Around, left: _Left | None = None) -> OutboxMessage | None:
