@@ -1,8 +1,8 @@
 """Receipts that are quicker than we: what a service says of a message before it is noted what it calls it.
 
 A receipt comes by another way than the answer to the sending, and may be there before that is committed. While a
-message of the account is under way, one that means none waits in a table of its own. Whoever commits the sending looks
-there afterwards, and so does whoever committed the receipt: the later of the two finds what the other one wrote.
+message of the account is under way, one that means none waits in a table of its own. Whoever sends looks there after
+the commit; a receipt that is committed after that look is found by a job, which comes about while any wait.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ WAITS: Final = timedelta(hours=1)
 """How long a receipt waits for its message; one of a message that others sent by the same account never finds it."""
 MOST: Final = 1_000
 """Receipts of an account that wait at most; those that come then are left out."""
-_EVERY: Final = 60.0
+_EVERY: Final = 5.0
 _TURNS: Final = 3
 
 
@@ -70,7 +70,7 @@ def waiting_accounts(crm: CRM) -> dict[str, float]:
 
 
 def settle_account(run: JobRun) -> JobDone:
-    """Look at what waits for an account: of a worker that was killed before it did, or what waited too long."""
+    """Look at what waits for an account: what came after its sender had looked, and what waited too long."""
     count = settle(run.crm, run.part)
     return JobDone(told=f"{count} receipts noted" if count else "")
 

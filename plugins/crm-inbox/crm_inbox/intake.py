@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
 import attrs
 
 from crm_core import Interaction, Write
-from crm_core.errors import ConflictError, DuplicateKey
-from crm_core.extend import Address, Attachment, IncomingMessage, Received
+from crm_core.errors import ConflictError, DuplicateKey, StorageConflict
+from crm_core.extend import Address, Attachment, IncomingMessage, Received, StatusReceipt
 from crm_core.query.ast import And, Compare, In
 from crm_core.values import to_micros
 from crm_inbox import attachments
 from crm_inbox.automatic import writer_of
-from crm_inbox.early import keep, settle
+from crm_inbox.early import keep
 from crm_inbox.held import held_key, held_message, message_of
 from crm_inbox.records import HeldMessage, InboxAttachment, InboxMessage, InboxState, OutboxMessage
 from crm_inbox.senders import LeadOf, Sender, candidates, reached, sender_of
@@ -33,8 +32,6 @@ _LOOP: Final = 20
 _AHEAD: Final = timedelta(days=1)
 """How far a sender's clock may be ahead before ours is taken."""
 _KEY: Final = 200
-_TURNS: Final = 3
-"""How often a batch is stored again when it met others at the same records."""
 
 
 @attrs.frozen(kw_only=True)
@@ -71,8 +68,6 @@ def receive(crm: CRM, account: str, received: Received, *, polled: bool = False)
             last = number == len(chunks)
             batch = _Batch(crm, account, kind.name, chunk, files, received if last else None, polled=polled)
             total = total.plus(_stored(crm, batch))
-        if batch.early:  # its message may have been noted since
-            total = total.plus(Intake(receipts=settle(crm, account)))
     return total
 
 
@@ -120,11 +115,10 @@ def state_of(crm: CRM, account: str) -> InboxState | None:
 
 
 def _stored(crm: CRM, batch: _Batch) -> Intake:
-    for _ in range(_TURNS):
-        # The same message came by another way meanwhile, and is found now; or one of ours was written.
-        with suppress(DuplicateKey, ConflictError):
-            return crm.retried(batch.store)
-    return crm.retried(batch.store)
+    try:
+        return crm.retried(batch.store)
+    except DuplicateKey:  # the same message came by another way meanwhile, and is found now
+        return crm.retried(batch.store)
 
 
 def kept_files(crm: CRM, files: Sequence[Attachment]) -> list[InboxAttachment]:
@@ -183,8 +177,6 @@ class _Batch:
         self._polled = polled
         self._system = f"channel:{account}"
         self._ready: list[_Ready] = []
-        self.early = 0
-        """Receipts that wait for their messages."""
 
     def store(self) -> Intake:
         """Store what is new, and at the end of a poll the cursor."""
@@ -198,11 +190,18 @@ class _Batch:
                 done = done.plus(self._take(key, message, who))
             done = done.plus(self._write())
             if self._end is not None:
-                count, early = note_receipts(self._crm, self._account, self._end.receipts)
-                self.early = keep(self._crm, self._account, early)
-                done = done.plus(Intake(receipts=count))
+                done = done.plus(Intake(receipts=self._note_receipts(self._end.receipts)))
                 self._keep_place(done)
             return done
+
+    def _note_receipts(self, receipts: Sequence[StatusReceipt]) -> int:
+        try:
+            count, early = note_receipts(self._crm, self._account, receipts)
+        except ConflictError as error:
+            # Its sender writes a message at the same moment: all is done again, by who can do all of it again.
+            raise StorageConflict(f"{error.message}, by somebody else", hint="do the whole of it again") from error
+        keep(self._crm, self._account, early)
+        return count
 
     def _known(self) -> set[str]:
         """Return the keys of the messages that were stored, or held, before."""

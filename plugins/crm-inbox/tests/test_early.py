@@ -11,10 +11,10 @@ import pytest
 
 from crm_channel_folder.channel import FolderChannel
 from crm_core import CRM, Customer
+from crm_core.errors import ConflictError
 from crm_core.extend import JobRun, OutgoingMessage, Receipt, Received, StatusReceipt
 from crm_core.values import FixedClock
-from crm_inbox import EarlyReceipt, OutboxMessage, receive, send
-from crm_inbox import early as early_receipts
+from crm_inbox import EarlyReceipt, OutboxMessage, receive, send, status
 from crm_inbox.early import MOST, WAITS, settle, settle_account, waiting_accounts
 from crm_inbox.outbox_commands import _standing
 
@@ -82,35 +82,15 @@ def test_one_that_says_that_it_failed_keeps_its_reason(
     assert ("failed", "the service says: no such number") == (only(crm).status, only(crm).reason)
 
 
-def test_of_receipt_and_sending_the_one_that_is_committed_later_finds_the_other(
-    crm: CRM, sara: Customer, while_sending: Callable[[Sent], None], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    real = early_receipts.keep
-
-    def keep_late(crm_: CRM, account: str, receipts: Any) -> int:
-        """Store the receipts, and note the sending before anybody looks for them: as by two connections."""
-        kept = real(crm_, account, receipts)
-        message = only(crm_)
-        crm_.records(OutboxMessage).edit(message.evolve(status="sent", provider_id="theirs one"))
-        return kept
-
-    monkeypatch.setattr("crm_inbox.intake.keep", keep_late)
-    while_sending(lambda message: seen.append(told(crm, ("theirs one", "delivered"))))
-    seen: list[int] = []
-    send(crm, "one", customer=sara.id)
-    run(crm)
-    assert ([1], "delivered", 0) == (seen, only(crm).status, crm.records(EarlyReceipt).count())
-
-
-def test_what_nobody_looked_for_any_more_is_found_by_the_job(
+def test_what_is_committed_after_the_sender_looked_is_found_by_a_job(
     crm: CRM, sara: Customer, while_sending: Callable[[Sent], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     while_sending(lambda message: told(crm, ("theirs one", "delivered")))
     send(crm, "one", customer=sara.id)
-    with monkeypatch.context() as killed:
-        killed.setattr("crm_inbox.sending.settle", lambda crm, account: 0)
+    with monkeypatch.context() as late:
+        late.setattr("crm_inbox.sending.settle", lambda crm, account: 0)
         run(crm)
-    assert ("sent", {"desk": 60.0}) == (only(crm).status, waiting_accounts(crm))
+    assert ("sent", {"desk": 5.0}) == (only(crm).status, waiting_accounts(crm))
     assert "1 receipts noted" == settle_account(JobRun(crm=crm, part="desk", stopping=lambda: False)).told
     assert ("delivered", {}) == (only(crm).status, waiting_accounts(crm))
 
@@ -138,6 +118,22 @@ def test_the_receipts_of_an_erased_person_that_wait_go_too(
     crm.privacy.erase(sara.id)
     (kept,) = crm.records(EarlyReceipt).find()
     assert "sara@" not in f"{kept.name} {kept.reason}"
+
+
+def test_a_message_that_is_written_while_its_receipt_is_noted_gets_both(
+    crm: CRM, sara: Customer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    send(crm, "one", customer=sara.id)
+    run(crm)
+    real, times = status.noted, iter(range(10))
+
+    def note(crm_: CRM, message: OutboxMessage, receipt: StatusReceipt) -> OutboxMessage | None:
+        if next(times) == 0:
+            raise ConflictError("outbox_messages: it changed since it was read")
+        return real(crm_, message, receipt)
+
+    monkeypatch.setattr("crm_inbox.status.noted", note)
+    assert (1, "read") == (told(crm, (str(only(crm).provider_id), "read")), only(crm).status)
 
 
 def test_many_receipts_are_looked_up_at_once(crm: CRM, sara: Customer, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -114,6 +114,7 @@ def test_no_receipt_is_lost_however_soon_it_comes(houses: list[CRM], monkeypatch
         assert "30 sent" == send_account(JobRun(crm=worker, part="desk", stopping=lambda: False)).told
         told.put("")
         hearing.result(60)
+    worker.jobs.run()
     assert 0 == worker.records(EarlyReceipt).count()
     assert Counter(delivered=30) == Counter(each.status for each in worker.records(OutboxMessage).find())
 
