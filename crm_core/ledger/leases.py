@@ -159,6 +159,9 @@ class Leases:
 
     def still_held(self, cursor: Cursor) -> bool:
         """Make sure, before something is done that shows, that the lease will last for it."""
+        if not self._is_answered_for():
+            cursor.lease = None
+            return False
         return monotonic() - self._confirmed < _RENEW_SECONDS or self.keep(cursor)
 
     def left_by(self, name: str) -> list[Cursor]:
@@ -200,7 +203,18 @@ class Leases:
             self._storage.rollback()
             raise
 
+    def _is_answered_for(self) -> bool:
+        """Whether the process in whose name this worker holds leases is there.
+
+        Of one that is gone anybody takes the leases over at once; two workers it left behind would take them from each
+        other in turns, and tell everything twice.
+        """
+        process = self.name.partition("#")[0]
+        return process == this_process() or may_be_alive(process)
+
     def _take(self, plugin: str, hook: str, early: bool) -> Cursor | None:
+        if not self._is_answered_for():
+            return None
         free = self.is_free if early else self.is_due
 
         def taken() -> Cursor | None:

@@ -33,6 +33,8 @@ _CODE: Final = (
 """Finds the same modules as this process does, however that was started."""
 _LONGEST_PAUSE: Final = 30.0
 """Seconds at most before a worker that ended by itself is started again."""
+_KILLED_AT_FIRST: Final = 3
+"""How often a worker is started again that a signal ends before any was ready."""
 
 
 @attrs.frozen(kw_only=True)
@@ -239,7 +241,7 @@ class Workers:
         if worker.ended:
             return
         why = self._why(worker, code)
-        if not self._was_ready or (self._orders.once and worker.call is None):
+        if self._is_hopeless(worker, code) or (self._orders.once and worker.call is None):
             raise (
                 _refusal(worker.refused) if worker.refused else CrmError(why, hint="crm doctor looks at the workspace")
             )
@@ -253,6 +255,11 @@ class Workers:
         left = left if worker.ready or not worker.orders.left_by else worker.orders
         pause = 0.0 if worker.call is not None else min(_LONGEST_PAUSE, 2.0**self._crashes / 2)
         self._waiting.append((monotonic() + pause, left))
+
+    def _is_hopeless(self, worker: _Worker, code: int) -> bool:
+        """Whether none was ever ready, nor will be; one that a signal ended may have been killed."""
+        killed = code < 0 and worker.refused is None
+        return not self._was_ready and not (killed and self._crashes < _KILLED_AT_FIRST)
 
     def _why(self, worker: _Worker, code: int) -> str:
         if worker.overdue:

@@ -19,10 +19,10 @@ from typing import Any
 import pytest
 
 from crm_core import CRM, Customer
-from crm_core.errors import StorageError
+from crm_core.errors import CrmError, StorageError
 from crm_core.ledger.leases import Cursor
-from crm_core.ledger.telling import DeliveryReport
-from crm_core.upkeep import Workers
+from crm_core.ledger.telling import DeliveryReport, Told
+from crm_core.upkeep import Trouble, Workers
 from crm_core.upkeep.worker import Line, Orders, work
 from tests.cli.calling import Crm
 
@@ -206,6 +206,39 @@ def test_a_plugin_that_hangs_or_crashes_loses_its_call_alone(listening: Crm, nam
     (listening.directory / "calm").touch()
     listening.ok("plugins", "retry", "hooks")
     assert ["1 Ada", "3 Bob", f"2 {name}"] == told(listening)
+
+
+@posix
+@pytest.mark.parametrize("times", [1, 2])
+def test_a_worker_that_is_killed_before_any_was_ready_is_started_again_a_few_times(
+    listening: Crm, times: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("crm_core.upkeep.workers._KILLED_AT_FIRST", 1)
+    add(listening, "Ada")
+    births = listening.directory / "births"
+    with (listening.directory / "hooks.py").open("a", encoding="utf-8") as hooks:
+        hooks.write(f"""
+with open({str(births)!r}, "a") as file:
+    file.write("x")
+if len(Path({str(births)!r}).read_text()) <= {times}:
+    os.kill(os.getpid(), 9)
+""")
+    said: list[Any] = []
+
+    def tell(news: Any) -> None:
+        said.append(news)
+        if isinstance(news, Told):
+            crew.stop()
+
+    crew = Workers(listening.directory, every=0.05, tell=tell)
+    if times > 1:
+        with pytest.raises(CrmError, match="its worker ended by signal 9"):
+            crew.run()
+        assert [] == told(listening)
+    else:
+        crew.run()
+        assert ["1 Ada"] == told(listening)
+        assert ["its worker ended by signal 9"] == [one.text for one in said if isinstance(one, Trouble)]
 
 
 @posix

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import platform
+import sys
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from subprocess import PIPE, Popen
 from typing import Any
 
 import attrs
@@ -103,6 +106,27 @@ def test_the_lease_of_a_process_that_is_gone_is_free_at_once(shared: str) -> Non
     with CRM.open(shared, plugins=[listener]) as crm:
         change(crm, lease=GONE, lease_until=crm.ledger.delivery.leases.now() + 10**9)
         assert 2 == crm.ledger.deliver().delivered
+
+
+def test_a_worker_whose_starter_is_gone_takes_nothing_and_stops_after_the_call_under_way(shared: str) -> None:
+    listener = Listener()
+    starting = [sys.executable, "-c", "from crm_core.ledger.process import this_process as p; print(p()); input()"]
+    with (
+        Popen(starting, stdin=PIPE, stdout=PIPE, text=True, env={**os.environ, "PYTHONUNBUFFERED": "1"}) as starter,
+        CRM.open(shared, plugins=[listener]) as crm,
+    ):
+        assert starter.stdout is not None
+        crm.ledger.delivery.leases.name = f"{starter.stdout.readline().strip()}#1"
+
+        def gone() -> None:
+            starter.kill()
+            starter.wait()
+
+        listener.during = gone
+        crm.ledger.deliver()
+        assert ([1], 1) == (listener.told, cursor_of(crm).position)
+        crm.ledger.deliver()
+        assert [1] == listener.told
 
 
 @pytest.mark.parametrize("fast", [-300, 0, 300])

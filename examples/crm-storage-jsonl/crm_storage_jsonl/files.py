@@ -132,11 +132,18 @@ def read_log(path: Path, offset: int) -> Iterator[tuple[Any, int]]:
         for line in file:
             content = content_of(line)
             if content is None:
-                if line.endswith(b"\n") and file.read(1):
+                # What a crash left may be written over while it is read: then the file now says something else there.
+                if line.endswith(b"\n") and file.read(1) and _line_at(path, offset) == line:
                     raise damaged(path, f"the line at byte {offset:,}")
                 return
             offset += len(line)
             yield content, offset
+
+
+def _line_at(path: Path, offset: int) -> bytes:
+    with path.open("rb") as file:
+        file.seek(offset)
+        return file.readline()
 
 
 def write_snapshot(path: Path, content: MemoryStorage) -> int:

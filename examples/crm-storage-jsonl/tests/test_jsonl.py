@@ -96,6 +96,17 @@ def test_damage_before_the_end_is_told_and_never_read_over(tmp_path: Path) -> No
     assert [1, 2, 3] == ids(JsonlStorage(tmp_path / "data"))
 
 
+def test_what_a_crash_left_may_be_written_over_while_it_is_read(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    lines = [files.line_of([number]) for number in range(3)]
+    log.write_bytes(lines[0] + lines[1][:-4] + b"\n" + lines[2])  # the half of a line, and what came over its end
+    reading = files.read_log(log, 0)
+    assert ([0], len(lines[0])) == next(reading)
+    log.write_bytes(b"".join(lines))
+    assert [] == list(reading)
+    assert [[0], [1], [2]] == [content for content, _ in files.read_log(log, 0)]
+
+
 STOPPED = """
 import os, sys
 from pathlib import Path
