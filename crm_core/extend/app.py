@@ -147,7 +147,7 @@ class JobRun:
     Args:
         crm: the open CRM.
         part: the part.
-        stopping: says when the run should come to an end.
+        stopping: says when the run should come to an end: when `crm run` ends, or half of its deadline is over.
         stays: whether it may go on until then, in a thread of its own; it then calls
         note: with what was done since the last time, at the latest after
         pause: so many seconds. Whoever is silent for longer than that and the deadline of `crm run` counts as hanging.
@@ -180,8 +180,8 @@ class Job:
     `parts(crm)` names the parts, such as accounts, each with the seconds between two runs. A part has its own back-off:
     one that fails (raises) is tried again after 1, 10, 60, 600 seconds, or after the delay that a `TryLater` names, and
     stops no other. `waiting(crm, part)`, if given, says cheaply whether there is anything to do. A run ends when
-    `JobRun.stopping` says so, and is ended by force when it exceeds the deadline of `crm run`; what it had not finished
-    the next one must be able to do again.
+    `JobRun.stopping` says so, with `again_in=0` where more is to do, and is ended by force when it exceeds the deadline
+    of `crm run`; what it had not finished the next one must be able to do again.
 
     `stays(crm, part)`, if given, says of which parts a run may last, such as that of an account that listens: in `crm
     run` each has a thread of its own, so that one which hangs keeps nobody waiting (see `JobRun.stays`). No thread can

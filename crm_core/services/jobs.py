@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from datetime import datetime
 from functools import cached_property
+from time import monotonic
 from typing import TYPE_CHECKING, Any, Final, cast
 
 import attrs
@@ -152,7 +153,10 @@ class JobService:
                 return
             self.calling(Call(plugin, hook, 0))
             try:
-                done = checked(job, job.run(JobRun(crm=self._crm, part=part, stopping=stopping)))
+                # Whoever has much to do ends in time, and not by force; half is left for what is then at hand.
+                ends = monotonic() + self.leases.patience / 2
+                run = JobRun(crm=self._crm, part=part, stopping=lambda: stopping() or monotonic() > ends)
+                done = checked(job, job.run(run))
             except Exception as error:  # whatever it is: told, and tried again
                 yield note_failure(cursor, words_of(error), error.delay if isinstance(error, TryLater) else None)
                 return

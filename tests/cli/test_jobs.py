@@ -105,6 +105,22 @@ def test_where_nothing_waits_nothing_is_written_and_a_wrong_answer_is_named() ->
         assert "returned NoneType, expected JobDone" in crm.jobs.run()[0].error
 
 
+def test_who_has_much_to_do_is_asked_to_end_before_the_deadline_ends_it_by_force() -> None:
+    chores = Chores()
+    chores.parts = {"a": 0.0}
+
+    def work(run: JobRun) -> JobDone:
+        ends = time.monotonic() + 20
+        while not run.stopping() and time.monotonic() < ends:
+            time.sleep(0.01)
+        return JobDone(told="in time" if time.monotonic() < ends else "never", again_in=0)
+
+    chores.work = work
+    with CRM.open("memory:", plugins=[chores]) as crm:
+        crm.jobs.leases.patience = 0.1
+        assert [("in time", "")] == [(one.told, one.error) for one in crm.jobs.run()]
+
+
 def test_who_comes_behind_a_busy_part_is_the_first_the_next_time() -> None:
     chores = Chores()
     chores.parts = {"a": 0.0, "b": 0.0}

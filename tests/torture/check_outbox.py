@@ -104,7 +104,7 @@ def _two_workers(backend: Backend, work: Path, sent: Path, customer: int, messag
         with CRM.open(work) as crm:
             if not crm.records(OutboxMessage).count('not status = "sent"'):
                 break
-        pids = [_forked(work, chance.randrange(3, 150), jobs=True) for _ in range(2)]
+        pids = [_forked(work, chance.randrange(3, 60), jobs=True) for _ in range(2)]
         kills += sum(_ended(pid) == KILLED for pid in pids)
     doubled = _require_all(work, sent, kills + before) - before
     figure = f"2 workers, {messages} messages, {kills} kills: 0 lost, {doubled} twice under the same id"

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from crm_inbox.records import (
         Assignment,
         Campaign,
+        EarlyReceipt,
         HeldMessage,
         InboxAttachment,
         InboxMessage,
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Assignment",
     "Campaign",
+    "EarlyReceipt",
     "HeldMessage",
     "InboxAttachment",
     "InboxMessage",

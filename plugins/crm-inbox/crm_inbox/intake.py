@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Final
 import attrs
 
 from crm_core import Interaction, Write
-from crm_core.errors import DuplicateKey
-from crm_core.extend import Address, Attachment, IncomingMessage, Received
+from crm_core.errors import ConflictError, DuplicateKey, StorageConflict
+from crm_core.extend import Address, Attachment, IncomingMessage, Received, StatusReceipt
 from crm_core.query.ast import And, Compare, In
 from crm_core.values import to_micros
 from crm_inbox import attachments
 from crm_inbox.automatic import writer_of
+from crm_inbox.early import keep
 from crm_inbox.held import held_key, held_message, message_of
 from crm_inbox.records import HeldMessage, InboxAttachment, InboxMessage, InboxState, OutboxMessage
 from crm_inbox.senders import LeadOf, Sender, candidates, reached, sender_of
@@ -189,9 +190,18 @@ class _Batch:
                 done = done.plus(self._take(key, message, who))
             done = done.plus(self._write())
             if self._end is not None:
-                done = done.plus(Intake(receipts=note_receipts(self._crm, self._account, self._end.receipts)))
+                done = done.plus(Intake(receipts=self._note_receipts(self._end.receipts)))
                 self._keep_place(done)
             return done
+
+    def _note_receipts(self, receipts: Sequence[StatusReceipt]) -> int:
+        try:
+            count, early = note_receipts(self._crm, self._account, receipts)
+        except ConflictError as error:
+            # Its sender writes a message at the same moment: all is done again, by who can do all of it again.
+            raise StorageConflict(f"{error.message}, by somebody else", hint="do the whole of it again") from error
+        keep(self._crm, self._account, early)
+        return count
 
     def _known(self) -> set[str]:
         """Return the keys of the messages that were stored, or held, before."""

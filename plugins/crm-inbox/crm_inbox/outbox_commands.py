@@ -25,7 +25,7 @@ from crm_core.query.ast import And, Compare, In
 from crm_core.records.json import record_json
 from crm_core.values import format_id
 from crm_inbox.outbox import try_again
-from crm_inbox.records import HeldMessage, InboxState, OutboxMessage
+from crm_inbox.records import EarlyReceipt, HeldMessage, InboxState, OutboxMessage
 from crm_inbox.status import fail
 
 if TYPE_CHECKING:
@@ -159,6 +159,7 @@ def _standing(crm: CRM, name: str) -> dict[str, Any]:
         "lag_seconds": None if last is None else max(0, round((crm.clock.now() - last).total_seconds())),
         "last_message_at": states[0].last_message_at if states else None,
         "held": crm.records(HeldMessage).count(by_account),
+        "receipts_waiting": crm.records(EarlyReceipt).count(by_account),
         "waiting_to_leave": crm.records(OutboxMessage).count(And((by_account, waiting))),
         "given_up": crm.records(OutboxMessage).count(And((by_account, Compare("status", "=", "failed")))),
         "error": "; ".join(dict.fromkeys(errors)) or None,

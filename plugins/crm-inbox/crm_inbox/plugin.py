@@ -21,6 +21,7 @@ class InboxPlugin:
             records.InboxMessage,
             records.InboxAttachment,
             records.HeldMessage,
+            records.EarlyReceipt,
             records.InboxState,
             records.MessageTemplate,
             records.Campaign,
@@ -37,6 +38,7 @@ class InboxPlugin:
     @hookimpl
     def register_jobs(self) -> Iterable[Job]:
         """Poll the accounts, send what is due, remove the files of erased persons."""
+        from crm_inbox.early import settle_account, waiting_accounts
         from crm_inbox.polling import listening, poll_account, polled_accounts
         from crm_inbox.sending import send_account, sending_accounts, something_waits
         from crm_inbox.sweeping import sweep, swept_stores
@@ -55,6 +57,12 @@ class InboxPlugin:
                 parts=sending_accounts,
                 run=send_account,
                 waiting=something_waits,
+            ),
+            Job(
+                name="receipts",
+                help="Look for the messages of receipts that wait.",
+                parts=waiting_accounts,
+                run=settle_account,
             ),
             Job(name="sweep", help="Remove the files of erased persons.", parts=swept_stores, run=sweep),
         ]

@@ -6,6 +6,7 @@ from crm_core import Interaction, Record
 from crm_core.records import Extension, When, boolean, extension, integer, moment, record, reference, text
 
 STATUSES = ("queued", "sending", "sent", "delivered", "read", "failed")
+RECEIPTS = ("sent", "delivered", "read", "failed")
 SENDERS = ("known", "lead", "ambiguous", "unknown")
 AUTOMATIC = ("person", "reply", "bounce", "bulk", "loop")
 
@@ -57,6 +58,22 @@ class HeldMessage(Record):
     reason: str = text("Reason", max_length=1000, personal=True)
     content: str = text("Content", max_length=0, personal=True)
     digests: str | None = text("Files", default=None, max_length=0, help="SHA-256 of its files, with spaces between.")
+
+
+@record("early_receipt", label="Early receipt", indexes=[("account", "name")])
+class EarlyReceipt(Record):
+    """What a service said of a message before it was noted what it calls it; it waits for that, for an hour at most.
+
+    Its customer is not known before its message is.
+    """
+
+    customer_id: int | None = reference("customer", "Customer", default=None)
+    account: str = text("Account", max_length=60)
+    name: str = text("Message at the service", max_length=400, personal=True)
+    status: str = text("Status", choices=RECEIPTS)
+    at: When | None = moment("At", default=None)
+    reason: str | None = text("Reason", default=None, max_length=1000, personal=True)
+    came_at: When = moment("Came")
 
 
 @record("inbox_state", label="State of an account", internal=True)

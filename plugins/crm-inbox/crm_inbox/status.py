@@ -14,11 +14,43 @@ if TYPE_CHECKING:
 
 _CAME_BACK: Final = "it came back: "
 _ORDER: Final = ("queued", "sending", "sent", "delivered", "read")
+_MANY: Final = 500
 
 
-def note_receipts(crm: CRM, account: str, receipts: Sequence[StatusReceipt]) -> int:
-    """Note receipts, in whatever order and however often they come; returns how many said something new."""
-    return sum(_note(crm, account, each) for each in receipts)
+def note_receipts(crm: CRM, account: str, receipts: Sequence[StatusReceipt]) -> tuple[int, list[StatusReceipt]]:
+    """Note receipts, in whatever order and however often they come.
+
+    Returns:
+        How many said something new, and those that may be of a message that is being sent now.
+    """
+    if not receipts:
+        return 0, []
+    # Looked at before the messages: what was noted between the two looks is found by the second one.
+    under_way = And((Compare("account", "=", account), Compare("status", "=", "sending")))
+    some_leave = bool(crm.records(OutboxMessage).find(under_way, limit=1))
+    known = named(crm, account, [each.message_id[:400] for each in receipts])
+    count, early = 0, []
+    for each in receipts:
+        name = each.message_id[:400]
+        if name not in known:
+            early += [each] if some_leave else []
+            continue
+        changed = noted(crm, known[name], each)
+        known[name] = changed or known[name]
+        count += changed is not None
+    return count, early
+
+
+def named(crm: CRM, account: str, names: Sequence[str]) -> dict[str, OutboxMessage]:
+    """Return the messages of an account by the names that receipts have for them: the service's, or ours."""
+    service, found = crm.records(OutboxMessage), dict[str, OutboxMessage]()
+    asked = list(dict.fromkeys(names))
+    for at in range(0, len(asked), _MANY):
+        some = tuple(asked[at : at + _MANY])
+        for column in ("message_id", "provider_id"):
+            where = And((Compare("account", "=", account), In(column, some)))
+            found |= {getattr(each, column): each for each in service.find(where, limit=None)}
+    return found
 
 
 def note_bounce(crm: CRM, bounce: IncomingMessage) -> None:
@@ -42,26 +74,18 @@ def fail(crm: CRM, message: OutboxMessage, reason: str) -> OutboxMessage:
     return failed
 
 
-def _note(crm: CRM, account: str, receipt: StatusReceipt) -> bool:
+def noted(crm: CRM, message: OutboxMessage, receipt: StatusReceipt) -> OutboxMessage | None:
+    """Note a receipt of a message; returns the message as it is then, None if the receipt says nothing new."""
     service = crm.records(OutboxMessage)
-    name = receipt.message_id[:400]
-    found = service.find(And((Compare("account", "=", account), Compare("provider_id", "=", name))), limit=1)
-    found = found or service.find(And((Compare("account", "=", account), Compare("message_id", "=", name))), limit=1)
-    if not found:
-        return False
-    message = found[0]
     if receipt.status == "failed":
         if message.status == "failed" and receipt.reason and (message.reason or "").startswith(_CAME_BACK):
             # The report says why; the subject of the mail that brought it was noted first.
-            service.edit(message.evolve(reason=f"the service says: {receipt.reason}"[:1000]))
-            return True
+            return service.edit(message.evolve(reason=f"the service says: {receipt.reason}"[:1000]))
         if message.status not in ("queued", "sending", "sent"):
-            return False
-        fail(crm, message, f"the service says: {receipt.reason or 'not delivered'}")
-        return True
+            return None
+        return fail(crm, message, f"the service says: {receipt.reason or 'not delivered'}")
     if message.status == "failed" or _ORDER.index(receipt.status) <= _ORDER.index(message.status):
-        return False
+        return None
     at = receipt.at or crm.clock.now()
     changes = {"delivered": {"delivered_at": at}, "read": {"read_at": at}}.get(receipt.status, {})
-    service.edit(message.evolve(status=receipt.status, **changes))
-    return True
+    return service.edit(message.evolve(status=receipt.status, **changes))

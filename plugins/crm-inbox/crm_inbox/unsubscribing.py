@@ -97,12 +97,9 @@ def withdraw(crm: CRM, point_id: int, purpose: str, *, at: datetime, source: str
     return "done"
 
 
-def unsubscribe_link(crm: CRM, point_id: int | None, purpose: str) -> str:
-    """Return a link for a contact point; empty where no account for it is declared, or the purpose is "service"."""
-    if point_id is None or purpose == SERVICE:
-        return ""
-    settings = settings_of(crm)
-    return "" if settings is None else link_of(settings, point_id, purpose)
+def is_bulk(message: OutboxMessage) -> bool:
+    """Whether a message is one that people may unsubscribe from: of a campaign, and not asked for by a contract."""
+    return bool(message.campaign) and message.purpose != SERVICE and message.contact_point_id is not None
 
 
 def settings_of(crm: CRM) -> UnsubscribeSettings | None:
@@ -123,14 +120,17 @@ def settings_of(crm: CRM) -> UnsubscribeSettings | None:
     return None
 
 
-def list_headers(crm: CRM, message: OutboxMessage) -> dict[str, str]:
+def list_headers(settings: UnsubscribeSettings | None, message: OutboxMessage) -> dict[str, str]:
     """Return what a message of a campaign says of unsubscribing; nothing for any other message.
 
-    Raises:
-        SettingsError: the account that people unsubscribe by is wrong.
+    Args:
+        settings: those of the account that people unsubscribe by, None if none is declared.
+        message: the message.
     """
-    link = unsubscribe_link(crm, message.contact_point_id, message.purpose) if message.campaign else ""
-    return {"List-Unsubscribe": f"<{link}>", "List-Unsubscribe-Post": ONE_CLICK} if link else {}
+    if settings is None or message.contact_point_id is None or not is_bulk(message):
+        return {}
+    link = link_of(settings, message.contact_point_id, message.purpose)
+    return {"List-Unsubscribe": f"<{link}>", "List-Unsubscribe-Post": ONE_CLICK}
 
 
 def _signature(secret: Secret, plain: str) -> str:

@@ -186,6 +186,26 @@ def test_bulk_mail_says_how_to_unsubscribe_and_a_single_message_does_not(
     assert "1 sent, 1 given up" == run(crm), "what waited does not leave"
 
 
+def test_the_account_of_unsubscribing_is_opened_once_for_many(
+    crm: CRM, place: Path, people: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    send_to_many(crm, MAILING, people)
+    opened: list[str] = []
+    real = crm.channels.open
+
+    def open_and_count(name: str) -> Any:
+        opened.append(name)
+        return real(name)
+
+    monkeypatch.setattr(crm.channels, "open", open_and_count)
+    assert "7 sent" == run(crm)
+    assert ["desk", "leave"] == opened
+    assert all("List-Unsubscribe" in each["headers"] for each in left(place))
+    crm.outbox.send("An answer", customer=people[1])
+    run(crm)
+    assert ["desk"] == opened[2:]
+
+
 def test_a_link_is_forged_by_nobody_and_outlives_a_change_of_the_secret(
     crm: CRM, place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -157,6 +157,82 @@ def test_what_a_service_calls_a_message_is_noted_before_the_next_one_leaves(
     assert {None} != {crm.records(OutboxMessage).get(each.id).provider_id for each in made}
 
 
+def test_a_message_costs_two_looks_and_two_ways_of_writing_however_many_wait(
+    crm: CRM, sara: Customer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    for name in ("find", "get_many", "update_if_version"):
+        real = getattr(crm.storage, name)
+
+        def count(table: str, *given: Any, real: Any = real, name: str = name, **named: Any) -> Any:
+            asked.append(f"{name} {table}")
+            return real(table, *given, **named)
+
+        monkeypatch.setattr(crm.storage, name, count)
+    counts = []
+    for wanted in (1, 11):
+        for number in range(wanted):
+            send(crm, f"text {number}", customer=sara.id)
+        asked.clear()
+        assert f"{wanted} sent" == run(crm)
+        counts.append({name: asked.count(name) for name in set(asked)})
+    few, many = counts
+    beyond = {name: (many[name] - few[name]) / 10 for name in many if many[name] != few[name]}
+    assert {
+        "find contact_points": 1,
+        "find consents": 1,
+        "update_if_version outbox_messages": 2,  # that the one before left; when it did, with taking this one
+        "find ledger_transactions": 1,  # the link that a commit goes on from
+    } == beyond
+
+
+def test_what_is_withdrawn_while_a_batch_leaves_holds_the_rest_of_it(
+    crm: CRM, place: Path, sara: Customer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    queued = [send(crm, f"text {number}", customer=sara.id) for number in range(3)]
+    real = FolderChannel.send
+
+    def send_and_withdraw(self: FolderChannel, message: OutgoingMessage) -> Receipt:
+        # By another customer even, who was not there when the batch was looked up.
+        other = crm.customers.add(Customer(name="Ada"), email="SARA@example.org")
+        point = crm.customers.contact_points(other.id)[0]
+        crm.records(Consent).add(Consent(contact_point_id=point.id, purpose="service", status="withdrawn", at=NOW))
+        return real(self, message)
+
+    monkeypatch.setattr(FolderChannel, "send", send_and_withdraw)
+    assert "1 sent, 2 given up" == run(crm)
+    assert [queued[0].message_id] == [each["message_id"] for each in left(place)]
+    assert ["sent", "failed", "failed"] == [each.status for each in crm.records(OutboxMessage).find(sort="id")]
+
+
+def test_a_receipt_that_is_quicker_than_we_keeps_what_the_service_said_of_the_sending(
+    crm: CRM, sara: Customer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _account(crm, per_minute=1)
+    send(crm, "one", customer=sara.id)
+    real = FolderChannel.send
+
+    def send_and_hear(self: FolderChannel, message: OutgoingMessage) -> Receipt:
+        real(self, message)
+        receipt = StatusReceipt(message_id=message.message_id, status="delivered", at=NOW)
+        assert 1 == receive(crm, "desk", Received(receipts=[receipt])).receipts
+        return Receipt(provider_id="theirs")
+
+    monkeypatch.setattr(FolderChannel, "send", send_and_hear)
+    assert "1 sent" == run(crm)
+    noted = only(crm)
+    assert ("delivered", NOW, "theirs", NOW) == (
+        noted.status,
+        noted.delivered_at,
+        noted.provider_id,
+        noted.sent_at,
+    )
+    send(crm, "two", customer=sara.id)
+    assert "" == run(crm), "the account's pace counts it"
+    receive(crm, "desk", Received(receipts=[StatusReceipt(message_id="theirs", status="read", at=NOW)]))
+    assert "read" == crm.records(OutboxMessage).get(noted.id).status
+
+
 def test_a_message_that_is_written_meanwhile_keeps_the_one_before_it_noted(
     crm: CRM, place: Path, sara: Customer, monkeypatch: pytest.MonkeyPatch
 ) -> None:

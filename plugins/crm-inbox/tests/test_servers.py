@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
+from queue import Queue
 from threading import Barrier
 from typing import Any
 
@@ -14,10 +15,11 @@ import pytest
 
 from crm_channel_folder.channel import FolderChannel
 from crm_core import CRM, Customer, Deal, Interaction
-from crm_core.extend import Address, OutgoingMessage, Receipt, Received
+from crm_core.extend import Address, JobRun, OutgoingMessage, Receipt, Received, StatusReceipt
 from crm_core.records import ContactPoint
 from crm_inbox import (
     Campaign,
+    EarlyReceipt,
     HeldMessage,
     InboxMessage,
     Mailing,
@@ -28,6 +30,7 @@ from crm_inbox import (
     send_to_many,
 )
 from crm_inbox.held import held_message
+from crm_inbox.sending import send_account
 from tests.databases import DATABASES
 from tests.opening import url_for
 
@@ -87,6 +90,33 @@ def test_a_message_leaves_once_however_many_workers_there_are(
     assert Counter(wanted) == Counter(sent)
     assert 30 == houses[0].records(OutboxMessage).count('status = "sent"')
     assert 1 == houses[0].interactions.count('direction = "in"')
+
+
+def test_no_receipt_is_lost_however_soon_it_comes(houses: list[CRM], monkeypatch: pytest.MonkeyPatch) -> None:
+    worker, webhooks = houses
+    told: Queue[str] = Queue()
+
+    def send_and_tell(self: FolderChannel, message: OutgoingMessage) -> Receipt:
+        told.put(f"theirs {message.message_id}")
+        return Receipt(provider_id=f"theirs {message.message_id}")
+
+    def hear() -> None:
+        for name in iter(told.get, ""):
+            receipts = [StatusReceipt(message_id=name, status="delivered")]
+            receive(webhooks, "desk", Received(receipts=receipts))
+
+    monkeypatch.setattr(FolderChannel, "send", send_and_tell)
+    sara = worker.customers.add(Customer(name="سارا"), email="sara@example.org")
+    for number in range(30):
+        send(worker, f"Hello {number}", customer=sara.id)
+    with ThreadPoolExecutor(1) as pool:
+        hearing = pool.submit(hear)
+        assert "30 sent" == send_account(JobRun(crm=worker, part="desk", stopping=lambda: False)).told
+        told.put("")
+        hearing.result(60)
+    worker.jobs.run()
+    assert 0 == worker.records(EarlyReceipt).count()
+    assert Counter(delivered=30) == Counter(each.status for each in worker.records(OutboxMessage).find())
 
 
 def test_what_came_of_a_person_before_they_were_known_goes_with_them(houses: list[CRM]) -> None:

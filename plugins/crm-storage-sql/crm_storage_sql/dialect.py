@@ -51,6 +51,16 @@ def quote(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
+def liked(column: str) -> str:
+    """Return of a column, in quotes, what the trigrams are of that PostgreSQL searches by LIKE.
+
+    Not the column itself: trigrams would serve `=` too, and the server takes them where it does not know the texts when
+    it plans, though of texts that are alike (addresses of one domain) they tell little: one look took 30 ms among ten
+    thousand, and grows with them.
+    """
+    return f"{column} || ''"
+
+
 def index_name(table: str, index: Index) -> str:
     """Return the name of an index: what it is over, as text that no two indexes share."""
     return f"{table}({','.join(index.columns)}){'!' * index.unique}"

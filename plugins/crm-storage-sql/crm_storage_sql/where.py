@@ -14,7 +14,7 @@ import attrs
 from crm_core.errors import StorageError
 from crm_core.query.ast import And, Compare, Contains, Exists, Expression, In, IsNull, Not, Or, Remainder, SortKey
 from crm_core.records.schema import Manifest, Primitive, Table
-from crm_storage_sql.dialect import PREFIX, SQLITE, Dialect, prefixed_columns, quote
+from crm_storage_sql.dialect import PREFIX, SQLITE, Dialect, liked, prefixed_columns, quote
 
 _LOOSE: Final = {"=": "=", "<": "<=", "<=": "<=", ">": ">=", ">=": ">="}
 """What a comparison says of the beginnings of two texts."""
@@ -122,7 +122,7 @@ class Clauses:
                     return "FALSE"
                 if self._has_likes(table, column):
                     self.parameters.append(f"%{_LIKED.sub(_ESCAPED, value)}%")
-                    return f"{_column(table, column, depth)} LIKE {self.dialect.mark}"
+                    return f"({liked(_column(table, column, depth))}) LIKE {self.dialect.mark}"
                 self.parameters.append(value)
                 return self.dialect.contains.format(_column(table, column, depth))
             case IsNull(column):
@@ -164,10 +164,6 @@ class Clauses:
         conditions = []
         for cell, wanted in lists:
             side, parameters = self.dialect.members(wanted, self.dialect.mark)
-            if cell == whole and len(wanted) > 1 and self._has_likes(table, column):
-                # PostgreSQL takes the trigrams of a searched text for a list, where texts that are alike cost seconds;
-                # for what it joins with, value by value, it takes the plain index.
-                side, parameters = f"IN (SELECT unnest({self.dialect.mark}::text[]))", [list(wanted)]
             self.parameters += parameters
             conditions.append(f"{cell} {side}")
         return " AND ".join(conditions)

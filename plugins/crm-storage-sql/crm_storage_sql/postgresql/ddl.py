@@ -7,11 +7,11 @@ from functools import cached_property
 from typing import Any, Final
 
 from crm_core.records.schema import Column, Index, Manifest, Row, SearchedColumn, Table
-from crm_storage_sql.dialect import POSTGRESQL, PREFIX, index_name, long_columns, quote, server_name
+from crm_storage_sql.dialect import POSTGRESQL, PREFIX, index_name, liked, long_columns, quote, server_name
 from crm_storage_sql.room import MANIFEST
 from crm_storage_sql.server_ddl import ServerDdl
 
-_TRIGRAMS: Final = "{0}({1})~"
+_TRIGRAMS: Final = "{0}({1})~~"
 _EXTENSION: Final = (
     "SELECT quote_ident(n.nspname) FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace "
     "WHERE e.extname = 'pg_trgm'"
@@ -105,7 +105,7 @@ class PostgresqlDdl(ServerDdl):
             for name, column in wanted.items():
                 self.run(
                     f"CREATE INDEX IF NOT EXISTS {quote(name)} ON {quote(table)} "
-                    f"USING gin ({quote(column)} {self._operators})"
+                    f"USING gin (({liked(quote(column))}) {self._operators})"
                 )
 
     @cached_property
