@@ -48,6 +48,7 @@ class InboxPlugin:
                 parts=polled_accounts,
                 run=poll_account,
                 stays=listening,
+                apart=True,
             ),
             Job(
                 name="send",
@@ -55,6 +56,7 @@ class InboxPlugin:
                 parts=sending_accounts,
                 run=send_account,
                 waiting=something_waits,
+                apart=True,
             ),
             Job(name="sweep", help="Remove the files of erased persons.", parts=swept_stores, run=sweep),
         ]
