@@ -186,6 +186,9 @@ class Job:
     `stays(crm, part)`, if given, says of which parts a run may last, such as that of an account that listens: in `crm
     run` each has a thread of its own, so that one which hangs keeps nobody waiting (see `JobRun.stays`). No thread can
     be ended by force: a run that hangs is told as failed, and begun anew beside the one that hangs.
+
+    `apart`: in `crm run` the runs of the other parts have a thread of their own as well, each until it is done, so that
+    a slow one keeps neither another part nor any other job waiting.
     """
 
     name: str
@@ -194,6 +197,7 @@ class Job:
     run: Callable[[JobRun], JobDone]
     waiting: Callable[[Any, str], bool] | None = None
     stays: Callable[[Any, str], bool] | None = None
+    apart: bool = False
 
 
 @attrs.frozen(kw_only=True)

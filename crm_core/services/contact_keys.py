@@ -18,8 +18,11 @@ from crm_core.values import email_key, phone_key, text_key
 
 NUMBERS: Final = frozenset({"phone", "whatsapp", "viber"})
 """Kinds of contact points that are phone numbers."""
-_VIBER_ID: Final = re.compile(r"(?=[^A-Za-z=]*[A-Za-z=])[A-Za-z0-9+/_-]{8,64}={0,2}")
-"""What Viber tells its bots in the place of a number: Base64, which no number is."""
+_IDS: Final = {
+    "viber": re.compile(r"(?=[^A-Za-z=]*[A-Za-z=])[A-Za-z0-9+/_-]{8,64}={0,2}"),
+    "whatsapp": re.compile(r"[A-Z]{2}\.(?:ENT\.)?[A-Za-z0-9]{4,128}"),
+}
+"""What services tell in the place of a number: Viber its bots Base64, WhatsApp a country and an id (`US.1349...`)."""
 
 
 @attrs.frozen
@@ -68,7 +71,7 @@ def contact_key(kind: str, value: str) -> str:
     if kind == "email":
         return _email(value)
     key = phone_key(value) if kind in NUMBERS else text_key(value)
-    if not key and kind == "viber" and _VIBER_ID.fullmatch(value.strip()):
+    if not key and kind in _IDS and _IDS[kind].fullmatch(value.strip()):
         key = text_key(value)
     if not key:
         wrong = "not a phone number" if kind in NUMBERS else "empty"

@@ -95,8 +95,8 @@ class JobService:
     def run(self, stopping: Callable[[], bool] = lambda: False, *, lasting: bool = False) -> list[JobOutcome]:
         """Run each part that is due, once; returns what came of those that had something to do.
 
-        With `lasting` those that stay at work get a thread of their own, and what they tell is returned by a later
-        call; `staying.end` ends them.
+        With `lasting` those that stay at work, or are done apart, get a thread of their own, and what they tell is
+        returned by a later call; `staying.end` ends them.
         """
         outcomes = self.staying.news() if lasting else []
         waiting = self._parts(outcomes) if self.any else []
@@ -145,8 +145,8 @@ class JobService:
             return
         if known is None:
             self._begin(plugin, hook)
-        if stays:
-            self.staying.begin(plugin, job, part, every)
+        if stays or (lasting and job.apart):
+            self.staying.begin(plugin, job, part, every, stays=stays)
             return
         with self.leases.taken(plugin, hook) as cursor:
             if cursor is None:

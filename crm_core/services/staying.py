@@ -1,4 +1,4 @@
-"""Parts of jobs that stay at work, such as accounts that listen: a thread each, which no other has to wait for.
+"""Parts of jobs that stay at work, such as accounts that listen, or are done apart: a thread each, so no other waits.
 
 Each holds a lease of its own, so that of several workers one does it. A thread cannot be ended: of one that hangs the
 lease is given back, the failure is told, and after the usual pause another begins beside it.
@@ -6,6 +6,7 @@ lease is given back, the failure is told, and after the usual pause another begi
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import suppress
 from queue import Empty, SimpleQueue
 from threading import Event, Thread
@@ -27,6 +28,8 @@ _GRACE: Final = 10.0
 """Seconds that a run has to come to an end when it is to stop; what is cut off then must be able to be done again."""
 _MOST_HANGING: Final = 3
 """Threads of one part that may hang before no other is begun."""
+_SLICE: Final = 5.0
+"""Seconds after which one that is done apart comes to an end, to say what it did, and goes on if there is more."""
 
 
 class Staying:
@@ -39,12 +42,16 @@ class Staying:
         self._stays: list[_Stay] = []
         self._news: SimpleQueue[JobOutcome] = SimpleQueue()
 
-    def begin(self, plugin: str, job: Job, part: str, every: float) -> None:
-        """Put a part to work that is due; nothing if it is, or if too many of its runs hang."""
+    def begin(self, plugin: str, job: Job, part: str, every: float, *, stays: bool = True) -> None:
+        """Put a part to work that is due: until the end, or (`stays` false) until it is done.
+
+        Nothing if it is at work, or if too many of its runs hang.
+        """
         others = [one for one in self._stays if one.is_of(plugin, job, part) and one.is_alive()]
         if any(not one.given_up for one in others) or len(others) >= _MOST_HANGING:
             return
-        stay = _Stay(self._crm, plugin, job, part, every, self._leases.patience, self._ended, self._news)
+        kind = _Stay if stays else _Apart
+        stay = kind(self._crm, plugin, job, part, every, self._leases.patience, self._ended, self._news)
         self._stays.append(stay)
         stay.start()
 
@@ -61,12 +68,16 @@ class Staying:
         return found
 
     def end(self) -> list[JobOutcome]:
-        """Let every part finish what it is at, within ten seconds; returns what they told at last."""
+        """Let every part finish what it is at; returns what they told at last.
+
+        One that stays has ten seconds. One that is done apart has as long as a run may take, for what it is at may be a
+        message that would leave a second time.
+        """
         self._ended.set()
-        ends = monotonic() + _GRACE
+        begun = monotonic()
         for each in self._stays:
             if not each.given_up:
-                each.join(max(0.0, ends - monotonic()))
+                each.join(max(0.0, each.ends_at(begun) - monotonic()))
         for each in self._stays:
             if each.is_alive():
                 each.let_go()
@@ -92,8 +103,9 @@ class _Stay(Thread):
         self.given_up = False
         self._crm = crm
         self._plugin, self._job, self._part = plugin, job, part
+        self._every = every
         self._pause = min(every, _LONGEST_PAUSE)
-        self._longest = self._pause + patience
+        self._longest = self._silence(patience)
         self._ended = ended
         self._news = news
         self._begun = self._sign_at = monotonic()
@@ -104,6 +116,10 @@ class _Stay(Thread):
     def is_of(self, plugin: str, job: Job, part: str) -> bool:
         """Whether it is a run of that part."""
         return (self._plugin, self._job.name, self._part) == (plugin, job.name, part)
+
+    def ends_at(self, asked: float) -> float:
+        """Return until when it may go on that was asked to end at a moment."""
+        return asked + _GRACE
 
     def is_overdue(self) -> bool:
         """Whether it has given no sign of life for too long, and nobody has noticed yet."""
@@ -132,11 +148,18 @@ class _Stay(Thread):
         except CrmError as error:
             self._news.put(JobOutcome(plugin=self._plugin, job=self._job.name, part=self._part, error=words_of(error)))
 
+    def _silence(self, patience: float) -> float:
+        """Return the seconds without a sign of life after which it counts as hanging."""
+        return self._pause + patience
+
+    def _is_to_end(self, cursor: Cursor) -> bool:
+        return self._ended.is_set() or self.given_up or cursor.lease is None
+
     def _work(self, cursor: Cursor) -> None:
         attempts = cursor.attempts
 
         def stopping() -> bool:
-            return self._ended.is_set() or self.given_up or cursor.lease is None
+            return self._is_to_end(cursor)
 
         def note(done: JobDone) -> None:
             self._sign_at = monotonic()
@@ -147,18 +170,47 @@ class _Stay(Thread):
                 self._tell(outcome)
 
         run = JobRun(crm=self._crm, part=self._part, stopping=stopping, stays=True, note=note, pause=self._pause)
+        self._tried(cursor, run, lambda: 0.0 if stopping() else self._pause)
+
+    def _tried(self, cursor: Cursor, run: JobRun, pause: Callable[[], float]) -> JobDone | None:
+        """Run it and note what came of it, to be done again after a pause; returns None if it failed."""
+        done = None
         try:
             done = checked(self._job, self._job.run(run))
         except Exception as error:  # whatever it is: told, and tried again
             outcome = note_failure(cursor, words_of(error), error.delay if isinstance(error, TryLater) else None)
         else:
-            outcome = note_success(cursor, done, 0.0 if stopping() else self._pause)
+            outcome = note_success(cursor, done, pause())
         if not self.given_up and cursor.lease is not None:
             self._tell(outcome)
+        return done
 
     def _tell(self, outcome: JobOutcome) -> None:
         if outcome.told or outcome.error:
             self._news.put(outcome)
+
+
+class _Apart(_Stay):
+    """A part that is done in a thread of its own: it ends when there is nothing more to do."""
+
+    def ends_at(self, asked: float) -> float:
+        return max(asked + _GRACE, self._sign_at + self._longest)
+
+    def _silence(self, patience: float) -> float:
+        return patience
+
+    def _work(self, cursor: Cursor) -> None:
+        more = True
+        while more and not self._is_to_end(cursor):
+            self._sign_at = monotonic()
+            done = self._tried(cursor, self._slice(cursor, self._sign_at + _SLICE), lambda: self._every)
+            more = done is not None and done.again_in == 0 and self._leases.keep(cursor)
+
+    def _slice(self, cursor: Cursor, over: float) -> JobRun:
+        def stopping() -> bool:
+            return self._is_to_end(cursor) or monotonic() >= over
+
+        return JobRun(crm=self._crm, part=self._part, stopping=stopping)
 
 
 __all__ = ["Staying"]

@@ -105,6 +105,10 @@ class ChannelContract(ABC):
         """Return the message ids of what reached the other side, each as often as a recipient would see it."""
         raise NotImplementedError("a channel that sends needs `arrived` to be tested")
 
+    def arrived_texts(self, place: Path) -> list[str] | None:
+        """Return what the messages read that reached the other side; None where it cannot be looked at."""
+        return None
+
     def bring_receipt(self, place: Path, channel: OpenChannel, message_id: str, receipt: Receipt) -> Received:
         """Have the service tell that a message was delivered, by a poll or a webhook; return what the channel brings.
 
@@ -116,7 +120,7 @@ class ChannelContract(ABC):
     def faults(self, place: Path) -> Sequence[ChannelFault]:
         """Return how the other side can fail: `CredentialsWrong` where it knows credentials.
 
-        One that is polled or sent to can also be away: a `TryLater` at least.
+        One that is polled or sent to can also be away: a `TryLater` at least, of one that sends with `call="send"`.
         """
 
     def recipient(self) -> Address:
@@ -225,6 +229,21 @@ class ChannelContract(ABC):
                 self.arrive(tmp_path, each)
             self.complete(2, list({one.external_id: one for one in self.all_of(account())}.values()))
 
+    def test_the_same_words_twice_are_two_messages(self, tmp_path: Path, account: Callable[[], OpenChannel]) -> None:
+        one, other, later = self.samples(3)
+        again = attrs.evolve(one, external_id=other.external_id, at=later.at)
+        ids: list[str] = []
+        if self.can("poll"):
+            for each in (one, again):
+                self.arrive(tmp_path, each)
+            ids = [each.external_id for each in self.all_of(account())]
+        elif self.can("webhook"):
+            now = datetime.now(UTC)
+            ids = [key for each in (one, again) for key in _ids(account().parse(self.request(tmp_path, each, now)))]
+        else:
+            return
+        assert len(set(ids)) == 2, f"somebody wrote the same twice, and {len(set(ids))} came in: {ids}"
+
     def test_garbage_stops_nothing(self, tmp_path: Path, account: Callable[[], OpenChannel]) -> None:
         if self.can("poll"):
             before, after = self.samples(2)
@@ -312,9 +331,15 @@ class ChannelContract(ABC):
 
     def test_a_message_reaches_the_other_side(self, tmp_path: Path, account: Callable[[], OpenChannel]) -> None:
         if self.can("send"):
-            for number in range(3):
-                account().send(self.outgoing(number))
-            assert sorted(f"<m{number}@example.org>" for number in range(3)) == sorted(self.arrived(tmp_path))
+            sent = [self.outgoing(number) for number in range(3)]
+            names = [account().send(each).provider_id for each in sent]
+            assert sorted(each.message_id for each in sent) == sorted(self.arrived(tmp_path))
+            known = [each for each in names if each]
+            assert len(known) == len(set(known)), f"two messages have one provider_id: {names}"
+            arrived = self.arrived_texts(tmp_path)
+            for each in sent if arrived is not None else ():
+                found = [text for text in arrived or () if each.text in text.replace("\r\n", "\n")]
+                assert found, f"{each.text!r} did not arrive whole: {arrived}"
 
     def test_a_repetition_has_the_same_message_id(self, tmp_path: Path, account: Callable[[], OpenChannel]) -> None:
         if self.can("send"):
@@ -338,6 +363,8 @@ class ChannelContract(ABC):
         only_called = not (self.can("poll") or self.can("send"))  # such a one has no other side that could be away
         away = only_called or any(fault.error is TryLater for fault in faults)
         assert away, "faults() names no way in which the service is away"
+        told = not self.can("send") or any((fault.error, fault.call) == (TryLater, "send") for fault in faults)
+        assert told, "faults() names no way in which the service is away when something is sent: it would be lost"
         for fault in faults:
             assert fault.error in (TryLater, MessageRejected, CredentialsWrong), f"{fault.error} is none of a channel's"
             fault.make()
@@ -375,7 +402,7 @@ class ChannelContract(ABC):
             IncomingMessage(
                 external_id=f"<in-{number}@example.org>",
                 sender=Address(kind=self.kind_of_address(), value=f"sender{number}@example.org"),
-                at=datetime(2026, 1, 1 + number % 28, 12, number // 28, tzinfo=UTC),
+                at=datetime(2026, 1, 1 + number // 2 % 28, 12, number // 56, tzinfo=UTC),  # two in one second
                 subject=f"درخواست {number}",
                 text=f"{texts[number % len(texts)]} {number}.",
                 thread=f"thread-{number}" if self.can("threads") else "",

@@ -86,6 +86,58 @@ class TakesEveryReceiptForRead(FolderChannel):
         return attrs.evolve(found, receipts=[attrs.evolve(each, status="read") for each in found.receipts])
 
 
+class TakesTheTimeForTheId(FolderChannel):
+    def poll(self, cursor: str) -> Received:
+        found = super().poll(cursor)
+        return attrs.evolve(found, messages=[attrs.evolve(m, external_id=f"{m.at}") for m in found.messages])
+
+
+class TakesTheWordsForTheId(FolderChannel):
+    def poll(self, cursor: str) -> Received:
+        found = super().poll(cursor)
+        named = [attrs.evolve(m, external_id=f"{m.sender.value} {m.text}") for m in found.messages]
+        return attrs.evolve(found, messages=named)
+
+
+class DropsFiles(FolderChannel):
+    def poll(self, cursor: str) -> Received:
+        found = super().poll(cursor)
+        return attrs.evolve(found, messages=[attrs.evolve(m, attachments=()) for m in found.messages])
+
+
+class LosesThreads(FolderChannel):
+    def parse(self, request: WebhookRequest) -> Received:
+        found = super().parse(request)
+        return attrs.evolve(found, messages=[attrs.evolve(m, thread="") for m in found.messages])
+
+
+class TellsReceiptsTwice(FolderChannel):
+    def poll(self, cursor: str) -> Received:
+        found = super().poll(cursor)
+        return attrs.evolve(found, receipts=[*found.receipts, *found.receipts])
+
+
+class NamesAllAlike(FolderChannel):
+    def send(self, message: OutgoingMessage) -> Receipt:
+        super().send(message)
+        return Receipt(provider_id="accepted")
+
+
+class CutsWhatItSends(FolderChannel):
+    def send(self, message: OutgoingMessage) -> Receipt:
+        return super().send(attrs.evolve(message, text=message.text[:4]))
+
+
+class SaysThatItWasSent(FolderChannel):
+    """Takes every fault of the service for done, so that what was to leave is lost."""
+
+    def send(self, message: OutgoingMessage) -> Receipt:
+        try:
+            return super().send(message)
+        except TryLater:
+            return Receipt()
+
+
 class CannotSend(FolderChannel):
     send = Channel.send
 
@@ -102,6 +154,14 @@ FAULTY: tuple[Callable[[ChannelAccount], Channel], ...] = (
     NumbersEachAttempt,
     TakesEveryFaultForCredentials,
     TakesEveryReceiptForRead,
+    TakesTheTimeForTheId,
+    TakesTheWordsForTheId,
+    DropsFiles,
+    LosesThreads,
+    TellsReceiptsTwice,
+    NamesAllAlike,
+    CutsWhatItSends,
+    SaysThatItWasSent,
     CannotSend,
 )
 

@@ -34,6 +34,15 @@ CLAIMS = [
     ("TakesEveryFaultForCredentials", "test_faults_are_told_apart"),
     ("NumbersEachAttempt", "test_a_message_reaches_the_other_side"),
     ("TakesEveryReceiptForRead", "test_a_receipt_names_the_message_it_is_of"),
+    ("TakesTheTimeForTheId", "test_pages_end_and_lose_nothing"),
+    ("TakesTheTimeForTheId", "test_a_crash_between_any_two_steps_loses_and_doubles_nothing"),
+    ("TakesTheWordsForTheId", "test_the_same_words_twice_are_two_messages"),
+    ("DropsFiles", "test_every_message_comes_in_whole"),
+    ("LosesThreads", "test_a_request_brings_its_message"),
+    ("TellsReceiptsTwice", "test_a_receipt_names_the_message_it_is_of"),
+    ("NamesAllAlike", "test_a_message_reaches_the_other_side"),
+    ("CutsWhatItSends", "test_a_message_reaches_the_other_side"),
+    ("SaysThatItWasSent", "test_faults_are_told_apart"),
     ("CannotSend", "test_it_can_do_what_it_declares"),
 ]
 
@@ -63,13 +72,19 @@ class Kit(ChannelContract):
     def arrived(self, place: Path) -> list[str]:
         return [json.loads(path.read_bytes())["message_id"] for path in (place / "desk/out").glob("*.json")]
 
+    def arrived_texts(self, place: Path) -> list[str]:
+        return [json.loads(path.read_bytes())["text"] for path in (place / "desk/out").glob("*.json")]
+
     def bring_receipt(self, place: Path, channel: OpenChannel, message_id: str, receipt: Receipt) -> Received:
         content = {"receipt": "delivered", "message_id": receipt.provider_id}
         (place / "desk/in/r.json").write_text(json.dumps(content), "utf-8")
         return channel.poll("")
 
     def faults(self, place: Path) -> Sequence[ChannelFault]:
-        return [ChannelFault(error=TryLater, make=lambda: shutil.rmtree(place / "desk"))]
+        def leave() -> None:
+            shutil.rmtree(place / "desk", ignore_errors=True)
+
+        return [ChannelFault(error=TryLater, make=leave, call=call) for call in ("poll", "send")]
 
 
 def _content(message: IncomingMessage) -> bytes:

@@ -148,3 +148,77 @@ def test_an_end_waits_for_what_is_under_way_and_leaves_behind_what_hangs(monkeyp
         assert (["finished"], ["finishes"]) == ([each.told for each in told], finished)
         assert time.monotonic() - begun < 5
         assert not any(each.running for each in crm.jobs.standing()), "the lease of the one that hangs is given back"
+
+
+class Doers(Listeners):
+    """A plugin with one job whose parts are done apart."""
+
+    @hookimpl
+    def register_jobs(self) -> Iterable[Job]:
+        def run(job: JobRun) -> JobDone:
+            self.begun.append(job.part)
+            return self.work(job)
+
+        return [Job(name="do", help="", parts=lambda crm: self.parts, run=run, apart=True)]
+
+
+@pytest.mark.parametrize("database", DATABASES)
+def test_one_that_is_slow_keeps_no_other_waiting_and_is_done_by_one_worker(database: Any, tmp_path: Path) -> None:
+    plugin, second, release = Doers("slow", "quick"), Doers("slow", "quick"), Event()
+
+    def work(run: JobRun) -> JobDone:
+        if run.part == "slow":
+            assert release.wait(60)
+        return JobDone(told=f"did {run.part}")
+
+    plugin.work = second.work = work
+    with url_for(str(database), tmp_path) as url, CRM.open(url, plugins=[plugin]) as crm:
+        found = until(crm, lambda found: sum(each.told == "did quick" for each in found) > 2)
+        assert "slow" in plugin.begun
+        assert not any(each.part == "slow" for each in found)
+        with CRM.open(url, plugins=[second]) as other:
+            until(other, lambda found: any(each.told == "did quick" for each in found))
+            assert "slow" not in second.begun, "another worker is at it"
+            other.jobs.staying.end()
+        release.set()
+        found = until(crm, lambda found: sum(each.told == "did slow" for each in found) > 1)
+        assert not any(each.error for each in found)
+        crm.jobs.staying.end()
+        assert not any(each.running for each in crm.jobs.standing())
+
+
+def test_one_with_much_to_do_tells_of_it_on_the_way_and_ends_when_it_is_to_stop(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(staying, "_SLICE", 0.05)
+    plugin = Doers("much")
+
+    def work(run: JobRun) -> JobDone:
+        while not run.stopping():
+            time.sleep(0.01)
+        return JobDone(told="some of it", again_in=0)
+
+    plugin.work = work
+    with CRM.open("memory:", plugins=[plugin]) as crm:
+        crm.jobs.run(lasting=True)
+        (thread,) = crm.jobs.staying._stays
+        until(crm, lambda found: sum(each.told == "some of it" for each in found) > 3)
+        assert [thread] == crm.jobs.staying._stays, "it goes on where it is"
+        assert "some of it" == crm.jobs.staying.end()[-1].told
+        assert not thread.is_alive()
+
+
+def test_an_end_waits_for_one_that_is_done_apart_as_long_as_it_may_take(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(staying, "_GRACE", 0.0)
+    plugin, sending = Doers("sends"), Event()
+
+    def work(run: JobRun) -> JobDone:
+        sending.set()
+        time.sleep(0.5)
+        return JobDone(told="sent")
+
+    plugin.work = work
+    with CRM.open("memory:", plugins=[plugin]) as crm:
+        crm.jobs.run(lasting=True)
+        assert sending.wait(20)
+        assert ["sent"] == [each.told for each in crm.jobs.staying.end()]

@@ -151,10 +151,12 @@ def test_all_keys_are_not_made_anew_inside_a_transaction(crm: CRM) -> None:
         crm.contact_points.normalise()
 
 
-def test_a_person_on_viber_is_known_by_number_or_by_the_id_that_it_tells_bots(crm: CRM) -> None:
+def test_a_person_on_a_messenger_is_known_by_number_or_by_the_id_that_it_tells_in_its_place(crm: CRM) -> None:
     ada, eve = crm.customers.add(Customer(name="Ada")), crm.customers.add(Customer(name="Eve"))
     for person, value in ((ada, "01234567890A="), (eve, "+49 170 1234567")):
         crm.contact_points.add(ContactPoint(customer_id=person.id, kind="viber", value=value))
+    crm.contact_points.add(ContactPoint(customer_id=ada.id, kind="whatsapp", value="US.13491208655302741918"))
+    assert [ada.id] == crm.customers.reached_at("whatsapp", "US.13491208655302741918")
     assert [ada.id] == crm.customers.reached_at("viber", "01234567890A=")
     assert [eve.id] == crm.customers.reached_at("viber", "0049 170 1234567")
     for kind, value in (
@@ -162,6 +164,8 @@ def test_a_person_on_viber_is_known_by_number_or_by_the_id_that_it_tells_bots(cr
         ("viber", "555 1234 / 555 1235"),
         ("viber", "4.41E+11"),
         ("phone", "01234567890A="),
+        ("phone", "US.13491208655302741918"),
+        ("whatsapp", "US 555"),
     ):
         with pytest.raises(InvalidValue):
             crm.customers.reached_at(kind, value)

@@ -46,6 +46,9 @@ class TestTheChannel(ChannelContract):
     def arrived(self, place: Path) -> list[str]:
         return [json.loads(path.read_bytes())["message_id"] for path in (place / "desk/out").glob("*.json")]
 
+    def arrived_texts(self, place: Path) -> list[str]:
+        return [json.loads(path.read_bytes())["text"] for path in (place / "desk/out").glob("*.json")]
+
     def bring_receipt(self, place: Path, channel: OpenChannel, message_id: str, receipt: Receipt) -> Received:
         self.arrive_bytes(place, "r.json", json.dumps({"receipt": "delivered", "message_id": message_id}).encode())
         return channel.poll("")
@@ -57,9 +60,14 @@ class TestTheChannel(ChannelContract):
         def refuse() -> None:
             self.refused = True
 
+        def leave() -> None:
+            self.refused = False
+            shutil.rmtree(place / "desk", ignore_errors=True)
+
         return [
             ChannelFault(error=MessageRejected, make=refuse, call="send"),
-            ChannelFault(error=TryLater, make=lambda: shutil.rmtree(place / "desk")),
+            ChannelFault(error=TryLater, make=leave),
+            ChannelFault(error=TryLater, make=leave, call="send"),
         ]
 
 

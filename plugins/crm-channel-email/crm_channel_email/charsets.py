@@ -38,6 +38,16 @@ _ENOUGH: Final = 8
 _WIDE: Final = ("utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-le", "utf-32-be")
 
 
+def _armscii() -> str:
+    """Return the upper half of ARMSCII-8, which Python does not know: letters in pairs of a large and a small one."""
+    letters = [chr(start + number) for number in range(38) for start in (0x531, 0x561)]
+    marks = "\u00a0\ufffd\u0587\u0589)(»«—.՝,-֊…՜՛՞"
+    return "".join(chr(code) for code in range(0x80, 0xA0)) + marks + "".join(letters) + "՚\ufffd"
+
+
+_ARMSCII: Final = "".join(map(chr, range(0x80))) + _armscii()
+
+
 def codec_of(declared: str) -> str:
     """Return the name of the codec of a declared charset; empty if it is unknown, or refused (UTF-7).
 
@@ -64,6 +74,8 @@ def decoded(content: bytes, declared: str, fallback: str) -> str:
     for mark, name in _MARKS:
         if content.startswith(mark):
             return content.decode(name, "replace")
+    if declared.strip().strip("\"'").lower() == "armscii-8" and not _is_utf8(content):
+        return codecs.charmap_decode(content, "replace", _ARMSCII)[0]
     codec = codec_of(declared)
     if content.isascii() and codec not in _WIDE and b"\x1b" not in content and codec != "hz":
         return content.decode("ascii")
@@ -81,6 +93,14 @@ def decoded(content: bytes, declared: str, fallback: str) -> str:
     foreign = sum(not each.isascii() for each in hurt)
     # One broken letter is a broken letter; many mean another charset.
     return hurt if hurt.count("\ufffd") * 5 <= foreign else content.decode(fallback, "replace")
+
+
+def _is_utf8(content: bytes) -> bool:
+    try:
+        content.decode("utf-8")
+    except UnicodeError:
+        return False
+    return True
 
 
 def _may_be_utf8(content: bytes, codec: str) -> bool:

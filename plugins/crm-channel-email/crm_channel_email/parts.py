@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import binascii
 import re
 from collections.abc import Sequence
 from email.message import Message
@@ -9,7 +10,7 @@ from typing import Any, Final
 
 import attrs
 
-from crm_channel_email.charsets import decoded, header_text
+from crm_channel_email.charsets import codec_of, decoded, header_text
 from crm_channel_email.flowed import unflowed
 from crm_channel_email.html import text_of
 from crm_core.extend import Attachment
@@ -32,6 +33,10 @@ _LONGEST: Final = 500_000
 """Characters of a text; a longer one comes as a file as well."""
 _LONGEST_PAGE: Final = 1_000_000
 """Characters of HTML that are read."""
+_META: Final = re.compile(rb"<meta\b[^>]{0,200}?\bcharset\s{0,9}=\s{0,9}[\"']?([A-Za-z0-9_.:-]{2,40})", re.IGNORECASE)
+_META_WITHIN: Final = 4_096
+"""Bytes of a page within which it says its charset."""
+_PIECE: Final = re.compile(r"[A-Za-z0-9+/]{2,}={0,2}")
 _REPORTS: Final = frozenset({"message/delivery-status", "message/disposition-notification"})
 _BROKEN: Final = (ValueError, TypeError, KeyError, IndexError, AttributeError, LookupError, AssertionError)
 """What the standard library raises for parts that nobody could have meant."""
@@ -129,7 +134,10 @@ class _Reader:
         return _disposition(part) == "attachment" or bool(self._given_name(part))
 
     def _text(self, part: Message[Any, Any], kind: str) -> str:
-        text = decoded(_bytes_of(part), _param(part, "charset"), self._charset).replace("\r\n", "\n")
+        content, declared = _bytes_of(part), _param(part, "charset")
+        if kind == "text/html" and not codec_of(declared) and (found := _META.search(content[:_META_WITHIN])):
+            declared = found[1].decode("ascii")
+        text = decoded(content, declared, self._charset).replace("\r\n", "\n")
         if kind == "text/html":
             if len(text) > _LONGEST_PAGE:
                 self.files.append(Attachment(name="message.html", type=kind, content=_bytes_of(part)))
@@ -193,9 +201,28 @@ def _bytes_of(part: Message[Any, Any]) -> bytes:
     except _BROKEN:
         found = None
     if isinstance(found, bytes):
-        return found
+        return _joined(part) or found
     plain = part.get_payload()
     return plain.encode("utf-8", "surrogateescape") if isinstance(plain, str) else b""
+
+
+def _joined(part: Message[Any, Any]) -> bytes:
+    """Return a content in Base64 that was made of several, each with its own end; empty for any other.
+
+    Gateways that add a part to a text do so. A decoder stops at the first end, and the rest would be lost.
+    """
+    if str(part.get("content-transfer-encoding", "")).strip().lower() != "base64":
+        return b""
+    lines = _plain(part).split()
+    if not any(each.endswith("=") for each in lines[:-1]) or not all(map(_PIECE.fullmatch, lines)):
+        return b""
+    ends = [number for number, each in enumerate(lines) if each.endswith("=") or number == len(lines) - 1]
+    starts = [0, *(number + 1 for number in ends)]
+    pieces = ["".join(lines[start : end + 1]) for start, end in zip(starts, ends, strict=False)]
+    try:
+        return b"".join(binascii.a2b_base64(each + "=" * (-len(each) % 4)) for each in pieces)
+    except binascii.Error:
+        return b""
 
 
 def _plain(part: Message[Any, Any]) -> str:

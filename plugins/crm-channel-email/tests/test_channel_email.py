@@ -56,6 +56,11 @@ class TestTheChannel(ChannelContract):
         mails = [message_from_bytes(bytes(each.content or b"")) for each in self.smtp.taken]
         return [str(each["Message-ID"]) for each in mails]
 
+    def arrived_texts(self, place: Path) -> list[str]:
+        mails = [message_from_bytes(bytes(each.content or b""), policy=SMTP) for each in self.smtp.taken]
+        bodies = [each.get_body(("plain",)) for each in mails]
+        return ["" if body is None else str(body.get_content()) for body in bodies]
+
     def bring_receipt(self, place: Path, channel: OpenChannel, message_id: str, receipt: Receipt) -> Received:
         report = REPORT.replace("<m1@example.org>", message_id)
         status = FAILED.replace("failed", "delivered")

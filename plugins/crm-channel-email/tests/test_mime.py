@@ -62,6 +62,31 @@ def test_text_is_read_in_the_charset_that_it_is_in(declared: str, real: str, tex
     assert text == decoded(text.encode(real), declared, "windows-1252")
 
 
+def test_armenian_of_before_unicode_is_read() -> None:
+    assert "Բարի, և։ «Օֆ»՞" == decoded(bytes.fromhex("b4b3f1c7ab20a2a320a7fafda6b1"), "ARMSCII-8", "cp1252")
+    assert "Բարեւ" == decoded("Բարեւ".encode(), "armscii-8", "cp1252")
+    assert "Բա" == header_text("=?ArmSCII-8?Q?=B4=B3?=", "cp1252")
+
+
+@pytest.mark.parametrize(
+    ("declared", "meta"),
+    [
+        ("", '<meta http-equiv="Content-Type" content="text/html; charset=windows-1256">'),
+        ("; charset=x-unknown", "<META charset='windows-1256'/>"),
+    ],
+)
+def test_a_page_may_say_its_charset_itself(declared: str, meta: str) -> None:
+    page = f"<html><head>{meta}</head><body><p>سلام دنيا</p></body></html>".encode("cp1256")
+    assert "سلام دنيا" == read(f"Content-Type: text/html{declared}", page).text
+
+
+def test_base64_in_several_pieces_is_read_to_its_end() -> None:
+    head = "Content-Type: text/plain; charset=utf-8\nContent-Transfer-Encoding: base64"
+    assert f"{SALAM}\nHello" == read(head, f"{b64(SALAM)}\n{b64(chr(10) + 'Hello')}").text
+    assert "Hello you" == read(head, "SGVs\nbG8gd\nQ==\n".replace("bG8gd\nQ==", b64("lo you"))).text
+    assert "Hello" == read(head, f"{b64('Hello')}\n___\nA list: https://example.org\n").text
+
+
 def test_what_declares_a_wrong_charset_is_read_in_that_of_the_account() -> None:
     raw = "سلام دنيا".encode("cp1256")
     for declared in ("utf-8", "", "x-unknown", "us-ascii"):

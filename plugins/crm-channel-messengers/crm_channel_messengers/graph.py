@@ -14,6 +14,8 @@ API: Final = "https://graph.facebook.com/v23.0"
 _PATIENCE: Final = frozenset({1, 2, 4, 17, 32, 341, 368, 613})
 """Codes of errors that pass in every service: too many calls, or a fault of theirs."""
 _CREDENTIALS: Final = frozenset({0, 102, 190})
+_OWN: Final = 1_000
+"""From here on a code is a service's own."""
 
 
 def verified(request: WebhookRequest, token: Secret) -> Received:
@@ -70,6 +72,10 @@ def require_done(reply: Reply, name: str, patience: Collection[int], credentials
     told = f"{error.get('message', reply.status)} {details}".strip()[:300]
     if reply.status == 429 or code in _PATIENCE or code in patience:
         raise TryLater(f"{name} asks for patience: {told}", delay=reply.delay)
-    if reply.status in (401, 403) or code in _CREDENTIALS or code in credentials:
-        raise CredentialsWrong(f"{name} does not accept the token: {told}", hint="its app's dashboard makes another")
+    # Of a service's own code 403 may be about one recipient, such as one in a country that it does not serve.
+    forbidden = reply.status == 403 and (code is None or code < _OWN)
+    if reply.status == 401 or forbidden or code in _CREDENTIALS or code in credentials:
+        raise CredentialsWrong(
+            f"{name} does not serve the account: {told}", hint="its app's dashboard shows the token and the account"
+        )
     raise MessageRejected(f"{name} refuses the message: {told}")

@@ -14,8 +14,8 @@ from crm_core.settings import Secret
 from crm_core.values import ascii_digits
 
 _PATIENCE: Final = frozenset({402, 409, 429, 451})
-_ACCOUNT: Final = frozenset({401, 403, 407, 418})
-"""The account is not active, its key is wrong, may not do this, or has no credit."""
+_ACCOUNT: Final = frozenset({401, 403, 407, 412, 416, 418})
+"""The account is not active, its key is wrong, may not do this or not from here, has no such line, or no credit."""
 
 
 @attrs.frozen(kw_only=True)

@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Final, Literal
 
 import attrs
 
+from crm_channel_messengers.contents import lines, place
 from crm_channel_messengers.graph import API, called, event_of, require_done, verified
 from crm_channel_messengers.service import Reply, Service, at_second, dict_of, dicts_of, require_length, text_of
 from crm_core.errors import MessageRejected, TryLater
@@ -112,21 +113,23 @@ class Messenger(Channel):
                 yield from dicts_of(entry.get("messaging"))
 
     def _message(self, event: Mapping[str, Any]) -> IncomingMessage | None:
-        found = dict_of(event.get("message")) or dict_of(event.get("postback"))
+        found = dict_of(event.get("message")) or dict_of(event.get("postback")) or _said_later(event)
         key, echo = text_of(found.get("mid")).strip(), found.get("is_echo") is True
         person = text_of(dict_of(event.get("recipient" if echo else "sender")).get("id")).strip()
         if not key or not person or person == self._settings.page_id or found.get("is_deleted") is True:
             return None
         if echo and (self.KIND == "instagram" or text_of(found.get("metadata")).startswith(_OURS)):
             return None
-        kinds = ", ".join(text_of(each.get("type")) or "file" for each in dicts_of(found.get("attachments")))
+        files = dicts_of(found.get("attachments"))
+        kinds = [text_of(each.get("type")) or "file" for each in files]
+        kinds += ["unsupported"] if found.get("is_unsupported") is True else []
         text = text_of(found.get("text")) or text_of(found.get("title"))
         answered = text_of(dict_of(found.get("reply_to")).get("mid"))
         return IncomingMessage(
             external_id=key,
             sender=Address(kind=self.KIND, value=_one_line(person)),
             at=at_second(_seconds(event.get("timestamp"))),
-            text="\n".join(part for part in (text, f"[{kinds}]" if kinds else "") if part),
+            text=lines(text, *map(_named, files), f"[{', '.join(kinds)}]" if kinds else ""),
             thread=person,
             replies_to=(answered,) if answered else (),
             direction="out" if echo else "in",
@@ -155,6 +158,32 @@ class Instagram(Messenger):
 
     def _content(self, message: OutgoingMessage) -> dict[str, Any]:
         return {"text": message.text}
+
+
+def _said_later(event: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what an event says of a message before it, as a message: a reaction to it, or its new text."""
+    reaction, edit = dict_of(event.get("reaction")), dict_of(event.get("message_edit"))
+    about = {"mid": text_of((reaction or edit).get("mid"))}
+    if not about["mid"]:
+        return {}
+    if edit:
+        key = f"{about['mid']}:edit:{edit.get('num_edit', event.get('timestamp'))}"
+        return {"mid": key, "reply_to": about, "text": lines(edit.get("text"), "[edit]")}
+    if reaction.get("action") != "react":
+        return {}
+    told = text_of(reaction.get("emoji")) or text_of(reaction.get("reaction"))
+    return {
+        "mid": f"{about['mid']}:reaction:{event.get('timestamp')}",
+        "reply_to": about,
+        "text": lines(told, "[reaction]"),
+    }
+
+
+def _named(file: Mapping[str, Any]) -> str:
+    """Return what is in words of a file: where a place is, what a shared page is called."""
+    shared = dict_of(file.get("payload"))
+    spot = place(dict_of(shared.get("coordinates")), file.get("title") or shared.get("title"))
+    return lines(spot, (shared.get("url") or file.get("url")) if file.get("type") == "fallback" else "")
 
 
 def _receipts(event: Mapping[str, Any]) -> Iterator[StatusReceipt]:

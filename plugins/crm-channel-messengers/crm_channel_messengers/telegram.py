@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import attrs
 
+from crm_channel_messengers.contents import contact, lines, place
 from crm_channel_messengers.service import (
     Reply,
     Service,
@@ -17,6 +18,7 @@ from crm_channel_messengers.service import (
     is_same,
     object_of,
     require_length,
+    text_of,
 )
 from crm_core.errors import CredentialsWrong, MessageRejected, RequestRefused, TryLater
 from crm_core.extend import (
@@ -34,7 +36,17 @@ from crm_core.settings import Secret
 _PAGE: Final = 100
 _LONG_POLL: Final = 5
 """Seconds that one getUpdates waits: so long it takes at most to stop."""
-_FILES: Final = ("photo", "document", "voice", "audio", "video", "video_note", "sticker", "location", "contact")
+_KINDS: Final = (
+    "photo", "document", "animation", "voice", "audio", "video", "video_note", "sticker", "story", "paid_media",
+    "location", "venue", "contact", "poll", "dice", "game", "invoice", "successful_payment", "refunded_payment",
+    "users_shared", "chat_shared", "web_app_data", "checklist", "giveaway", "passport_data",
+)  # fmt: skip
+_SERVICE: Final = (
+    "new_chat", "left_chat", "delete_chat", "group_chat", "supergroup_chat", "channel_chat", "chat_", "migrate_",
+    "pinned_message", "message_auto_delete", "forum_topic", "general_forum", "video_chat", "proximity_alert",
+    "boost_added", "write_access", "connected_website", "giveaway_",
+)  # fmt: skip
+"""What fields of a message begin with that tells of a chat, and in which nobody says anything."""
 _LONGEST: Final = 4_096
 
 
@@ -144,24 +156,54 @@ class Telegram(Channel):
 
 
 def _message(update: Mapping[str, Any]) -> IncomingMessage | None:
-    """Return what a person wrote to the bot; None for any other update."""
-    found = dict_of(update.get("message"))
+    """Return what a person wrote to the bot, or wrote anew; None for any other update."""
+    edited = "edited_message" in update
+    found = dict_of(update.get("edited_message" if edited else "message"))
     sender, chat, number = dict_of(found.get("from")), dict_of(found.get("chat")), found.get("message_id")
     if not (isinstance(sender.get("id"), int) and isinstance(chat.get("id"), int) and isinstance(number, int)):
         return None
-    kinds = ", ".join(name for name in _FILES if name in found)
-    text = str(found.get("text") or found.get("caption") or "")
-    answered = dict_of(found.get("reply_to_message")).get("message_id")
+    # Whoever shares where they are moves on, and each step is an edit.
+    text = "" if edited and "location" in found else _text(found)
+    if not text:
+        return None
+    key = f"{chat['id']}:{number}"
+    answered = key if edited else _answered(found, chat["id"])
     return IncomingMessage(
-        external_id=f"{chat['id']}:{number}",
+        external_id=f"{key}:{found.get('edit_date')}" if edited else key,
         sender=Address(
             kind="telegram",
             value=str(sender["id"]),
             name=" ".join(f"{sender.get('first_name') or ''} {sender.get('last_name') or ''}".split()),
         ),
-        at=at_second(found.get("date")),
-        text="\n".join(part for part in (text, f"[{kinds}]" if kinds else "") if part),
+        at=at_second(found.get("edit_date" if edited else "date")),
+        text=lines(text, "[edited]" if edited else ""),
         thread=str(chat["id"]),
-        replies_to=(f"{chat['id']}:{answered}",) if answered else (),
+        replies_to=(answered,) if answered else (),
         automatic="reply" if sender.get("is_bot") is True else "",
     )
+
+
+def _answered(found: Mapping[str, Any], chat: int) -> str:
+    number = dict_of(found.get("reply_to_message")).get("message_id")
+    return f"{chat}:{number}" if number else ""
+
+
+def _text(found: Mapping[str, Any]) -> str:
+    """Return what a message says; empty where it only tells of the chat."""
+    told = text_of(found.get("text")) or text_of(found.get("caption"))
+    kinds = [name for name in _KINDS if name in found]
+    if not told and not kinds:
+        return "" if any(name.startswith(_SERVICE) for name in found) else "[message]"
+    return lines(
+        told, *(_words(name, dict_of(found[name])) for name in kinds), f"[{', '.join(kinds)}]" if kinds else ""
+    )
+
+
+def _words(kind: str, found: Mapping[str, Any]) -> str:
+    """Return what is in words of a part that is no text."""
+    if kind == "contact":
+        return contact(f"{found.get('first_name') or ''} {found.get('last_name') or ''}", found.get("phone_number"))
+    if kind in ("location", "venue"):
+        return place(found)
+    options = [each.get("text") for each in dicts_of(found.get("options"))]
+    return lines(found.get("question"), *options, found.get("data"), found.get("emoji") if kind == "dice" else "")

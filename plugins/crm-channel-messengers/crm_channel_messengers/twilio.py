@@ -79,7 +79,7 @@ class Twilio(Channel):
         name = fields.get("MessageSid", "")
         if not name:
             raise RequestRefused("the request is of no message")
-        if "MessageStatus" in fields:
+        if fields.get("MessageStatus", "received") not in ("received", "receiving"):
             status = _STATUSES.get(fields["MessageStatus"])
             code = fields.get("ErrorCode", "")
             reason = f"error {code}" if code else ""

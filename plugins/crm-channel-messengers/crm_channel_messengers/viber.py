@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import attrs
 
+from crm_channel_messengers.contents import contact, lines, place
 from crm_channel_messengers.service import (
     Reply,
     Service,
@@ -38,6 +39,8 @@ _LONGEST: Final = 7_000
 _PATIENCE: Final = frozenset({1, 12})
 _ACCOUNT: Final = frozenset({2, 7, 8, 9, 10, 15, 23, 24})
 """The token is wrong, the bot is blocked, suspended, without a webhook, or has no balance."""
+_KNOWN: Final = 24
+"""The last status with a meaning of its own: those behind it are general faults."""
 _STATUSES: Final[Mapping[str, Status]] = {"delivered": "delivered", "seen": "read", "failed": "failed"}
 
 
@@ -125,7 +128,7 @@ class Viber(Channel):
             raise CredentialsWrong(
                 f"Viber does not serve the bot: {told}", hint="its admin panel shows token and state"
             )
-        if not isinstance(status, int):
+        if not isinstance(status, int) or status > _KNOWN:
             raise TryLater(f"Viber answered {reply.told}")
         raise MessageRejected(f"Viber refuses the message: {told}")
 
@@ -133,14 +136,19 @@ class Viber(Channel):
 def _message(content: Mapping[str, Any]) -> IncomingMessage:
     sender, found = dict_of(content.get("sender")), dict_of(content.get("message"))
     person, kind = text_of(sender.get("id")), text_of(found.get("type")) or "message"
-    texts = (found.get("text"), found.get("file_name"), found.get("media") if kind == "url" else "")
-    text = next((each for each in map(text_of, texts) if each), "")
+    card = dict_of(found.get("contact"))
+    told = lines(
+        text_of(found.get("text")) or text_of(found.get("file_name")),
+        found.get("media") if kind == "url" else "",
+        contact(card.get("name"), card.get("phone_number")),
+        place(dict_of(found.get("location"))),
+    )
     try:
         return IncomingMessage(
             external_id=_token(content),
             sender=Address(kind="viber", value=person, name=" ".join(text_of(sender.get("name")).split())),
             at=_time(content),
-            text=text if kind == "text" else "\n".join(part for part in (text, f"[{kind}]") if part),
+            text=told if kind == "text" else lines(told, f"[{kind}]"),
             thread=person,
         )
     except InvalidValue as error:

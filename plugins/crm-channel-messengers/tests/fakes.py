@@ -106,6 +106,7 @@ class FakeWhatsApp(Fake):
         super().__init__()
         self._token = token
         self.ids: list[str] = []
+        self.asked: list[Mapping[str, Any]] = []
 
     def answer(self, path: str, headers: Mapping[str, str], body: bytes) -> Answer:
         if headers.get("authorization") != f"Bearer {self._token}":
@@ -114,9 +115,10 @@ class FakeWhatsApp(Fake):
         if not urlsplit(path).path.endswith("/messages"):
             return 200, {"display_phone_number": "+1 555", "verified_name": "Shop", "id": "77"}, {}
         asked = json.loads(body)
+        self.asked.append(asked)
         self.ids.append(asked["biz_opaque_callback_data"])
         self.texts.append(asked["text"]["body"])
-        contacts = [{"input": asked["to"], "wa_id": asked["to"]}]
+        contacts = [{"input": asked["to"], "wa_id": asked["to"]}] if "to" in asked else []
         messages = [{"id": f"wamid.{len(self.ids)}"}]
         return 200, {"messaging_product": "whatsapp", "contacts": contacts, "messages": messages}, {}
 

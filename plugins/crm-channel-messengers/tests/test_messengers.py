@@ -76,6 +76,9 @@ class OfAFake(ChannelContract):
     def arrived(self, place: Path) -> list[str]:
         return [found[0] for text in self.fake.texts if (found := _ID.search(text))]
 
+    def arrived_texts(self, place: Path) -> list[str]:
+        return self.fake.texts
+
 
 class TestTelegram(OfAFake):
     channel = "telegram"

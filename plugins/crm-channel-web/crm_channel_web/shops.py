@@ -23,6 +23,10 @@ from crm_core.values import exponent
 
 _UNITS: Final = {"IRT": ("IRR", 10), "IRHR": ("IRR", 1_000), "IRHT": ("IRR", 10_000)}
 """Currencies that shops have and ISO 4217 has not: toman, and thousands of rials and tomans."""
+_WHOLE: Final = frozenset(
+    f"orders/{what}" for what in ("create", "updated", "paid", "cancelled", "fulfilled", "partially_fulfilled")
+)
+"""Topics of Shopify whose events are an order: those of others, such as `orders/edited`, only name one."""
 _PING: Final = re.compile(rb"webhook_id=\d{1,20}")
 """What WooCommerce sends, unsigned, when a webhook is saved."""
 
@@ -147,7 +151,7 @@ class Shopify(Shop):
     topic = "x-shopify-topic"
 
     def wanted(self, topic: str) -> bool:
-        return topic.startswith("orders/") and topic != "orders/delete"
+        return topic in _WHOLE
 
     def note(self, content: Mapping[str, Any]) -> str:
         return str(content.get("note") or "")
@@ -160,7 +164,7 @@ class Shopify(Shop):
             at=_utc(content["created_at"]),
             modified_at=_utc(content["updated_at"]),
             amount=_money(content["total_price"], currency),
-            counts=content.get("financial_status") in self._settings.counts,
+            counts=content.get("financial_status") in self._settings.counts and content.get("test") is not True,
             cancelled=bool(content.get("cancelled_at")),
             name=_words(customer.get("first_name"), customer.get("last_name")) or _words(address.get("name")),
             email=_words(content.get("email") or customer.get("email")),
@@ -173,27 +177,45 @@ class Shopify(Shop):
                     name=_words(each.get("name") or each.get("title")),
                     code=_words(each.get("sku")),
                     quantity=Decimal(each["quantity"]),
-                    amount=_money(
-                        Decimal(each["price"]) * Decimal(each["quantity"]) - Decimal(each.get("total_discount") or "0"),
-                        currency,
-                    ),
+                    amount=_money(_shopify_amount(each, taxed=content.get("taxes_included") is True), currency),
                 )
                 for each in content.get("line_items") or ()
             ),
-            refunds=tuple(_shopify_refund(each, currency) for each in content.get("refunds") or ()),
+            refunds=tuple(_shopify_refund(each, currency, content) for each in content.get("refunds") or ()),
         )
 
 
-def _shopify_refund(found: Mapping[str, Any], currency: str) -> OrderRefund:
+def _shopify_amount(line: Mapping[str, Any], *, taxed: bool) -> Decimal:
+    """Return the amount of a line with its taxes, after discounts: those of codes are in its allocations alone."""
+    found = line.get("discount_allocations")
+    discounts = [each["amount"] for each in found] if found else [line.get("total_discount") or "0"]
+    taxes = [] if taxed else [each.get("price") or "0" for each in line.get("tax_lines") or ()]
+    whole = Decimal(line["price"]) * Decimal(line["quantity"])
+    return whole - sum(map(Decimal, discounts), Decimal(0)) + sum(map(Decimal, taxes), Decimal(0))
+
+
+def _shopify_refund(found: Mapping[str, Any], currency: str, order: Mapping[str, Any]) -> OrderRefund:
     """Return what a refund gave back: the transactions that went through."""
     paid = [
-        Decimal(each["amount"])
+        _in_shop_currency(each, currency, order)
         for each in found.get("transactions") or ()
         if each.get("kind") == "refund" and each.get("status") == "success"
     ]
     return OrderRefund(
         number=str(found["id"]), amount=_money(sum(paid, Decimal(0)), currency), at=_utc(found["created_at"])
     )
+
+
+def _in_shop_currency(transaction: Mapping[str, Any], currency: str, order: Mapping[str, Any]) -> Decimal:
+    """Return the amount of a transaction: one in the currency of the customer, at the rate of the order."""
+    amount, paid_in = Decimal(transaction["amount"]), transaction.get("currency") or currency
+    if paid_in == currency:
+        return amount
+    total = order["total_price_set"]
+    if total["presentment_money"]["currency_code"] != paid_in:
+        raise ValueError(f"a refund is in {paid_in}, which is no currency of the order")
+    whole = Decimal(total["presentment_money"]["amount"])
+    return amount * Decimal(total["shop_money"]["amount"]) / whole if whole else Decimal(0)
 
 
 def _message(order: Order, note: str) -> IncomingMessage:

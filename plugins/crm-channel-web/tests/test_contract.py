@@ -65,7 +65,7 @@ class TestWooCommerce(OnlyCalled):
         return {"secret": secret}
 
     def order(self, message: IncomingMessage) -> Mapping[str, Any]:
-        return woo_order(customer_note=message.text, billing={"email": message.sender.value})
+        return woo_order(id=_number(message), customer_note=message.text, billing={"email": message.sender.value})
 
     def request(self, place: Path, message: IncomingMessage, at: datetime) -> WebhookRequest:
         body = json.dumps(self.order(message)).encode()
@@ -80,4 +80,9 @@ class TestShopify(TestWooCommerce):
     headers = ("x-shopify-hmac-sha256", "x-shopify-topic")
 
     def order(self, message: IncomingMessage) -> Mapping[str, Any]:
-        return shopify_order(note=message.text, email=message.sender.value)
+        return shopify_order(id=_number(message), note=message.text, email=message.sender.value)
+
+
+def _number(message: IncomingMessage) -> int:
+    """The order that a message is the note of: a shop numbers its orders."""
+    return 700 + int("".join(filter(str.isdigit, message.external_id)))

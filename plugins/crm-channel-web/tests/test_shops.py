@@ -235,3 +235,39 @@ def test_shopify_orders_are_sales_with_refunds_and_cancellations(client: Client,
     (customer,) = crm.customers.find()
     assert ("Jon Doe", "Köln", "shopify") == (customer.name, customer.city, customer.source)
     assert 1 == crm.records(SaleLine).count()
+
+
+def test_a_line_of_shopify_has_its_taxes_and_the_discounts_of_codes(client: Client, crm: CRM) -> None:
+    line = {"id": 5, "variant_id": 7, "name": "Vase", "price": "30.00", "quantity": 2, "total_discount": "0.00"}
+    allocated = {
+        **line,
+        "discount_allocations": [{"amount": "6.00"}, {"amount": "4.00"}],
+        "tax_lines": [{"price": "9.50"}],
+    }
+    assert [200, 200] == [
+        shopify(client, 1, id=1, line_items=[allocated], taxes_included=False),
+        shopify(client, 1, id=2, line_items=[allocated], taxes_included=True),
+    ]
+    assert ["59.50 EUR", "50.00 EUR"] == [str(each.amount) for each in crm.records(SaleLine).find(sort="id")]
+
+
+def test_a_refund_in_the_currency_of_the_customer_counts_in_that_of_the_shop(client: Client, crm: CRM) -> None:
+    refund = {"id": 9, "created_at": "2026-11-21T09:00:00+01:00"}
+    dollars = {"kind": "refund", "status": "success", "amount": "33.00", "currency": "USD"}
+    money = {"shop_money": {"amount": "60.00", "currency_code": "EUR"},
+             "presentment_money": {"amount": "66.00", "currency_code": "USD"}}  # fmt: skip
+    refunds = [{**refund, "transactions": [dollars]}]
+    assert 200 == shopify(client, 1, refunds=refunds, total_price_set=money)
+    assert [("sale", "60.00 EUR"), ("refund", "30.00 EUR")] == sold(crm)
+    pounds = [{**refund, "transactions": [{**dollars, "currency": "GBP"}]}]
+    assert 403 == shopify(client, 2, id=5, refunds=pounds, total_price_set=money)
+
+
+def test_a_test_order_is_no_sale_and_events_that_only_name_an_order_are_answered(client: Client, crm: CRM) -> None:
+    assert 200 == shopify(client, 1, test=True)
+    edit = json.dumps({"order_edit": {"id": 78912328793, "order_id": 820982911946154508}}).encode()
+    signature = base64.b64encode(hmac.digest(SECRETS["SHOP"].encode(), edit, "sha256")).decode()
+    for topic in ("orders/edited", "orders/risk_assessment_changed", "orders/delete"):
+        headers = {"x-shopify-hmac-sha256": signature, "x-shopify-topic": topic}
+        assert 200 == client.post("/hooks/boutique", edit, headers).status
+    assert [] == sold(crm)

@@ -10,7 +10,7 @@ from typing import Final
 import attrs
 
 from crm_contacts.blocks import Block, Evidence, Marks, Person
-from crm_contacts.names import likeness
+from crm_contacts.names import comparable, is_another, likeness
 from crm_contacts.records import DistinctPair
 from crm_contacts.rules import Rules
 from crm_core import CRM
@@ -24,6 +24,17 @@ _STRANGERS: Final = 50
 """Percent below which two names speak against one customer."""
 _AGAINST: Final = 60
 """Percent that is left of a score against which a name or a day of birth speaks."""
+_DOUBT: Final = 85
+"""Percent that is left of a score where only the names of the family are one: it stays below what is merged by rule."""
+_MAILBOXES: Final = (
+    "info contact hello office mail team admin sales support service help orders order shop billing accounts "
+    "accounting finance hr jobs booking reservations reception marketing press webmaster postmaster hostmaster "
+    "noreply no-reply kontakt buero verkauf vertrieb rezeption contacto ventas contatto vendite"
+)
+_ROLES: Final = frozenset(_MAILBOXES.split())
+"""Mailboxes that several people read."""
+_ROLE: Final = 60
+"""How much an address of such a mailbox says of people, in percent."""
 _BATCH: Final = 5_000
 
 PairKey = tuple[int, int]
@@ -36,7 +47,8 @@ Crowds = dict[tuple[str, str], int]
 class Reason:
     """Why two customers may be one: the rule, what they share, how sure that alone makes it in percent.
 
-    `share` is how much of the rule's weight that is: how much names are alike, in percent; of other rules 100.
+    `share` is how much of the rule's weight that is, in percent: how much names are alike; of an address that several
+    people read 60; else 100.
     """
 
     rule: str
@@ -212,7 +224,9 @@ def _scored(
 def _judge(one: Person, other: Person, rows: Sequence[tuple[str, str, int]], rules: Rules) -> Pair:
     """Weigh what was found of a pair, and what their names and birthdays say for or against it."""
     reasons: dict[str, Reason] = {}
-    for rule, value, share in rows:
+    people = one.kind == "person"
+    for rule, value, given in rows:
+        share = _ROLE if people and rule == "email" and value.partition("@")[0] in _ROLES else given
         reason = Reason(rule, value, rules.weights[rule] * share // 100, share)
         if rule not in reasons or reason.weight > reasons[rule].weight:
             reasons[rule] = reason
@@ -224,10 +238,12 @@ def _judge(one: Person, other: Person, rows: Sequence[tuple[str, str, int]], rul
         reasons[rule] = Reason(rule, place, rules.weights[rule] * alike // 100, alike)
     if "name" in reasons:
         reasons.pop("same_name", None)
-    strangers = both and alike == 0 and "external" not in reasons
+    strangers = both and alike == 0 and "external" not in reasons and comparable(one.name, other.name)
+    relatives = both and people and not strangers and is_another(one.name, other.name)
     unequal = one.born is not None and other.born is not None and one.born != other.born
     ranked = tuple(sorted(reasons.values(), key=lambda reason: (-reason.weight, reason.rule)))
-    return Pair(one.id, other.id, combined(ranked, against=strangers + unequal), ranked)
+    score = combined(ranked, against=strangers + unequal)
+    return Pair(one.id, other.id, score * _DOUBT // 100 if relatives else score, ranked)
 
 
 def ordered(one: int, other: int) -> PairKey:

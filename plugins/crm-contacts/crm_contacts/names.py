@@ -11,6 +11,8 @@ from rapidfuzz.fuzz import ratio
 
 from crm_core.values import text_key
 
+_SPELT: Final = 75
+"""Percent from which on two words may be one that was misspelt."""
 _DOTTED: Final = re.compile(r"\b(?:\w\.){2,}")
 _PARTS: Final = re.compile(r"[^\W_]+")
 
@@ -69,3 +71,41 @@ def likeness(one: str, other: str, least: int) -> int:
         swapped = ratio(" ".join(sorted(one.split())), " ".join(sorted(other.split())), score_cutoff=least)
         found = max(found, swapped)
     return int(found)
+
+
+def comparable(one: str, other: str) -> bool:
+    """Return whether two forms are in one script: of the others nobody can say whether they are alike.
+
+    >>> comparable("sara ahmadi", "سارا احمدی"), comparable("sara ahmadi", "sara")
+    (False, True)
+    """
+    scripts = [{_script(letter) for letter in name if letter.isalpha()} for name in (one, other)]
+    return not all(scripts) or not scripts[0].isdisjoint(scripts[1])
+
+
+def is_another(one: str, other: str) -> bool:
+    """Return whether two forms share a part of the name, such as that of the family, and differ in another.
+
+    A word that is left out, shortened or misspelt makes no other name.
+
+    >>> is_another("mina hosseini", "nima hosseini"), is_another("a lovelace", "ada king lovelace")
+    (True, False)
+    >>> is_another("ada lovelace", "ada lovelase"), is_another("ada lovelace", "eve curie")
+    (False, False)
+    """
+    few, many = sorted((one.split(), other.split()), key=len)
+    left, same = list(many), 0
+    for word in few:
+        found = max(left, key=lambda each: _alike(word, each), default="")
+        if found and _alike(word, found) >= _SPELT:
+            left.remove(found)
+            same += 1
+    return len(few) > 1 and 0 < same < len(few)
+
+
+def _alike(one: str, other: str) -> float:
+    return 100.0 if one.startswith(other) or other.startswith(one) else ratio(one, other)
+
+
+def _script(letter: str) -> str:
+    return unicodedata.name(letter, "").partition(" ")[0]

@@ -48,6 +48,44 @@ def test_a_shared_number_of_two_who_are_called_otherwise_is_a_household(crm: CRM
 
 @pytest.mark.parametrize(
     ("one", "other"),
+    [("Mina Hosseini", "Nima Hosseini"), ("سارا احمدی", "رضا احمدی"), ("Ada Lovelace", "Eve Lovelace")],
+)
+def test_a_family_that_shares_phone_mailbox_and_city_is_never_merged_by_rule(crm: CRM, one: str, other: str) -> None:
+    for name in (one, other):
+        add(crm, name, "family@example.org", "+49 170 1234567", city="Tehran")
+    ((score, _),) = rules_and_scores(crm)
+    assert 60 <= score < rules_of({}).merge_score
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("Ada Lovelace", "Ada King Lovelace"),
+        ("A. Lovelace", "Ada Lovelace"),
+        ("Sara Ahmadi", "Sarah Ahmady"),
+        ("سارا احمدی", "Sara Ahmadi"),
+        ("Անի Պետրոսյան", "Ani Petrosyan"),
+    ],
+)
+def test_one_person_whose_name_is_written_otherwise_is_found_by_phone_and_mailbox(
+    crm: CRM, one: str, other: str
+) -> None:
+    for name in (one, other):
+        add(crm, name, "ada@example.org", "+49 170 1234567")
+    ((score, _),) = rules_and_scores(crm)
+    assert score >= rules_of({}).merge_score
+
+
+def test_an_address_that_several_people_read_says_little_of_them_and_much_of_an_organisation(crm: CRM) -> None:
+    for kind in ("person", "organisation"):
+        for name in (None, "Ada"):
+            add(crm, name, f"info@{kind}.example.org", kind=kind)
+    assert [(90, ["email"])] == rules_and_scores(crm)
+    assert [90, 54] == [score for score, _ in rules_and_scores(crm, 50)]
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
     [
         ("Ada Lovelace", "Dr. Lovelace, Ada"),
         ("Ada Lovelace", "Ada Lovelase"),

@@ -82,6 +82,8 @@ def show(reference: str) -> None:
         )
         items = [item_of(crm, one) for one in talk or [item.interaction]]
         emit([_whole_json(crm, each) for each in items], lambda: _show_talk(crm, items))
+        if item.candidates:
+            note(f"crm interactions edit {format_id(item.interaction.id)} customer_id=CUSTOMER says whose it is")
 
 
 @inbox_.command(epilog=examples("crm inbox topic 5XK3Q complaint", 'crm inbox topic 5XK3Q ""'))
@@ -206,12 +208,13 @@ def _show_list(crm: CRM, items: list[Item]) -> None:
 def _show_talk(crm: CRM, items: list[Item]) -> None:
     for item in items:
         one = item.interaction
-        who = item.sender or ("" if one.author_id is None else crm.users.get(one.author_id).name)
+        author = crm.users.get(one.author_id).name if one.author_id is not None else ""
         heads = [
             ("id", format_id(one.id)),
             ("at", moment(one.occurred_at, crm.zone)),
             ("direction", one.direction),
-            ("from", who or MISSING),
+            ("from", (item.sender if one.direction == "in" else author) or MISSING),
+            *([("to", item.sender or MISSING)] if one.direction == "out" else []),
             ("subject", one.subject or MISSING),
         ]
         heads += [("file", _file_line(each)) for each in _files(crm, one.id)]

@@ -50,6 +50,7 @@ class InboxPlugin:
                 parts=polled_accounts,
                 run=poll_account,
                 stays=listening,
+                apart=True,
             ),
             Job(
                 name="send",
@@ -57,6 +58,7 @@ class InboxPlugin:
                 parts=sending_accounts,
                 run=send_account,
                 waiting=something_waits,
+                apart=True,
             ),
             Job(
                 name="receipts",

@@ -37,8 +37,8 @@ class Item:
 
     @property
     def sender(self) -> str:
-        """Who wrote, for people: the customer, else the name and address, with those who share it."""
-        if self.customer is not None:
+        """Who wrote, for people: the customer's name, else the name and address, with those who share it."""
+        if self.customer is not None and (self.customer.name or self.message is None):
             return self.customer.name or format_id(self.customer.id)
         if self.message is None:
             return ""
@@ -116,9 +116,10 @@ def item_of(crm: CRM, interaction: Interaction) -> Item:
 def headline(item: Item) -> str:
     """Return what an interaction is about, in a line: its subject, else how its text begins."""
     one = item.interaction
-    if one.kind == "call" and one.needs_answer:
-        return "missed call"
-    return one.subject or " ".join(parts_of(one.body or "").text.split())[:200] or MISSING
+    told = one.subject or " ".join(parts_of(one.body or "").text.split())[:200]
+    if one.kind == "call" and one.needs_answer and (item.message is not None or not told):
+        return "missed call"  # what a person wrote of a call says more
+    return told or MISSING
 
 
 def _items(crm: CRM, interactions: Sequence[Interaction]) -> list[Item]:

@@ -110,7 +110,29 @@ def test_a_missed_call_that_was_logged_by_hand_is_in_the_inbox(cli: Cli, place: 
     with CRM.open(place) as crm:
         bo = crm.customers.add(Customer(name="Bo"))
         crm.interactions.add(Interaction(customer_id=bo.id, kind="call", channel="phone", needs_answer=True))
+        mo = crm.customers.add(Customer(name="Mo"))
+        told = Interaction(customer_id=mo.id, kind="call", channel="phone", needs_answer=True, subject="Wants a quote")
+        crm.interactions.add(told)
     assert "missed call" in cli("inbox")
+    assert "Wants a quote" in cli("inbox")
+
+
+def test_a_conversation_says_who_wrote_what_and_whose_it_may_be(cli: Cli, talk: None, place: Path) -> None:
+    both, asked, _ = (one["id"] for one in cli.json("inbox"))
+    assert "customer_id=CUSTOMER" in cli("inbox", "show", both)
+    assert "new@example.org" in cli("inbox"), "of a lead without a name the address is shown"
+    with CRM.open(place) as crm:
+        ada = crm.resolve("user", "Ada")
+        told = crm.interactions.get(crm.resolve("interaction", asked))
+        note = Interaction(
+            customer_id=told.customer_id, direction="internal", kind="note", author_id=ada, thread=told.thread
+        )
+        crm.interactions.add(note)
+        crm.interactions.add(note.evolve(direction="out", kind="message"))
+    lines = [line.split() for line in cli("inbox", "show", asked).splitlines() if line[:4].strip() in ("from", "to")]
+    assert [["from", "سارا", "احمدی"], ["from", "Ada"], ["from", "Ada"], ["to", "سارا", "احمدی"]] == lines
+    cli("interactions", "edit", both, "customer_id=Left")
+    assert "Left or Right?" not in cli("inbox")
 
 
 def test_a_message_is_written_cancelled_and_sent_again(cli: Cli, talk: None, place: Path) -> None:
