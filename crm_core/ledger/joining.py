@@ -48,7 +48,7 @@ class Joining:
         pairs = self.pairs(entry, deleted)
         later = self._lineage.builds_on(entry, changes) if pairs else None
         for keep, gone, joins in pairs:
-            erased = self._history.erased((keep, gone))
+            erased = self._history.erased((keep, gone), after=entry.position)
             if erased:
                 yield gone, f"customer {format_id(min(erased))} was erased since"
                 continue

@@ -11,6 +11,7 @@ import attrs
 
 from crm_core.errors import InvalidValue
 from crm_core.extend import Storage
+from crm_core.ledger.erasures import BLANK
 from crm_core.ledger.history import History, OperationEntry, RowChange, TransactionEntry
 from crm_core.ledger.joining import Joining
 from crm_core.ledger.lineage import Lineage
@@ -288,7 +289,7 @@ class Reversal:
         personal = (
             column.name for one in kind.fields.values() if one.declaration.personal for column in one.codec.columns
         )
-        if all(now[column] is None for column in personal):
+        if all(now[column] is None or str(now[column]).startswith(BLANK) for column in personal):
             return False
         if value not in self._erased:
             self._erased[value] = bool(self._history.erased([cast(int, value)]))

@@ -258,3 +258,22 @@ def test_whatever_the_order_in_which_merges_and_edits_are_taken_back_all_is_as_i
 @pytest.mark.parametrize("database", DATABASES)
 def test_so_it_is_on_databases(database: str, tmp_path: Path) -> None:
     law(new_url(database, tmp_path), Random(10))
+
+
+@pytest.mark.parametrize("shell_stays", [True, False], ids=["the shell stays", "the shell goes"])
+def test_a_merge_with_who_was_erased_before_is_taken_back(crm: CRM, shell_stays: bool) -> None:
+    shell, other = people(crm, "Rome", "Oslo")
+    deal = crm.deals.add(Deal(customer_id=shell, title="Licence"))
+    crm.privacy.erase(shell)
+    before = content(crm)
+    merge = merged(crm, shell, other) if shell_stays else merged(crm, other, shell)
+    joined = content(crm)
+    apart = undone(crm, merge)
+    assert before == content(crm)
+    assert shell == crm.deals.get(deal.id).customer_id
+    again = undone(crm, apart)
+    assert joined == content(crm)
+    undone(crm, again)
+    crm.privacy.erase(other)
+    with pytest.raises(UndoRefused, match="was erased since"):
+        crm.ledger.undo(crm.ledger.operations(limit=2)[1].id)
