@@ -20,6 +20,8 @@ from crm_core.values import format_id, parse_id
 
 LABEL: Final = "erase customer"
 """What the log calls an erasure."""
+BLANK: Final = "(erased)"
+"""What stands in a required personal text of a record that is kept."""
 PENDING: Final = 1
 """The id of the row that says who is still to be erased again: no cursor of a subscriber has it, theirs are times."""
 _PLUGIN: Final = "crm-core"
@@ -148,6 +150,7 @@ def lacking(known: Iterable[Erased], done: Collection[Erased]) -> list[Erased]:
 
 
 __all__ = [
+    "BLANK",
     "LABEL",
     "PENDING",
     "Erased",

@@ -221,8 +221,8 @@ class History:
         where = And((Compare("table_name", "=", table), In("record_id", tuple(ids))))
         return [image for batch in self._images(where) for image in batch]
 
-    def erased(self, customer_ids: Sequence[int]) -> set[int]:
-        """Return those of these customers who were erased."""
+    def erased(self, customer_ids: Sequence[int], *, after: int = 0) -> set[int]:
+        """Return those of these customers who were erased, after a position of the ledger."""
         where = And(
             (
                 Compare("table_name", "=", IMAGES.name),
@@ -230,7 +230,9 @@ class History:
                 In("record_id", tuple(customer_ids)),
             )
         )
-        return {int(row[0] or 0) for row in self._storage.find(IMAGES.name, where, columns=["record_id"])}
+        rows = self._storage.find(IMAGES.name, where, columns=["record_id", "tx_id"])
+        entries = self.transactions_of([int(row[1] or 0) for row in rows]) if rows and after else {}
+        return {int(row[0] or 0) for row in rows if not after or entries[int(row[1] or 0)].position > after}
 
     def last_erasure(self) -> int | None:
         """Return when a person was last erased, in microseconds; None when nobody was."""

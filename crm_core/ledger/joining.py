@@ -48,14 +48,14 @@ class Joining:
         pairs = self.pairs(entry, deleted)
         later = self._lineage.builds_on(entry, changes) if pairs else None
         for keep, gone, joins in pairs:
-            erased = self._history.erased((keep, gone))
+            erased = self._history.erased((keep, gone), after=entry.position)
             if erased:
                 yield gone, f"customer {format_id(min(erased))} was erased since"
                 continue
             for needed in (keep, gone) if joins else (keep,):
                 if now(needed) is None:
                     role = "it" if needed == gone else f"customer {format_id(needed)}, whom it was merged into,"
-                    yield gone, f"{role} {self._left(needed)}"
+                    yield gone, f"{role} {self.left(needed)}"
                     break
             else:
                 if joins and self._lineage.was_withdrawn(entry, keep, changes, now(keep) or {}):
@@ -66,7 +66,7 @@ class Joining:
                         f"the later operation {format_id(later.id)} ({later.label}) builds on it: undo that first",
                     )
 
-    def _left(self, customer_id: int) -> str:
+    def left(self, customer_id: int) -> str:
         """Say what took a customer away, and what to do first."""
         images = self._history.images_of(self._kind.plural, [customer_id])
         last = next((tx_id for tx_id, image in reversed(images) if image.action == "deleted"), 0)

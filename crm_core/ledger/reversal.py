@@ -11,6 +11,7 @@ import attrs
 
 from crm_core.errors import InvalidValue
 from crm_core.extend import Storage
+from crm_core.ledger.erasures import BLANK
 from crm_core.ledger.history import History, OperationEntry, RowChange, TransactionEntry
 from crm_core.ledger.joining import Joining
 from crm_core.ledger.lineage import Lineage
@@ -217,16 +218,23 @@ class Reversal:
         }
         if kind.name == "external_id" and not later.isdisjoint(_LEADING):  # where it leads, and whether it is live
             later |= _LEADING.intersection(field.values())
+        # What a record said while it was another customer's returns with that one, or not at all.
+        naming = {f.path for f in kind.fields.values() if f.declaration.references == "customer" != kind.name}
+        if later & naming:
+            later |= set(field.values())
         if later:
             self._edited |= {(kind.plural, change.id, path) for path in later}
             self.staying.keep(kind, row, [path for path in dict.fromkeys(field.values()) if path in later])
-        nowhere = [field[c] for c, (old, _) in change.cells.items() if self._points_nowhere(kind, field[c], old, now)]
+        gone = {field[c]: old for c, (old, _) in change.cells.items() if self._points_nowhere(kind, field[c], old, now)}
+        nowhere = list(gone)
         erased = [path for c, path in field.items() if self._leads_to_erased(kind, path, change.cells[c][0], now)]
         if erased:
             self.staying.refuse(kind, row, f"its former {', '.join(erased)} was erased")
         if nowhere:
-            self.staying.refuse(kind, row, f"its former {', '.join(nowhere)} is gone")
-            if kind.name == "external_id":
+            whose = [cast(int, gone[path]) for path in nowhere if path in naming]
+            told = f"customer {self._joining.left(whose[0])}" if whose else f"{', '.join(nowhere)} is gone"
+            self.staying.refuse(kind, row, f"its former {told}")
+            if kind.name == "external_id" or whose:
                 return None
         taken = self._taken(kind, {c: old for c, (old, _) in change.cells.items() if field[c] not in later}, now, batch)
         if taken:
@@ -288,7 +296,7 @@ class Reversal:
         personal = (
             column.name for one in kind.fields.values() if one.declaration.personal for column in one.codec.columns
         )
-        if all(now[column] is None for column in personal):
+        if all(now[column] is None or str(now[column]).startswith(BLANK) for column in personal):
             return False
         if value not in self._erased:
             self._erased[value] = bool(self._history.erased([cast(int, value)]))

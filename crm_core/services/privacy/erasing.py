@@ -15,6 +15,7 @@ from typing import Any, Final, cast
 import attrs
 
 from crm_core.ledger.audit import emptied
+from crm_core.ledger.erasures import BLANK
 from crm_core.ledger.session import Session
 from crm_core.ledger.tables import CURSORS, IMAGES, JOBS, PARKED
 from crm_core.ledger.work import Edit, Transaction
@@ -28,8 +29,6 @@ from crm_core.services.privacy.images import personal_columns
 from crm_core.values import format_id
 
 FINAL: Final = "an erasure is for good"
-BLANK: Final = "(erased)"
-"""What stands in a required personal text of a record that is kept."""
 _TIES: Final = ("relation",)
 """Parts of a customer that say of somebody who they are, personal fields or not."""
 
