@@ -56,7 +56,7 @@ class Exists:
 
 @attrs.frozen
 class Remainder:
-    """`column % modulus = value`: how an id is found by its last characters."""
+    """`column % modulus = value`, with the sign of the cell: how an id is found by its last characters."""
 
     column: str
     modulus: int

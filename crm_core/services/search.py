@@ -5,18 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial, reduce
 from itertools import islice
-from typing import Final, cast
+from typing import Any, Final, cast
 
 from crm_core.errors import UsageError
 from crm_core.extend import Storage
 from crm_core.query.ast import And, Compare, Contains, Expression, In, Or, SortKey
 from crm_core.query.page import decode_cursor, encode_cursor
-from crm_core.query.search import SHORT, Hit, Question, Searched, Term, best_text, rank_of
+from crm_core.query.search import BEGINS, EXACT, SHORT, Hit, Question, Searched, Term, best_text, rank_of
 
 _CURSOR: Final = (SortKey("rank"), SortKey("name"))
 _FEW: Final = 1_000
 """Candidates so few that reading their texts costs less than narrowing them down by one more word."""
 _AT_ONCE: Final = 1_000
+_PAGE: Final = 50
+"""Names that are read together."""
+_PAGES: Final = 4
+"""So many pages of names at most: of some that begin so, the words are counted otherwise (a number)."""
 _BEYOND: Final = "\U0010ffff"
 """Behind every text that begins alike."""
 
@@ -27,9 +31,11 @@ def places_of(storage: Storage, searched: Searched, question: Question, *, after
         found = storage.search(searched.table, question, after=after, limit=limit)
         if found is not None:
             return found
-    texts = _texts(storage, searched, _candidates(storage, searched, question))
-    places = (_place(question, id_, name, there) for id_, (name, there) in texts.items())
-    return sorted(place for place in places if place is not None and (after is None or place > after))[:limit]
+    exact = _owners(storage, searched, lambda column: In(column, question.exact))
+    best = _best_places(storage, searched, question, exact, after, limit)
+    if best is not None:
+        return best
+    return _ranked(storage, searched, question, exact | _candidates(storage, searched, question), after)[:limit]
 
 
 def matched_texts(storage: Storage, searched: Searched, question: Question, ids: Sequence[int]) -> list[str]:
@@ -49,27 +55,60 @@ def decode_place(cursor: str) -> Hit:
     Raises:
         UsageError: it is no cursor of a search.
     """
-    rank, name, id_ = decode_cursor(cursor, ("int", "text"))
-    if not isinstance(rank, int) or not isinstance(name, str) or not isinstance(id_, int):
+    try:
+        values: tuple[Any, ...] = decode_cursor(cursor, ("int", "text"))
+    except UsageError:
+        values = ()
+    if not values or None in values:
         raise UsageError(f"{cursor[:40]!r} is no cursor of a search", hint="pass --after as the page before printed it")
-    return Hit(rank, name, id_)
+    return Hit(*values)
 
 
-def _place(question: Question, id_: int, name: str, texts: Sequence[str]) -> Hit | None:
-    rank = rank_of(question, name, texts)
-    return None if rank is None else Hit(rank, name, id_)
+def _best_places(
+    storage: Storage, searched: Searched, question: Question, exact: set[int], after: Hit | None, limit: int
+) -> list[Hit] | None:
+    """Return the places when those of the two best ranks fill the page: of the names that begin so, few are read."""
+    if not searched.own or (after is not None and after.rank > BEGINS):
+        return None
+    found = [one for one in _ranked(storage, searched, question, exact, after) if one.rank == EXACT]
+    name, whole = searched.own[0].column, question.whole
+    begins = And((Compare(name, ">=", whole), Compare(name, "<", whole + _BEYOND)))
+    place = (after.name, after.id) if after is not None and after.rank == BEGINS else ()
+    for _ in range(_PAGES):
+        if len(found) >= limit:
+            return found[:limit]
+        rows = storage.find(
+            searched.table, begins, sort=[SortKey(name)], after=place, limit=_PAGE, columns=[name, "id"]
+        )
+        ids = [cast(int, row[1]) for row in rows]
+        found += [one for one in _ranked(storage, searched, question, ids, after) if one.rank == BEGINS]
+        if len(rows) < _PAGE:
+            break
+        place = cast(tuple[str, int], rows[-1])
+    return found[:limit] if len(found) >= limit else None
+
+
+def _ranked(
+    storage: Storage, searched: Searched, question: Question, ids: Iterable[int], after: Hit | None
+) -> list[Hit]:
+    """Return the places of those of the records that are found, those behind `after`, in order."""
+    places = (
+        Hit(rank, name, id_)
+        for id_, (name, texts) in _texts(storage, searched, ids).items()
+        if (rank := rank_of(question, name, texts)) is not None
+    )
+    return sorted(place for place in places if after is None or place > after)
 
 
 def _candidates(storage: Storage, searched: Searched, question: Question) -> set[int]:
-    """Return the ids of all records that are found, and of some that are not."""
-    exact = _owners(storage, searched, lambda column: In(column, question.exact))
+    """Return the ids of all records in which every word occurs, and of some more."""
     found: set[int] | None = None
     for term in sorted(question.terms, key=_rarity, reverse=True):
         ids = {id_ for alternative in term for id_ in _having_all(storage, searched, alternative)}
         found = ids if found is None else found & ids
         if len(found) <= _FEW:
             break
-    return exact | (found or set())
+    return found or set()
 
 
 def _owners(storage: Storage, searched: Searched, condition: Callable[[str], Expression]) -> set[int]:

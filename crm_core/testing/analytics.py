@@ -38,6 +38,31 @@ class AnalyticsContract:
         assert 4 == len(found)
         assert run_in_memory(select, storage) == found
 
+    def test_sums_of_large_amounts_are_exact(self, storage: Storage) -> None:
+        if "execute" not in storage.capabilities:
+            pytest.skip("NOT RUN: this storage has no SQL; the in-memory engine runs its selects")
+        import sqlalchemy as sa
+
+        from crm_core.query.functions import idiv, isum
+        from crm_core.query.tables import Tables
+
+        # Amounts of any size up to 10^16: their sums are past what a floating-point number can tell apart.
+        amounts = [(-1 if n % 3 == 0 else 1) * (10 ** (n % 17) + 7 * n + 1) for n in range(1, 101)]
+        fill(storage, [thing(n, size=amount, group="a " if n % 2 else "a") for n, amount in enumerate(amounts, 1)])
+        things = Tables(MANIFEST.tables).things
+        size, total = things.c.size, isum(things.c.size)
+        select: sa.Select[Any] = sa.select(
+            things.c.group, total, sa.func.min(size), sa.func.max(size), idiv(total, sa.literal(-3))
+        )
+        expected = []
+        for group, some in (("a", amounts[1::2]), ("a ", amounts[::2])):  # the even numbers, and the odd ones
+            third = abs(sum(some)) // 3 * (1 if sum(some) < 0 else -1)
+            expected.append((group, sum(some), min(some), max(some), third))
+        assert expected == storage.execute(select.group_by(things.c.group).order_by(things.c.group))
+        counted: list[Any] = [total, sa.func.count(sa.distinct(things.c.group))]
+        whole = sa.select(*counted).where(size != amounts[0])
+        assert [(sum(amounts[1:]), 2)] == storage.execute(whole)
+
     def test_a_sum_beyond_64_bits_is_told_and_never_a_wrong_number(self, storage: Storage) -> None:
         import sqlalchemy as sa
 

@@ -14,9 +14,12 @@ from crm_core.errors import DuplicateKey, NewerDatabase, StorageError
 from crm_core.extend import DataMigration
 from crm_core.extend.storage import Storage, Update
 from crm_core.ledger.evolution import upgrade
+from crm_core.query.ast import Exists
 from crm_core.records.schema import Column, Drop, Index, Manifest, Table
 from crm_core.testing.steps import fill, ids, write
 from crm_core.testing.tables import MANIFEST, THINGS, thing
+
+_SYSTEM = ("version", "created_tx", "updated_tx")
 
 
 class EvolutionContract:
@@ -84,6 +87,19 @@ class EvolutionContract:
         assert storage.check_indexes() in ([], None)
         with pytest.raises(StorageError):
             storage.find("parts")
+
+    def test_what_was_purged_does_not_come_back_with_its_declaration(self, storage: Storage) -> None:
+        fill(storage, [thing(1, name="n", size=3)])
+        write(storage, lambda: storage.insert_many("parts", ["id", *_SYSTEM, "thing_id"], [(1, 1, 1, 1, 1)]))
+        narrow = attrs.evolve(
+            THINGS, columns=tuple(c for c in THINGS.columns if c.name != "size"), indexes=THINGS.indexes[:1]
+        )
+        tables = {name: table for name, table in MANIFEST.tables.items() if name != "parts"}
+        storage.apply([Drop("things", "size"), Drop("parts")], Manifest({**tables, "things": narrow}, MANIFEST.owners))
+        upgrade(storage, MANIFEST)
+        assert [(1, None)] == storage.find("things", columns=["id", "size"])
+        assert [] == storage.find("parts") == storage.find("things", Exists("parts", "thing_id"))
+        assert storage.check_indexes() in ([], None)
 
     def test_a_data_migration_changes_rows_once_and_finishes_after_a_crash(self, storage: Storage) -> None:
         rows = [thing(n, size=n) for n in range(1, 2301)]

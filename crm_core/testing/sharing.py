@@ -9,12 +9,14 @@ from pathlib import Path
 from threading import Barrier
 from typing import ClassVar
 
+import attrs
 import pytest
 
 from crm_core.errors import DuplicateKey, StorageConflict
 from crm_core.extend.storage import Storage, Update
 from crm_core.ledger.evolution import upgrade
 from crm_core.query.ast import Compare
+from crm_core.records.schema import Column, Drop, Manifest
 from crm_core.testing.steps import elsewhere, fill, ids, write
 from crm_core.testing.tables import MANIFEST, THINGS, cell, thing
 
@@ -162,6 +164,26 @@ class SharingContract:
         assert ("link 1", 2) == (storage.link_before(2), write(storage, lambda: _linked(storage, 2)))
         fill(storage, [thing(3), thing(5, code="5")])  # what was deleted holds neither its id nor its code
         assert list(range(1, 8)) == ids(storage)
+        storage.close()
+
+    def test_a_change_of_the_schema_outlives_a_reopening(self, tmp_path: Path) -> None:
+        self._durable_or_skip()
+        storage = self.open(tmp_path)
+        upgrade(storage, MANIFEST)
+        fill(storage, [thing(1, name="n", size=3)])
+        added = attrs.evolve(THINGS, columns=(*THINGS.columns, Column("weight", "int")), indexes=THINGS.indexes[:1])
+        purged = attrs.evolve(THINGS, columns=THINGS.columns[:-1], indexes=THINGS.indexes[:1])
+        for table, row in ((added, (*thing(1, name="n", size=3), None)), (purged, thing(1, name="n", size=3)[:-1])):
+            wanted = Manifest({**MANIFEST.tables, "things": table}, MANIFEST.owners)
+            if table is purged:
+                storage.apply([Drop("things", "weight"), Drop("things", "group")], wanted)
+            else:
+                upgrade(storage, wanted)
+            storage.close()  # nothing else was written
+            storage = self.open(tmp_path)
+            assert wanted == storage.schema()
+            storage.use(wanted)
+            assert [row] == storage.find("things")
         storage.close()
 
     def _durable_or_skip(self) -> None:

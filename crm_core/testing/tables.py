@@ -96,7 +96,7 @@ AWKWARD_NUMBERS: Final = (-LARGEST - 1, -1_000_001, -1, 0, 1, 7, 2**31, 2**53 + 
 texts: Final = st.sampled_from(AWKWARD_TEXTS) | st.text(
     st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=8
 )
-numbers: Final = st.sampled_from(AWKWARD_NUMBERS) | st.integers(-5, 5)
+numbers: Final = st.sampled_from(AWKWARD_NUMBERS) | st.integers(-5, 5) | st.integers(-LARGEST - 1, LARGEST)
 things: Final = st.fixed_dictionaries(
     {
         "name": st.none() | texts,

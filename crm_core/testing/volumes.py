@@ -10,7 +10,8 @@ import pytest
 
 from crm_core.errors import NumberTooLarge
 from crm_core.extend.storage import Storage, Update
-from crm_core.query.ast import Compare, In
+from crm_core.query.ast import Compare, In, Remainder
+from crm_core.query.predicate import remainder
 from crm_core.records.schema import Row
 from crm_core.testing.steps import fill, ids, row_id, write
 from crm_core.testing.tables import LARGEST, PARTS, THINGS, thing
@@ -75,6 +76,14 @@ class VolumeContract:
                 with pytest.raises(NumberTooLarge):
                     write(storage, action)
         assert [thing(1, size=-LARGEST - 1), thing(2, size=LARGEST)] == storage.find("things")
+
+    def test_a_remainder_has_the_sign_of_its_number(self, storage: Storage) -> None:
+        sizes = dict(enumerate([-LARGEST - 1, -7, -3, -1, 0, 1, 3, 7, LARGEST], 1))
+        fill(storage, [*(thing(n, size=size) for n, size in sizes.items()), thing(99)])
+        for modulus in (2, 3, 10):
+            for rest in range(1 - modulus, modulus):
+                expected = [n for n, size in sizes.items() if remainder(size, modulus) == rest]
+                assert (modulus, rest, expected) == (modulus, rest, ids(storage, Remainder("size", modulus, rest)))
 
 
 def _tried(storage: Storage, action: Callable[[], T]) -> T:

@@ -11,6 +11,7 @@ from crm_core import CRM, Customer, Deal, Record, hookimpl
 from crm_core.errors import UsageError
 from crm_core.ledger.purge import purge
 from crm_core.records import ContactPoint, Extension, extension, record, reference, text
+from crm_core.services import search
 
 
 @record("membership")
@@ -71,6 +72,25 @@ def test_the_page_says_why_and_goes_on(crm: CRM) -> None:
     assert "shop@example.org" == third.matched[-1]
     assert third.next is None
     assert len(crm.customers.search("shop", limit=1)) == 1
+
+
+def test_the_beginning_of_many_names_is_found_without_reading_all_that_have_it(
+    crm: CRM, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    crm.customers.add_many(Customer(name=f"Shop {number:03}") for number in range(260))
+    crm.customers.add(Customer(name="Zoe"), email="shop@example.org")
+    crm.customers.add(Customer(name="The Shop"))
+    crm.customers.add(Customer(name="Shop"))
+    expected = ["Shop", *(f"Shop {number:03}" for number in range(260)), "The Shop", "Zoe"]
+    found: list[str | None] = []
+    with monkeypatch.context() as patch:
+        patch.setattr(search, "_candidates", lambda *_: pytest.fail("all that have it are looked for"))
+        page = crm.customers.search("shop")
+        while len(found) < 240:
+            found += [one.name for one in page]
+            page = crm.customers.search("shop", after=page.next)
+    found += [one.name for one in page] + [one.name for one in crm.customers.search("shop", after=page.next)]
+    assert expected == found
 
 
 def test_a_search_follows_edits_deletes_undo_and_merges(crm: CRM) -> None:

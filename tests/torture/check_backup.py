@@ -22,12 +22,13 @@ PROMISE = "backup"
 
 def run(backend: Backend, place: Path, long: bool) -> Iterator[Finding]:
     """Back up at rest and while another process writes; restore, damaged, killed and whole; in each form there is."""
-    work = place / "work"
-    backend.make(work, fill)
-    storage = backend.opened(work)
+    template, work = place / "template", place / "work"
+    backend.make(template, fill)
+    storage = backend.opened(template)
     forms = ["a copy"] * ("backup" in storage.capabilities) + ["portable"] * ("replace" in storage.capabilities)
     storage.close()
     for form in forms:
+        backend.again(template, work)  # the other process of the form before wrote thousands of records
         before = _state(work)
         file, portable = place / f"{form}.crm", form == "portable"
         back_up(work, file, portable=portable)

@@ -47,9 +47,12 @@ def _twice(work: Path, rows: int) -> tuple[str, int]:
 
 def _again(backend: Backend, template: Path, work: Path, rows: int, points: Sequence[int], clean: str) -> None:
     """Import, killed at a statement, and then again."""
-    for at in points:
-        backend.again(template, work)
-        code = in_child(lambda at=at: _killed(work, rows, at))  # type: ignore[misc]
+    for point in points:
+        at, code = point, 0
+        while code == 0:  # chunks are as large as the machine is quick: it may come to its end in fewer statements
+            backend.again(template, work)
+            code = in_child(lambda at=at: _killed(work, rows, at))  # type: ignore[misc]
+            at = at if code else at * 2 // 3
         require(code == KILLED, f"statement {at}: the import ended with {code}")
         with CRM.open(work, clock=NOW) as crm:
             _balanced(bring(crm, rows))
