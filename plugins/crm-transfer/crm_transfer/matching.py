@@ -84,9 +84,7 @@ class Offers:
 
     def __init__(self) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="crm-import-match-")
-        path = Path(self._folder.name) / "offers.db"
-        # Two threads take turns with it; see `ahead`.
-        self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+        self._db = sqlite3.connect(Path(self._folder.name) / "offers.db", isolation_level=None)
         for statement in (
             "PRAGMA journal_mode = OFF",
             "PRAGMA synchronous = OFF",

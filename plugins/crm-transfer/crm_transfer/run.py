@@ -163,11 +163,12 @@ class Run:
         return [draft(reader, fit, spill.settled(f"{at}/{number}"), values=True) for number, reader in records]
 
     def _may_read_ahead(self, job: Job) -> bool:
-        """Whether another thread may read the next rows of a file: where all that does so is known to ask nobody."""
-        grouping = job.compiled.grouping
-        if self._dry_run or self._whole or self._pace.is_shared or job.source.total < _LARGE:
-            return False
-        return not grouping.earlier if grouping is not None else job.importer in _ALONE
+        """Whether another thread may read the next rows of a file: where all that does so is known to ask nobody.
+
+        Rows that are grouped are not read ahead: there it takes more of the processor than the commit gives.
+        """
+        alone = job.importer in _ALONE and job.compiled.grouping is None and job.source.total >= _LARGE
+        return alone and not (self._dry_run or self._whole or self._pace.is_shared)
 
     def _rows(
         self,

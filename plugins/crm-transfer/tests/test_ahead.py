@@ -88,11 +88,11 @@ def written(path: Path) -> Path:
     return path
 
 
-def told(path: Path, mapping: str, storage: str, name: str) -> Any:
+def told(path: Path, storage: str, name: str) -> Any:
     folder = path.parent / name
     folder.mkdir()
     with url_for(storage, folder) as url, CRM.open(url) as crm:
-        report = import_file(crm, path, parse_mapping(mapping))
+        report = import_file(crm, path, parse_mapping(FLAT))
         entries = sorted((one.record_type, one.external, one.row_hash) for one in crm.external_ids.iterate())
         names = sorted(one.name or "" for one in crm.customers.iterate())
         emails = sorted(one.value for one in crm.contact_points.iterate())
@@ -100,18 +100,17 @@ def told(path: Path, mapping: str, storage: str, name: str) -> Any:
         return report.counts, report.types, report.errors, notes, entries, names, emails
 
 
-@pytest.mark.parametrize("mapping", [FLAT, GROUPED])
 @pytest.mark.parametrize("storage", EVERYWHERE)
 def test_what_is_read_ahead_is_imported_as_what_is_not(
-    storage: str, mapping: str, tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+    storage: str, tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = written(tmp_path / "rows.csv")
-    expected = told(path, mapping, storage, "before")
+    expected = told(path, storage, "before")
     request.getfixturevalue("always")
     threads: list[Any] = []
     fetch = Ahead._fetch
     monkeypatch.setattr(Ahead, "_fetch", lambda self: (threads.append(current_thread()), fetch(self)))
-    assert expected == told(path, mapping, storage, "ahead")
+    assert expected == told(path, storage, "ahead")
     assert len(threads) > 3
     assert main_thread() not in threads
 
@@ -141,16 +140,17 @@ def test_the_next_rows_are_read_while_the_storage_commits(
     assert seen[2]
 
 
-@pytest.mark.parametrize("dry_run", [True, False])
-def test_a_small_file_and_a_dry_run_need_no_thread(
-    dry_run: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("what", ["small", "dry run", "grouped"])
+def test_a_small_file_a_dry_run_and_grouped_rows_need_no_thread(
+    what: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     use_small_chunks(monkeypatch)
-    if dry_run:
+    if what != "small":
         monkeypatch.setattr(run, "_LARGE", 0)
     monkeypatch.setattr(Ahead, "start", lambda self: pytest.fail("a thread was started"))
+    mapping = parse_mapping(GROUPED if what == "grouped" else FLAT)
     with CRM.open("memory:") as crm:
-        report = import_file(crm, written(tmp_path / "rows.csv"), parse_mapping(FLAT), dry_run=dry_run)
+        report = import_file(crm, written(tmp_path / "rows.csv"), mapping, dry_run=what == "dry run")
     assert report.counts.created
 
 
