@@ -11,7 +11,7 @@ import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, cast
 
 import attrs
 
@@ -124,9 +124,9 @@ class Transaction:
             return
         self.writes += 1
         self._storage.insert_many(table.name, table.column_names, rows)
-        ids = [_int(row[0]) for row in rows]
+        ids = cast("list[int]", [row[0] for row in rows])
         low, high, count = self._notes.get(table.name, [ids[0], ids[0], 0])
-        self._notes[table.name] = [min(low, *ids), max(high, *ids), count + len(ids)]
+        self._notes[table.name] = [min(low, min(ids)), max(high, max(ids)), count + len(ids)]
 
     def put_back(self, table: Table, images: Sequence[Mapping[str, Primitive]]) -> None:
         """Insert rows that were deleted, one version on, so that whoever still holds the old one notices.

@@ -245,20 +245,14 @@ def _day(place: _Place) -> Codec:
 
 def _moment(place: _Place) -> Codec:
     zone = place.zone
-    midnights: dict[dt.date, int] = {}
 
     def midnight(value: dt.date) -> int:
-        found = midnights.get(value)
-        if found is None:
-            if len(midnights) > 50_000:
-                midnights.clear()
-            try:
-                found = to_micros(local_midnight(value, zone))
-            except InvalidValue as error:
-                raise place.bad(value, "range", "outside the years 1 to 9999 in UTC") from error
-            if decode((found, 1)) != value:
-                raise place.bad(value, "date", f"a day that {zone.key} skipped")
-            midnights[value] = found
+        try:
+            found = to_micros(local_midnight(value, zone))
+        except InvalidValue as error:
+            raise place.bad(value, "range", "outside the years 1 to 9999 in UTC") from error
+        if decode((found, 1)) != value:
+            raise place.bad(value, "date", f"a day that {zone.key} skipped")
         return found
 
     def counted(value: dt.datetime) -> int:

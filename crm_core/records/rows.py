@@ -28,6 +28,8 @@ _EMPTY: Final[Mapping[str, Any]] = MappingProxyType({})
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _PLAIN: Final = ("text", "integer", "reference")
 """Kinds whose cell is the value."""
+_DAYS: Final = 50_000
+"""How many days are remembered."""
 
 
 @attrs.frozen
@@ -50,7 +52,7 @@ def row_functions(cls: type[Record], name: str, fields: Sequence[Field]) -> RowF
     """Generate the functions of a record type from its fields in the order of the table's columns."""
     namespace: dict[str, Any] = {"cls": cls, "text_key": text_key, "EPOCH": _EPOCH, "timedelta": timedelta}
     namespace |= {"UTC": UTC, "FIRST": FIRST, "LAST": LAST, "date": date, "datetime": datetime, "Money": Money}
-    namespace |= {"new": object.__new__, "EMPTY": _EMPTY, "added": _Added(name, fields)}
+    namespace |= {"new": object.__new__, "EMPTY": _EMPTY, "added": _Added(name, fields), "is_unicode": _is_unicode}
     functions = (_made(cls, namespace), _encode(fields, namespace), _decode(cls, fields, namespace))
     source = "\n".join([*chain(*functions), *_stamped(cls, namespace), *_stamp(namespace)])
     exec(compile(source, f"<rows of {name}>", "exec"), namespace)
@@ -77,6 +79,7 @@ def _encode(fields: Sequence[Field], namespace: dict[str, Any]) -> list[str]:
         if width:
             namespace[f"e{number}"] = field.codec.encode
             namespace[f"k{number}"] = frozenset(field.declaration.choices)
+            namespace[f"m{number}"] = _Midnights(field.codec.encode)
             lines += [f"    v = r.{field.name}", *_assign(field, number, mine)]
             row += mine
     nothing = ["None" for field in fields if field.extension for _ in field.codec.columns]
@@ -101,7 +104,7 @@ def _assign(field: Field, number: int, cells: Sequence[str]) -> list[str]:
         case "text":
             limit = f" and len(v) <= {declared.max_length}" if declared.max_length else ""
             filled = " and not v.isspace() and v" if declared.required else ""
-            common = f'v.__class__ is str and v.isascii() and "\\0" not in v{limit}{filled}'
+            common = f'v.__class__ is str and (v.isascii() or is_unicode(v)) and "\\0" not in v{limit}{filled}'
         case "integer":
             common = f"v.__class__ is int and {-(2**63)} <= v < {2**63}"
         case "reference":
@@ -116,6 +119,12 @@ def _assign(field: Field, number: int, cells: Sequence[str]) -> list[str]:
             common = "v.__class__ is datetime and v.tzinfo is UTC and FIRST <= v < LAST"
             micros = "(v.days * 86400 + v.seconds) * 1000000 + v.microseconds"
             quick = f"v = v - EPOCH; {cells[0]} = {micros}; {cells[1]} = 0"
+            return [
+                unset,
+                f"    elif v.__class__ is date: {cells[0]} = m{number}[v]; {cells[1]} = 1",
+                f"    elif {common}: {quick}",
+                f"    else: {slow}",
+            ]
         case _:
             return [unset, f"    else: {slow}"]
     if declared.key:
@@ -178,6 +187,29 @@ def _stamp(namespace: dict[str, Any]) -> list[str]:
     namespace["set_slot"] = object.__setattr__
     setting = [f"    set_slot(r, {name!r}, {name})" for name in SYSTEM_COLUMNS]
     return [f"def stamp(r, {', '.join(SYSTEM_COLUMNS)}):", *setting, "    return r"]
+
+
+class _Midnights(dict[date, int]):
+    """The microseconds at which days begin, which the codec reckons: most days of an import come again."""
+
+    def __init__(self, encode: Callable[[date], Row]) -> None:
+        self._encode = encode
+
+    def __missing__(self, day: date) -> int:
+        found = cast(int, self._encode(day)[0])
+        if len(self) >= _DAYS:
+            self.clear()
+        self[day] = found
+        return found
+
+
+def _is_unicode(text: str) -> bool:
+    """Say whether a text can be stored: it has no half of a character (a lone surrogate)."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 class _Added:

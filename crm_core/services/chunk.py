@@ -19,6 +19,8 @@ from crm_core.values import format_id, new_ids, text_key
 
 R = TypeVar("R", bound=Record)
 _HASH: Final = frozenset({"row_hash"})
+_USUAL: Final = 100
+"""Characters of an external id that need not be counted."""
 
 
 @attrs.frozen(kw_only=True)
@@ -334,25 +336,40 @@ class ChunkWriter(Generic[R]):
         named = [(one, one.external) for one in pending if one.external and one.known is None]
         if not named:
             return pending
+        plain = self._are_plain([external for _, external in named])
+        if not plain:
+            named = [(one, external) for one, external in named if self._is_name(one, external, refused)]
         holders = self._holders([external for _, external in named])
-        for one, external in named:
-            try:
-                self._check_name(external)
-                holder, state = holders.setdefault(external, (one.row[0], "live"))
-                if holder != one.row[0] or state != "live":
-                    what = f"{self._kind.name} {format_id(cast(int, holder))}"
-                    told = f"is taken by {what}" if state == "live" else f"names {what}, which was {state}"
-                    message = f"the external id {':'.join(external)} {told}"
-                    raise DuplicateKey(message, table=self._externals.plural, columns=("system", "external"))
-            except CrmError as error:
-                refused[one.index] = error
+        for one, external in named if holders or not plain else ():
+            holder, state = holders.setdefault(external, (one.row[0], "live"))
+            if holder != one.row[0] or state != "live":
+                what = f"{self._kind.name} {format_id(cast(int, holder))}"
+                told = f"is taken by {what}" if state == "live" else f"names {what}, which was {state}"
+                message = f"the external id {':'.join(external)} {told}"
+                refused[one.index] = DuplicateKey(message, table=self._externals.plural, columns=("system", "external"))
         return _accepted(pending, refused)
 
-    def _check_name(self, name: tuple[str, str]) -> None:
-        if name[0] not in self._systems:
-            self._externals.fields["system"].codec.encode(name[0])
-            self._systems.add(name[0])
-        self._externals.fields["external"].codec.encode(name[1])
+    def _are_plain(self, names: Sequence[tuple[str, str]]) -> bool:
+        """Whether names, each once, are ASCII texts of a usual length: no rule has anything against them."""
+        try:
+            text = "".join(external for _, external in names)
+        except TypeError:  # told of each name
+            return False
+        known = all(system in self._systems for system in {system for system, _ in names})
+        usual = text.isascii() and "\0" not in text and all(0 < len(name.strip()) <= _USUAL for _, name in names)
+        return known and usual and len(set(names)) == len(names)
+
+    def _is_name(self, one: _Pending[R], name: tuple[str, str], refused: Refused) -> bool:
+        """Refuse a record whose external id is none: before it is looked up, which a storage may not be able to."""
+        try:
+            if name[0] not in self._systems:
+                self._externals.fields["system"].codec.encode(name[0])
+                self._systems.add(name[0])
+            self._externals.fields["external"].codec.encode(name[1])
+        except CrmError as error:
+            refused[one.index] = error
+            return False
+        return True
 
     def _holders(
         self, names: Sequence[tuple[str, str]]

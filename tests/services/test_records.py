@@ -282,6 +282,15 @@ def test_a_bulk_write_stops_at_the_first_refused_and_undo_takes_back_the_chunks_
     assert 0 == crm.customers.count()
 
 
+@pytest.mark.parametrize("wrong", ["", " ", "a\0", "\ud800", "x" * 401, "1", 17])
+def test_of_many_external_ids_the_one_that_breaks_a_rule_is_refused(crm: CRM, wrong: Any) -> None:
+    crm.teams.add(Team(name="Z"), external=("erp", "0"))  # from here on the system is known
+    writes = [Write(record=Team(name=f"{at}"), external=("erp", key)) for at, key in enumerate(["1", wrong, "ج"])]
+    outcome = crm.teams.write_many(writes)
+    assert [1] == [refusal.index for refusal in outcome.refused]
+    assert ["1", "ج"] == sorted(crm.external_ids.find_many("team", "erp", ["1", "ج"]))
+
+
 def test_many_are_added_with_external_ids_and_edited_in_chunks(crm: CRM) -> None:
     added = crm.teams.add_many([Team(name="A"), Team(name="B")], externals=[("erp", "1"), ("erp", "2")])
     found = crm.external_ids.find_many("team", "erp", ["1", "2", "3"])

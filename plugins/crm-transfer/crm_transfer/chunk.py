@@ -13,7 +13,7 @@ from crm_core import CRM, RecordService, Write
 from crm_core.records import ExternalId, Record
 from crm_transfer.adopting import adopted
 from crm_transfer.conflicts import Arbiter, Claim
-from crm_transfer.entries import Entry, entries_of, read_cells
+from crm_transfer.entries import Draft, Entry, draft, read_cells, with_keys
 from crm_transfer.errors import BadCell
 from crm_transfer.lookup import Lookup, gone
 from crm_transfer.readers import RecordReader, Reference
@@ -23,6 +23,7 @@ from crm_transfer.spill import Spill
 
 RANK: Final = ("unchanged", "updated", "created", "rejected")
 """What became of a row is the highest of what became of its records."""
+_NOTHING: Final[frozenset[str]] = frozenset()
 
 
 class Chunk:
@@ -44,8 +45,9 @@ class Chunk:
         file: int,
         only: int | None = None,
         last: bool = False,
+        drafts: Sequence[Draft] = (),
     ) -> None:
-        """Take the rows; nothing happens yet."""
+        """Take the rows, and their `drafts` of each record if they were read ahead; nothing happens yet."""
         self._crm = crm
         self._readers = readers
         self._rows = rows
@@ -56,6 +58,7 @@ class Chunk:
         self._only = only
         self._last = last
         self._waits = not last and _may_wait(readers)
+        self._drafts = drafts
         self._entries: dict[int, list[Entry]] = {}
         self._made: dict[tuple[str, str], dict[str, Record]] = {}
         self._same: dict[int, list[Entry]] = {}
@@ -70,7 +73,7 @@ class Chunk:
         for at, reader in enumerate(self._readers):
             if self._only not in (None, at):
                 continue
-            self._entries[at] = entries_of(reader, self._not_settled(at, reader))
+            self._entries[at] = with_keys(reader, self._not_settled(at, reader))
             if self._only is None and not reader.repeats:
                 self._refuse_doubles(at, reader)
         wanted = [(at, self._readers[at]) for at in self._entries]
@@ -109,6 +112,7 @@ class Chunk:
         if refused:
             self._forget_refused()
         self._entries, self._made, self._same, self._settled, self._unknown = {}, {}, {}, {}, {}
+        self._drafts = ()
         for row in self._rows:
             row.error, row.status, row.waiting = row.error if refused else None, {}, frozenset()
             row.kept, row.stored = (), {}
@@ -140,17 +144,19 @@ class Chunk:
         """Whether a row that says what an earlier one said changes nothing: nothing of that one is ever taken back."""
         return reader.repeats and reader.per == "row" and self._only is None and not self._waits
 
-    def _not_settled(self, at: int, reader: RecordReader) -> Sequence[Row]:
-        """Return the rows that say something of a record which no earlier row of the file said in the same words."""
-        known = self._spill.settled(f"{self._file}/{at}") if self._may_settle(reader) else ()
-        if not known:
-            return self._rows
-        content = reader.content
-        left: list[Row] = []
-        again = self._settled[at] = list[Row]()
-        for row in self._rows:
-            (again if content(row.cells) in known else left).append(row)
-        return left
+    def _not_settled(self, at: int, reader: RecordReader) -> list[Entry]:
+        """Return the entries that say something of a record which no earlier row of the file said in the same words."""
+        settled = self._spill.settled(f"{self._file}/{at}") if self._may_settle(reader) else _NOTHING
+        if not self._drafts:
+            found = draft(reader, self._rows, settled)
+            self._settled[at] = found.again
+            return found.entries
+        found = self._drafts[at]
+        if not settled:
+            return found.entries
+        again = [entry.row for entry in found.entries if entry.content in settled]  # since it was read ahead
+        self._settled[at] = [*found.again, *again]
+        return [entry for entry in found.entries if entry.content not in settled] if again else found.entries
 
     # Keys
 
@@ -192,8 +198,6 @@ class Chunk:
         same = self._same.setdefault(at, [])
         for entry in live:
             row = entry.row
-            entry.content = reader.content(row.cells)
-            entry.digest = reader.digest(entry.content)
             entry.known = known.get(entry.key)
             if entry.known is not None:
                 kept = reader.keeps_merged and entry.known.state == "merged"

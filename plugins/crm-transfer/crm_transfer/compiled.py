@@ -100,6 +100,7 @@ def _record(
         ids=spec.ids,
         same=_same(spec, kind),
         keeps_merged=spec.keeps_merged,
+        is_quiet=not any(field.corrections or _is_money(kind, field) for field in spec.fields),
     )
 
 
@@ -138,6 +139,11 @@ def _changed(spec: RecordMap, form: FileForm, columns: RecordColumns) -> Callabl
         return found if isinstance(found, dt.datetime) else dt.datetime.combine(found, dt.time(), zone)
 
     return changed
+
+
+def _is_money(kind: RecordType, field: FieldMap) -> bool:
+    """Say whether a field is money, of which the report says where it was given in tomans."""
+    return kind.fields[field.path].declaration.kind == "money"
 
 
 def _source(field: FieldMap, columns: Columns) -> tuple[str, tuple[int, ...]]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import datetime as dt
 import re
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from typing import Any, Final
 
 import attrs
@@ -27,34 +27,64 @@ _UNFIT: Final = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 class Entry:
     """One record of one row: its key, what the mapping uses of the row, the digest of that, and what its cells say.
 
-    `known` is what is there under the key; `wanted` are the names of what the record points at.
+    `drafted` is what its cells say where that was read ahead, `values` the same once it counts. `known` is what is
+    there under the key; `wanted` are the names of what the record points at.
     """
 
     row: Row
     key: str
     content: str = ""
     digest: str = ""
+    drafted: dict[str, Any] | BadCell | None = None
     known: ExternalId | None = None
     values: dict[str, Any] | None = None
     wanted: Sequence[tuple[Reference, str]] = ()
     changed: dt.datetime | None = None
 
 
-def entries_of(reader: RecordReader, rows: Sequence[Row]) -> list[Entry]:
-    """Return an entry for each row that makes this record; a row whose key cannot be one is refused."""
-    applies, key_of = reader.applies, reader.key
+@attrs.frozen
+class Draft:
+    """What rows say of one record before anything is looked up; `again` are those that repeat what was said before."""
+
+    entries: list[Entry]
+    again: list[Row]
+
+
+def draft(reader: RecordReader, rows: Sequence[Row], settled: Set[str], *, values: bool = False) -> Draft:
+    """Read the key of each row that makes this record, what the mapping uses of it, and the `values` if wanted.
+
+    A row whose content is `settled` needs none of it. Nothing is refused here, so that it may be done ahead.
+    """
+    applies, key_of, content_of, digest_of = reader.applies, reader.key, reader.content, reader.digest
     entries: list[Entry] = []
+    again: list[Row] = []
     for row in rows:
-        if row.error is not None or (applies is not None and not applies(row.cells)):
+        cells = row.cells
+        if row.error is not None or (applies is not None and not applies(cells)):
             continue
-        key = key_of(row.cells)
-        plain = key and len(key) <= _LONGEST_KEY and key.isprintable() and "E+" not in key and key[0] not in "#E"
-        error = None if plain else _wrong_key(reader, key)
-        if error is None:
-            entries.append(Entry(row, key))
+        content = content_of(cells)
+        if content in settled:
+            again.append(row)
         else:
-            row.error = error
-    return entries
+            entries.append(Entry(row, key_of(cells), content, digest_of(content)))
+    if values and reader.is_quiet:
+        for entry, said in zip(entries, reader.values([entry.row.cells for entry in entries]), strict=True):
+            entry.drafted = said
+    return Draft(entries, again)
+
+
+def with_keys(reader: RecordReader, entries: Sequence[Entry]) -> list[Entry]:
+    """Return the entries of rows that are good so far; a row whose key cannot be one is refused."""
+    good: list[Entry] = []
+    for entry in entries:
+        row, key = entry.row, entry.key
+        if row.error is not None:
+            continue
+        plain = key and len(key) <= _LONGEST_KEY and key.isprintable() and "E+" not in key and key[0] not in "#E"
+        row.error = None if plain else _wrong_key(reader, key)
+        if row.error is None:
+            good.append(entry)
+    return good
 
 
 def _wrong_key(reader: RecordReader, key: str) -> BadCell | None:
@@ -75,7 +105,7 @@ def _wrong_key(reader: RecordReader, key: str) -> BadCell | None:
 def read_cells(reader: RecordReader, entries: Sequence[Entry]) -> None:
     """Read the values of rows, and what they point at; a row that says something wrong is refused."""
     changed, references = reader.changed, reader.references
-    for entry, values in zip(entries, reader.values([entry.row.cells for entry in entries]), strict=True):
+    for entry, values in zip(entries, _said(reader, entries), strict=True):
         if isinstance(values, BadCell):
             entry.row.error = values
             continue
@@ -87,6 +117,12 @@ def read_cells(reader: RecordReader, entries: Sequence[Entry]) -> None:
                 entry.wanted = _wanted(reader, entry.row.cells, values)
         except BadCell as bad:
             entry.row.error = bad
+
+
+def _said(reader: RecordReader, entries: Sequence[Entry]) -> list[dict[str, Any] | BadCell]:
+    """Return what cells say: as it was read ahead, if it was."""
+    drafted = [entry.drafted for entry in entries if entry.drafted is not None]
+    return drafted if len(drafted) == len(entries) else reader.values([entry.row.cells for entry in entries])
 
 
 def _wanted(reader: RecordReader, cells: Sequence[str], values: dict[str, Any]) -> list[tuple[Reference, str]]:

@@ -32,12 +32,12 @@ Smaller chunks would not shorten that: they only come oftener.
 
 
 class Pace:
-    """The size of the next chunk, in rows."""
+    """The size of the next chunk, in rows; `is_shared` says that others write as well."""
 
     def __init__(self) -> None:
         """Begin with as many rows as there are records in a first chunk."""
         self.size = _FIRST
-        self._is_shared = False
+        self.is_shared = False
 
     def of_file(self, records: int) -> None:
         """Begin a file each of whose rows may make so many records."""
@@ -45,11 +45,11 @@ class Pace:
 
     def came(self, waited: float) -> None:
         """Note how many seconds a chunk waited for its turn to write."""
-        self._is_shared = waited >= _WAITED
+        self.is_shared = waited >= _WAITED
 
     def rest(self) -> None:
         """Leave the lock to the others for a while, if there are any."""
-        if self._is_shared:
+        if self.is_shared:
             sleep(_REST)
 
     def watch(self) -> Callable[[], float]:
@@ -63,7 +63,7 @@ class Pace:
         `written` says how many records the last one wrote: a few hundred of them always go together, because each
         transaction costs something too.
         """
-        most, records = (_SHARED_SECONDS, _SHARED_SMALLEST) if self._is_shared else (_LOCK_SECONDS, _SMALLEST)
+        most, records = (_SHARED_SECONDS, _SHARED_SMALLEST) if self.is_shared else (_LOCK_SECONDS, _SMALLEST)
         fitting = int(rows * most / max(seconds, 0.001))
         if rows >= self.size or fitting < self.size:
             smallest = max(1, records * rows // max(written, rows, 1))

@@ -66,7 +66,7 @@ class RecordReader:
     mapping uses of the row; `sources` says of each field which columns it is read from, by name and by place.
     `policies` says of each field who wins where the record is there and says something else, `changed` when the source
     changed the row. `ids` and `same` say by what a record is known that is there without the key. With `keeps_merged`
-    a row of a record that was merged leaves the survivor as it is.
+    a row of a record that was merged leaves the survivor as it is. `is_quiet` says that reading values counts nothing.
     """
 
     kind: RecordType
@@ -88,6 +88,7 @@ class RecordReader:
     ids: str = ""
     same: tuple[str, ...] = ()
     keeps_merged: bool = False
+    is_quiet: bool = False
 
     def told(self, cells: Cells, path: str) -> str:
         """Return what a row says of a field, as it stands in its cells."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from pathlib import Path
 from time import perf_counter
 from typing import Any, Final
@@ -13,14 +14,17 @@ from crm_core import CRM
 from crm_core.errors import ConflictError, DuplicateKey, StorageConflict
 from crm_core.extend import BadRow
 from crm_core.values import few_collections
+from crm_transfer.ahead import Ahead, Drafts, Rows
 from crm_transfer.chunk import RANK, Chunk
 from crm_transfer.conflicts import Arbiter
+from crm_transfer.entries import draft
 from crm_transfer.errors import BadCell, FileFault
 from crm_transfer.jobs import Job, cut_off, notes_of, sums_told
 from crm_transfer.leftover import refuse_leftovers
 from crm_transfer.lookup import Lookup
 from crm_transfer.pace import Pace
 from crm_transfer.readers import RecordReader
+from crm_transfer.reading import CSV, JSON_LINES
 from crm_transfer.rejects import write_rejects
 from crm_transfer.report import SHOWN, FileReport, ImportReport, RowError, shown
 from crm_transfer.rows import Row
@@ -29,6 +33,10 @@ from crm_transfer.staging import Grouping
 from crm_transfer.takeback import TakeBack
 
 _ATTEMPTS: Final = 3
+_LARGE: Final = 10_000
+"""Rows of a file from which on its chunks are read while others are committed."""
+_ALONE: Final = (CSV, JSON_LINES)
+"""Formats whose rows any thread may read; those of other plugins may be a connection to somewhere."""
 
 Progress = Callable[[int, int, str], None]
 
@@ -102,10 +110,11 @@ class Run:
 
     def _work(self, jobs: Sequence[Job], report: ImportReport, spill: Spill) -> None:
         for at, job in enumerate(jobs):
-            rows: list[Row | BadRow] = []
-            for rows in self._chunks(job):
-                self._rows(at, job, rows, report.files[at], spill)
-                self._tell(len(rows), jobs, job)
+            rows: Rows = []
+            with Ahead(self._chunks(job), partial(self._drafts, at, job, spill)) as ahead:
+                for rows, drafts in ahead:
+                    self._rows(at, job, rows, drafts, ahead, report.files[at], spill)
+                    self._tell(len(rows), jobs, job)
             self._summed[at] = [] if job.compiled.grouping else sums_told(rows, len(job.source.columns))
             self._skipped(jobs, job, report.files[at])
         self._finish_waiting(jobs, report, spill)
@@ -148,7 +157,29 @@ class Run:
             told = f"{job.path.name}: sorted {rows:,} of {total:,} rows"
             self._progress(self._done, max(self._total, total), told)
 
-    def _rows(self, at: int, job: Job, rows: Sequence[Row | BadRow], report: FileReport, spill: Spill) -> None:
+    def _drafts(self, at: int, job: Job, spill: Spill, rows: Rows) -> Drafts:
+        fit = [row for row in rows if isinstance(row, Row) and row.error is None]
+        records = enumerate(job.compiled.records)
+        return [draft(reader, fit, spill.settled(f"{at}/{number}"), values=True) for number, reader in records]
+
+    def _may_read_ahead(self, job: Job) -> bool:
+        """Whether another thread may read the next rows of a file: where all that does so is known to ask nobody.
+
+        Rows that are grouped are not read ahead: there it takes more of the processor than the commit gives.
+        """
+        alone = job.importer in _ALONE and job.compiled.grouping is None and job.source.total >= _LARGE
+        return alone and not (self._dry_run or self._whole or self._pace.is_shared)
+
+    def _rows(
+        self,
+        at: int,
+        job: Job,
+        rows: Rows,
+        drafts: Drafts,
+        ahead: Ahead,
+        report: FileReport,
+        spill: Spill,
+    ) -> None:
         good = [row for row in rows if isinstance(row, Row)]
         all_cells = [row.cells for row in good]
         for number, (_, holds) in enumerate(job.compiled.checks):
@@ -157,26 +188,32 @@ class Run:
         grouping = job.compiled.grouping
         readers = job.compiled.records
         last = grouping is not None
-        chunk = Chunk(self._crm, readers, fit, self._lookup, spill, self._arbiter, file=at, last=last)
-        self._write(chunk, fit, readers, grouping)
+        chunk = Chunk(self._crm, readers, fit, self._lookup, spill, self._arbiter, file=at, last=last, drafts=drafts)
+        self._write(chunk, fit, readers, grouping, ahead if self._may_read_ahead(job) else None)
         self._settle(at, job, good, report, spill)
         bad = [row for row in rows if isinstance(row, BadRow)]
         spill.reject([Rejected(at, b.number, b.column, b.value, b.rule, b.message, tuple(b.cells)) for b in bad])
         report.counts.add("rejected", len(bad))
 
     def _write(
-        self, chunk: Chunk, rows: Sequence[Row], readers: Sequence[RecordReader], grouping: Grouping | None = None
+        self,
+        chunk: Chunk,
+        rows: Sequence[Row],
+        readers: Sequence[RecordReader],
+        grouping: Grouping | None = None,
+        ahead: Ahead | None = None,
     ) -> None:
         """Write a chunk in one transaction; when somebody else changed a record meanwhile, do the whole chunk again.
 
         It is done again as well without the rows that were refused halfway: of a rejected row nothing is written.
+        During the commit the next chunk is read, with `ahead`.
         """
         attempt = 1
         while True:
             self._prepare(chunk, rows, readers, grouping)
             try:
                 asked = perf_counter()
-                with self._crm.transaction():
+                with ahead or nullcontext(), self._crm.transaction():
                     self._pace.came(perf_counter() - asked)
                     seconds = self._pace.watch()
                     chunk.write()
@@ -184,6 +221,8 @@ class Run:
                         grouping.settle(rows)
                     self._leave_out_torn(chunk)
                     spent = seconds()
+                    if ahead is not None and chunk.written and not self._pace.is_shared:
+                        ahead.start()
                 chunk.committed()
                 break
             except _Torn:

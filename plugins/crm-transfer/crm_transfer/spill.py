@@ -16,6 +16,7 @@ from typing import Final
 import attrs
 
 from crm_core.errors import CrmError, StorageFull
+from crm_transfer.ascending import TABLE, Ascending
 
 _REPEATED: Final = 20_000
 """How many keys that repeat are remembered in memory, by scope: a product is asked for in every chunk."""
@@ -105,6 +106,8 @@ class Spill:
         self._round = 0
         self._repeated: dict[str, dict[str, int]] = {}
         self._settled: dict[str, set[str]] = {}
+        self._ascending: dict[str, Ascending] = {}
+        self._poured: set[str] = set()
 
     def _prepare(self) -> None:
         for statement in (
@@ -112,6 +115,7 @@ class Spill:
             "PRAGMA synchronous = OFF",
             "PRAGMA cache_size = -32000",
             "CREATE TABLE seen (scope TEXT, key TEXT, row INTEGER, PRIMARY KEY (scope, key)) WITHOUT ROWID",
+            TABLE,
             "CREATE TABLE waiting (seq INTEGER PRIMARY KEY, round INTEGER, file INTEGER, row INTEGER, record INTEGER,"
             " written TEXT, status TEXT, cells TEXT)",
             "CREATE TABLE shared (scope TEXT, key TEXT, row INTEGER, PRIMARY KEY (scope, key, row)) WITHOUT ROWID",
@@ -137,6 +141,12 @@ class Spill:
 
     def first_rows(self, scope: str, keys: Sequence[tuple[int, str]]) -> dict[int, int]:
         """Remember (row, key) pairs of a scope; return, by row, the earlier row that had the same key."""
+        if scope not in self._poured:
+            ascending = self._ascending.setdefault(scope, Ascending(self._db, scope))
+            found = ascending.first_rows(keys)
+            if found is not None:
+                return found
+            self._pour(scope)
         repeated = self._repeated.setdefault(scope, {})
         fresh = [(scope, key, row) for row, key in keys if key not in repeated]
         first = {key: repeated[key] for _, key in keys if key in repeated} if len(fresh) < len(keys) else {}
@@ -155,6 +165,9 @@ class Spill:
 
     def forget(self, scope: str, keys: Sequence[tuple[int, str]]) -> None:
         """Forget (row, key) pairs of a scope: those rows made nothing."""
+        if scope in self._ascending and self._ascending[scope].forget(keys):
+            return
+        self._pour(scope)
         repeated = self._repeated.get(scope, {})
         for row, key in keys:
             if repeated.get(key) == row:
@@ -162,6 +175,14 @@ class Spill:
         self._db.executemany(
             "DELETE FROM seen WHERE scope = ? AND key = ? AND row = ?", [(scope, key, row) for row, key in keys]
         )
+
+    def _pour(self, scope: str) -> None:
+        """Put keys that came in ascending order where those of any order are."""
+        self._poured.add(scope)
+        ascending = self._ascending.pop(scope, None)
+        if ascending is not None:
+            self._db.executemany("INSERT INTO seen VALUES (?, ?, ?)", ascending.pour())
+            self._db.execute("DELETE FROM ascending WHERE scope = ?", [scope])
 
     def settled(self, scope: str) -> Set[str]:
         """Return the contents of rows whose record is there by now: another such row changes nothing."""
@@ -223,6 +244,7 @@ class Spill:
 
     def names(self, scope: str, key: str, file: int) -> bool:
         """Say whether a row that is not rejected names a record first in its scope."""
+        self._pour(scope)
         found = self._db.execute(
             "SELECT 1 FROM seen s WHERE scope = ? AND key = ? AND NOT EXISTS"
             " (SELECT 1 FROM rejected r WHERE r.file = ? AND r.row = s.row)",
