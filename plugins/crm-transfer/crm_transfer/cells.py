@@ -384,7 +384,7 @@ def _email(value: str) -> str:
         raise BadCell("email", "has a line break in it; write one address, as name@example.org")
     plain = value.strip()
     name, _, host = plain.rpartition("@")
-    if not name or not host or "@" in name or any(c.isspace() or c < " " or c in "<>,;\x7f" for c in plain):
+    if not name or not host or "@" in name or any(c.isspace() or c < " " or c in "<>,;:\x7f" for c in plain):
         inner = _ADDRESS.findall(plain)
         way = "a second one needs a column and a [[record]] of its own"
         if len(inner) < 2:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,6 +23,7 @@ from crm_transfer.report import BEYOND, SURPLUS, shown
 
 _LINE: Final = "error_line"
 """The member under which a reject file keeps a line that is no object: there it can be put right."""
+_MOST_DIGITS: Final = 400
 _MOST_BEYOND: Final = 50
 """How many cells beyond the header a rejected row keeps apart."""
 
@@ -294,7 +296,9 @@ def _json_rows(path: Path, form: Form, columns: Sequence[str]) -> Iterator[Sourc
 def _flat_object(line: str) -> dict[str, str] | str:
     """Return the cells of one JSON object by column, or in words why the line is none."""
     try:
-        found = json.loads(line.strip().lstrip("\ufeff"), parse_float=str, parse_int=str, object_pairs_hook=_no_doubles)
+        found = json.loads(
+            line.strip().lstrip("\ufeff"), parse_float=_number, parse_int=str, object_pairs_hook=_no_doubles
+        )
     except json.JSONDecodeError as error:
         return f"the line is no JSON object: {error.msg} at character {error.pos + 1}; correct it"
     except ValueError as error:
@@ -306,6 +310,18 @@ def _flat_object(line: str) -> dict[str, str] | str:
     cells: dict[str, str] = {}
     _flatten(found, "", cells)
     return cells
+
+
+def _number(text: str) -> str:
+    """Return a number of JSON without an exponent, which here is no sign that a spreadsheet cut it.
+
+    >>> _number("1.5e-7"), _number("12.50")
+    ('0.00000015', '12.50')
+    """
+    if "e" not in text.lower():
+        return text
+    number = Decimal(text)
+    return f"{number:f}" if abs(number.adjusted()) <= _MOST_DIGITS else text
 
 
 def _no_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

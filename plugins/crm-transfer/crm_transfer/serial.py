@@ -65,19 +65,21 @@ def moment_of(serial: float, epoch: Epoch) -> dt.datetime:
         BadCell: it is no day that a spreadsheet knows.
     """
     if not (serial >= 0 or epoch == "calc") or serial >= _LAST:
-        raise BadCell("date", "is no day that a spreadsheet knows")
+        raise BadCell("date", "is no day that a spreadsheet knows; write the day as text there, as 1899-12-31")
     if epoch == "1904":
         start = dt.datetime(1904, 1, 1)  # noqa: DTZ001 - a cell has no zone
     elif serial >= 61 or epoch == "calc":
         start = dt.datetime(1899, 12, 30)  # noqa: DTZ001
     elif serial >= 60:
-        raise BadCell("date", "is 29 February 1900, a day that only spreadsheets know")
+        raise BadCell("date", "is 29 February 1900, a day that only spreadsheets know; correct it")
     else:
         start = dt.datetime(1899, 12, 31)  # noqa: DTZ001
     try:
         return start + dt.timedelta(microseconds=micros_of(serial))
     except OverflowError:
-        raise BadCell("date", "is no day that a spreadsheet knows") from None
+        raise BadCell(
+            "date", "is no day that a spreadsheet knows; write the day as text there, as 1899-12-31"
+        ) from None
 
 
 def micros_of(serial: float) -> int:

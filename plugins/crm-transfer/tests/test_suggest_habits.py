@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
@@ -127,3 +128,27 @@ def test_a_file_of_utf8_with_another_fault_is_not_taken_for_another_encoding(crm
     (tmp_path / "q.csv").write_text('\ufeff"Name " ;City\n"Zoë";Köln\n', encoding="utf-8")
     with pytest.raises(FileFault, match="a quote stands inside a name of the header line"):
         suggest(crm, "customers", tmp_path / "q.csv")
+
+
+def test_the_closing_day_of_an_open_deal_is_the_expected_one(crm: CRM, tmp_path: Path) -> None:
+    rows = ["Id,Name,StageName,Amount,CloseDate,CreatedDate", "1,Big,Closed Won,100,2024-02-01,2023-12-01"]
+    rows += ["2,Small,Closed Lost,10,2024-03-01,2023-12-02", "3,New,Prospecting,,2024-12-01,2024-01-02"]
+    found, report = bring(crm, tmp_path, "deals", "\n".join(rows))
+    assert [] == report.errors
+    told = {deal.title: (deal.closed_at, deal.expected_close_on) for deal in crm.deals.iterate()}
+    assert {
+        "Big": (dt.date(2024, 2, 1), None),
+        "Small": (dt.date(2024, 3, 1), None),
+        "New": (None, dt.date(2024, 12, 1)),
+    } == told
+    assert (
+        'column "CloseDate": of 1 deal in open stages it is taken for the day on which they are expected to close'
+    ) in found.questions
+
+
+def test_a_column_says_which_customers_are_organisations(crm: CRM, tmp_path: Path) -> None:
+    rows = ["id,name,is_company,city", "r1,Azure Interior,True,Wavre", "r2,Brandon Freeman,False,Wavre"]
+    bring(crm, tmp_path, "customers", "\n".join(rows))
+    assert {"Azure Interior": "organisation", "Brandon Freeman": "person"} == {
+        each.name: each.kind for each in crm.customers.iterate()
+    }

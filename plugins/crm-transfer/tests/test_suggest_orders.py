@@ -200,3 +200,26 @@ def test_without_an_invoice_an_amount_is_quantity_by_price_and_that_is_said(crm:
         (sale.kind, str(sale.amount.amount)) for sale in crm.sales.iterate() if sale.amount
     ], found.toml
     assert any("Quantity x Unit price" in question for question in found.questions)
+
+
+def test_a_few_wrong_cells_cost_their_invoices_and_not_what_the_sheet_is(crm: CRM, tmp_path: Path) -> None:
+    lines = [
+        *order_lines(3),
+        *((f"{n + 1}{line[0]}", *line[1:]) for n in range(3) for line in order_lines(4) if line[3] > 0),
+    ]
+    path = write(tmp_path / "w.csv", HEADS["english"], lines)
+    wrong = [
+        "999001;10001;Odd;a dozen;01.02.2023 10:00;1.50;00001;AM",
+        "999002;10001;Odd;2;31.11.2023 10:00;1.50;00001;AM",
+    ]
+    path.write_text("\n".join([path.read_text(encoding="utf-8").rstrip("\n"), *wrong, ""]), encoding="utf-8")
+    found = suggest(crm, "sales", path)
+    report = import_file(crm, path, parse_mapping(found.toml))
+    assert {"'a dozen'", "'31.11.2023 10:00'"} == {repr(error.value) for error in report.errors}
+    assert expected_of(lines) == came_of(crm), found.toml
+    assert [
+        "column \"InvoiceDate\": 1 row has none of its dates, and will be rejected: '31.11.2023 10:00'; correct them, "
+        "or say null_if",
+        "column \"Quantity\": 1 row has none of its numbers, and will be rejected: 'a dozen'; correct them, "
+        "or say null_if",
+    ] == [question for question in found.questions if "none of its" in question]

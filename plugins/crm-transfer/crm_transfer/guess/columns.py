@@ -43,6 +43,8 @@ _FEW: Final = 3
 _MARKS: Final = (",", ";", "|", "\n", "/")
 _MOSTLY: Final = 10
 """Of so many different cells, one may be odd before a column is no column of dates or numbers at all."""
+_RARE: Final = 100
+"""One cell of so many may be wrong in a column of quantities, prices or days that is still read as such."""
 _MEASURES: Final = ("amount", "price", "margin", "duration", "opened_at", "closed_at", "sold_at", "birth_date")
 """Where a column is called like one of these, one cell that is none is odd whatever the others are."""
 
@@ -273,8 +275,28 @@ def _text(seen: Seen) -> Seen:
     if not odd:
         return seen
     shown = _listed(odd)
+    measured = _without_odd(seen, odd) if what in ("dates", "numbers") else None
+    if measured is not None:
+        rows = len(seen.values) - len(measured.values)
+        told = "1 row has none of its" if rows == 1 else f"{rows:,} rows have none of its"
+        doubt = f"{told} {what}, and will be rejected: {shown}; correct them, or say null_if"
+        return attrs.evolve(measured, doubt="; ".join(filter(None, (doubt, measured.doubt))))
     doubt = f"nearly all cells are {what}, but not {shown}: kept as text; correct them, or say null_if, to change that"
     return attrs.evolve(seen, doubt=doubt)
+
+
+def _without_odd(seen: Seen, odd: Sequence[str]) -> Seen | None:
+    """Look again without very few odd cells, where a column is called a quantity, a price or a day; else None.
+
+    As a text it would be of no use, and a sheet of a hundred thousand order lines has a few cells that are wrong.
+    """
+    names = (*_MEASURES, "quantity")
+    rest = tuple(value for value in seen.values if value not in set(odd))
+    is_measure = any(called(seen.name, field, kind) is not None for field in names for kind in ("", "sale", "product"))
+    if not is_measure or _RARE * (len(seen.values) - len(rest)) > len(seen.values):
+        return None
+    found = _typed(attrs.evolve(seen, values=rest))
+    return found if found.kind in ("date", "integer", "decimal") else None
 
 
 def _listed(odd: Sequence[str]) -> str:

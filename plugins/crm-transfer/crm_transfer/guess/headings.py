@@ -163,6 +163,11 @@ PARENT: Final = (
 WON_ON: Final = "won time, won date, won at, won on, date won, closed won date, gewonnen am"
 LOST_ON: Final = "lost time, lost date, lost at, lost on, date lost, closed lost date, verloren am"
 """When a deal was won or lost, where these are two columns."""
+IS_COMPANY: Final = (
+    "is company, is a company, is organisation, is organization, is business, ist Firma, ist ein Unternehmen, "
+    "est une société, es una empresa, это компания, юрлицо, является компанией, شرکت است, ընկերություն է"
+)
+"""Whether a customer is an organisation."""
 IS_WON: Final = "is won, won, is closed won, closed won, gewonnen, ist gewonnen"
 IS_CLOSED: Final = "is closed, closed, geschlossen, ist geschlossen"
 """Whether a deal is won, or is over, beside its stage."""

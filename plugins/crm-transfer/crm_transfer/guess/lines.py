@@ -308,12 +308,19 @@ def _best(columns: Sequence[Seen], rank: Callable[[Seen], int | None]) -> Seen |
     return columns[min(ranked)[1]] if ranked else None
 
 
+def odd_cells(sheet: Sheet, lines: OrderLines) -> None:
+    """Ask about cells of quantities, prices and days that are none, where nothing asked yet."""
+    for seen in (lines.date, lines.amounts.quantity, lines.amounts.price):
+        if seen is not None and seen.doubt and not any(quoted(seen.name) in told for told in sheet.out.questions):
+            sheet.ask(seen, seen.doubt)
+
+
 def totals(sheet: Sheet, lines: OrderLines) -> None:
     """Ask about amounts of whole invoices, which have postage, discounts or taxes in them."""
-    sums = lines.sums(2)
     for seen in sheet.left:
         if seen.kind not in ("integer", "decimal") or called(seen.name, "amount", "sale") is None:
             continue
+        sums = lines.sums(2)
         at = lines.places[seen.name]
         said = {invoice: number_of(lines.amounts, seen, rows[0][at]) for invoice, rows in lines.groups.items()}
         other = [one for one, total in said.items() if total is not None and one in sums and total != sums[one]]

@@ -14,12 +14,12 @@ from crm_transfer.guess.columns import Seen
 from crm_transfer.guess.dates import forms_of
 from crm_transfer.guess.drafting import Draft, Sheet
 from crm_transfer.guess.keys import KeyGuess
-from crm_transfer.guess.lines import NEARLY, OrderLines, Returned, grouped, steadiness, totals
+from crm_transfer.guess.lines import NEARLY, OrderLines, Returned, grouped, odd_cells, steadiness, totals
 from crm_transfer.guess.links import references
 from crm_transfer.guess.money import bare_number, currency_of, declare_numbers
 from crm_transfer.guess.ownfields import currency_used, own_field
 from crm_transfer.guess.records import by_same_name, by_similar_name, day_of_sale, required
-from crm_transfer.guess.toml import source, texts
+from crm_transfer.guess.toml import column_of, source, texts
 from crm_transfer.guess.voids import void_lines, voided, voids
 from crm_transfer.guess.words import DISCOUNTS, FEES, VOUCHERS, called, fold, plain
 from crm_transfer.toml import quoted
@@ -80,6 +80,7 @@ class _Orders:
         self._match()
         self._group()
         self._checks()
+        odd_cells(sale, lines)
         out = sale.out
         out.blocks = [*sale.before, sale.main, *sale.after]
         order = {seen.name: at for at, seen in enumerate(self.columns)}
@@ -190,8 +191,7 @@ class _Orders:
         for seen in self.columns:
             if lines.is_leading(seen) and seen.name not in self.policies:
                 self.policies[seen.name] = '"first"  # it stands in the first row of an invoice'
-        for name in self.of_buyer:
-            self.policies.setdefault(name, '"first"')
+        self.policies = {**dict.fromkeys(self.of_buyer, '"first"'), **self.policies}
         for seen in sale.left:
             if seen.values and seen.name != lines.invoice.name and lines.constant(seen) < 1:
                 self.policies[seen.name] = '"most"  # medium: not all rows of an invoice say the same'
@@ -358,7 +358,7 @@ class _Orders:
             f"[match.{found}]  # the file does not say which sale a refund takes back",
             f'when = {{ column = {kind}, is = "refund" }}',
             f'among = {{ column = {kind}, is = "sale" }}',
-            f"same = {texts([lines.customer.name, self.per_line])}",
+            f"same = {texts([column_of(customer[1]) or lines.customer.name, self.per_line])}",
             f"latest = {quoted(lines.date.name)}  # the latest one before it of the same customer and product",
             "",
         ]

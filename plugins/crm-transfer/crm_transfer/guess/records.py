@@ -18,13 +18,14 @@ from crm_transfer.guess.keys import KeyGuess
 from crm_transfer.guess.links import company, contact_points, parent, references, unnamed
 from crm_transfer.guess.money import currency_of, quantity_by_price, separators
 from crm_transfer.guess.ownfields import currency_used, open_fields, own_field
-from crm_transfer.guess.stages import closing, stages
+from crm_transfer.guess.stages import closing, expected_closing, stages
 from crm_transfer.guess.toml import inline, source, texts
 from crm_transfer.guess.values import ValueMap, choices_map, yes_or_no_map
 from crm_transfer.guess.voids import voids
 from crm_transfer.guess.words import (
     COMPANY,
     FIRST,
+    IS_COMPANY,
     LAST,
     MIDDLE,
     NAME,
@@ -57,6 +58,7 @@ def draft_records(
     sheet = Sheet(crm, kind, columns, key, system, rows)
     _full_name(sheet)
     by_same_name(sheet)
+    _organisations(sheet)
     buyers(sheet)
     references(sheet)
     if kind.name == "sale":
@@ -64,6 +66,8 @@ def draft_records(
     if kind.name == "deal":
         closing(sheet)
     by_similar_name(sheet)
+    if kind.name == "deal":
+        expected_closing(sheet)
     voids(sheet)
     parent(sheet)
     company(sheet)
@@ -272,6 +276,15 @@ def _full_name(sheet: Sheet) -> None:
     sheet.put("name", f"{{ value = {joined} }}", "high: first and last name")
     for seen in parts:
         sheet.done(seen, f"{sheet.kind.name}.name", "high", "first and last name")
+
+
+def _organisations(sheet: Sheet) -> None:
+    """Read whether a customer is an organisation from a column that says yes or no to it."""
+    seen = next((s for s in sheet.left if s.kind == "boolean" and is_called(s.name, IS_COMPANY)), None)
+    if sheet.kind.name == "customer" and seen is not None and "kind" not in sheet.taken:
+        words = {value: "organisation" if plain(value) in TRUE or value == "1" else "person" for value in seen.distinct}
+        sheet.put("kind", source(seen.name, map=inline(words)), "high: it says so")
+        sheet.done(seen, "customer.kind", "high", "it says so", words)
 
 
 def _fallback_name(sheet: Sheet) -> None:

@@ -10,7 +10,7 @@ from crm_core.values import text_key
 from crm_transfer.guess.columns import Seen
 from crm_transfer.guess.drafting import Sheet
 from crm_transfer.guess.spelling import ascii_name
-from crm_transfer.guess.toml import inline, source, texts
+from crm_transfer.guess.toml import column_of, inline, source, texts
 from crm_transfer.guess.values import ValueMap
 from crm_transfer.guess.words import (
     IS_CLOSED,
@@ -135,6 +135,40 @@ def closing(sheet: Sheet) -> None:
         sheet.ask(lost, f"{both:,} rows have {quoted(won.name)} as well, which counts")
     for seen in given:
         sheet.done(seen, "deal.closed_at", "high", why)
+
+
+def expected_closing(sheet: Sheet) -> None:
+    """Take the closing day of deals in open stages for the expected one, as Salesforce has both in one column."""
+    found = {path: source for path, source, _ in sheet.main.fields}
+    if "expected_close_on" in found or "closed_at" not in found or "stage" not in found:
+        return
+    day, stage = column_of(found["closed_at"]), column_of(found["stage"])
+    if not day or not stage:
+        return
+    kinds = {each.name: each.kind for pipeline in sheet.crm.pipelines.values() for each in pipeline.stages}
+    kinds |= {each["name"]: each["kind"] for made in sheet.out.pipelines.values() for each in made["stages"]}
+    words = next((guess.values for guess in sheet.out.guesses if guess.column == stage), {})
+    at, beside = sheet.place_of(stage), sheet.place_of(day)
+    rows = [(row[at].strip(), bool(row[beside].strip())) for row in sheet.rows]
+    still_open = {name: None for name, _ in rows if kinds.get(words.get(name, name)) == "open"}
+    count = sum(name in still_open and is_given for name, is_given in rows)
+    if not count:
+        return
+    read = found["closed_at"] if found["closed_at"].startswith("{") else f"{{ column = {found['closed_at']} }}"
+    for path, condition in (("closed_at", "not"), ("expected_close_on", "is")):
+        when = f"{{ column = {quoted(stage)}, {condition} = {texts(still_open)} }}"
+        said = f"{read[:-1].rstrip()}, when = {when} }}"
+        remark = f"medium: {'where the stage is a closed one' if condition == 'not' else 'where the deal is open'}"
+        if path in found:
+            place = next(index for index, field in enumerate(sheet.main.fields) if field[0] == path)
+            sheet.main.fields[place] = (path, said, remark)
+        else:
+            sheet.put(path, said, remark)
+    rows_told = "1 deal" if count == 1 else f"{count:,} deals"
+    sheet.out.questions.append(
+        f"column {quoted(day)}: of {rows_told} in open stages it is taken for the day on which they are expected to "
+        "close"
+    )
 
 
 def stage_map(pipelines: Mapping[str, Pipeline], seen: Seen) -> tuple[Pipeline, ValueMap] | None:

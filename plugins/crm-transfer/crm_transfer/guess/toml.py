@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 
 import attrs
@@ -49,3 +50,9 @@ def source(column: str, **more: str) -> str:
         return quoted(column)
     first = {} if "value" in given else {"column": quoted(column)}
     return "{ " + ", ".join(f"{key} = {value}" for key, value in (first | given).items()) + " }"
+
+
+def column_of(source: str) -> str:
+    """Return the column that a field is read from alone, empty where it is an expression."""
+    told = tomllib.loads(f"read = {source}")["read"]
+    return str(told if isinstance(told, str) else told.get("column", ""))
