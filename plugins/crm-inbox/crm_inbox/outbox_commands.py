@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -93,7 +93,7 @@ def channels() -> None:
 
 @channels.command(epilog=examples("crm channels status", "crm channels status --json"))
 def status() -> None:
-    """Show each account: when it was last read, when it is next, and what is wrong with it."""
+    """Show each account: when it was last read, when it is next, what waits to leave, and what is wrong with it."""
     with workspace() as crm:
         found = [_standing(crm, name) for name in crm.channels.accounts]
 
@@ -101,6 +101,8 @@ def status() -> None:
             for each in found:
                 pairs([(name.replace("_", " "), _words(crm, value)) for name, value in each.items()])
                 say()
+            if any(each["given_up"] for each in found):
+                note("""crm outbox list --where 'status = "failed"' says why what was given up was""")
             if not found:
                 say('No account yet: [channels.<name>] with type = "..." in crm.toml declares one.')
 
@@ -148,6 +150,7 @@ def _standing(crm: CRM, name: str) -> dict[str, Any]:
     except CrmError as error:
         able, errors = [], [error.message, *errors]
     last = poll.last_success_at if poll is not None else None
+    sends_at = sending.next_try_at if sending is not None else None
     listening = poll is not None and poll.running and "listen" in able
     return {
         "account": name,
@@ -161,6 +164,7 @@ def _standing(crm: CRM, name: str) -> dict[str, Any]:
         "held": crm.records(HeldMessage).count(by_account),
         "receipts_waiting": crm.records(EarlyReceipt).count(by_account),
         "waiting_to_leave": crm.records(OutboxMessage).count(And((by_account, waiting))),
+        "sends_again_at": sends_at if sends_at is not None and sends_at > datetime.now(UTC) else None,
         "given_up": crm.records(OutboxMessage).count(And((by_account, Compare("status", "=", "failed")))),
         "error": "; ".join(dict.fromkeys(errors)) or None,
     }

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from contextlib import redirect_stderr, redirect_stdout
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from crm_core.cli.main import main
 from crm_core.extend import Address
 from crm_inbox import HeldMessage, OutboxMessage, send
 from crm_inbox.held import held_message
+from crm_inbox.status import fail
 
 from .conftest import Arrive, poll
 from .test_intake import message
@@ -155,6 +157,25 @@ def test_the_state_of_each_account_is_told_in_words_and_without_its_secret(
     assert "canary" not in shown
     assert ["ok"] == [one["ok"] and "ok" for one in cli.json("channels", "check", "desk")]
     cli("channels", "check", "shop", code=1)
+
+
+def test_the_state_says_when_an_account_sends_again_and_where_it_stands_why_messages_were_given_up(
+    cli: Cli, place: Path
+) -> None:
+    text = (place / "crm.toml").read_text("utf-8").replace("every = 1\n", "every = 1\nper_minute = 1\n")
+    (place / "crm.toml").write_text(text, "utf-8")
+    with CRM.open(place) as crm:
+        sara = crm.customers.add(Customer(name="سارا"), email="sara@example.org")
+        for number in range(2):
+            send(crm, f"text {number}", customer=sara.id)
+        assert cli.json("channels", "status")[0]["sends_again_at"] is None
+        crm.jobs.run()
+        (desk,) = cli.json("channels", "status")
+        assert (1, None) == (desk["waiting_to_leave"], desk["error"])
+        assert datetime.fromisoformat(desk["sends_again_at"]) > datetime.now(UTC)
+        assert "crm outbox list" not in cli("channels", "status")
+        fail(crm, crm.records(OutboxMessage).find('status = "queued"')[0], "no such mailbox")
+    assert "crm outbox list --where" in cli("channels", "status")
 
 
 WORKER = """
