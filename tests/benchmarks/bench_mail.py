@@ -10,7 +10,8 @@ import tempfile
 from email.message import EmailMessage
 from email.policy import SMTP
 from pathlib import Path
-from time import perf_counter
+from time import perf_counter, sleep
+from typing import Any
 
 from tests.benchmarks import Row, at_most
 from tests.mail import MISSING, PASSWORD, Dovecot, dovecot
@@ -46,20 +47,51 @@ def run(full: bool) -> list[Row]:
             raw, raw_peak = _measured("raw", server, Path(folder), size)
             ours, peak = _measured("ours", server, Path(folder), size)
             again, _ = _measured("again", server, Path(folder), size)
+            lost, doubled = _killed(server, Path(folder) / "killed", size)
         rows += [
             Row(name=f"{size:,} mails to the timeline", ours=ours, limit=raw, unit="mails/s"),
             Row(name="  cursor lost: all again, none stored", ours=again, unit="mails/s"),
             at_most("  peak memory", peak, MEGABYTES, unit="MB"),
             Row(name="  peak memory of the bare loop", ours=raw_peak, unit="MB"),
+            at_most("  lost over a kill -9 halfway, and another look", lost, 0, unit="mails"),
+            at_most("  doubled over it", doubled, 0, unit="mails"),
         ]
     return rows
 
 
-def _measured(side: str, server: Dovecot, folder: Path, size: int) -> tuple[float, float]:
+def _killed(server: Dovecot, folder: Path, size: int) -> tuple[int, int]:
+    """Kill a poll when half of the mails are stored, and poll again; returns how many are missing, and twice there."""
+    from crm_core import CRM
+    from crm_inbox import InboxMessage
+
+    folder.mkdir()
+    _declare(folder, server.port)
+    with CRM.open(folder) as crm:
+        poll = subprocess.Popen(**_command("ours", server, folder, size), stderr=subprocess.DEVNULL)
+        while poll.poll() is None and crm.records(InboxMessage).count() < size // 2:
+            sleep(0.01)
+        poll.kill()
+        poll.wait()
+        assert crm.records(InboxMessage).count() < size, "all were stored before the kill"
+    _measured("ours", server, folder, size)
+    with CRM.open(folder) as crm:
+        names = [each.reference for each in crm.records(InboxMessage).iterate()]
+        assert crm.interactions.count() == len(names), "each is an interaction"
+    return size - len(set(names)), len(names) - len(set(names))
+
+
+def _command(side: str, server: Dovecot, folder: Path, size: int) -> dict[str, Any]:
     command = [sys.executable, "-m", "tests.benchmarks.bench_mail", side, str(server.port), str(folder), str(size)]
-    variables = {**os.environ, "BENCH_PASSWORD": PASSWORD}
-    told = subprocess.run(command, capture_output=True, text=True, check=True, env=variables).stdout.split()
-    seconds, peak = map(float, told)
+    return {"args": command, "env": {**os.environ, "BENCH_PASSWORD": PASSWORD}}
+
+
+def _declare(folder: Path, port: int) -> None:
+    (folder / "crm.toml").write_text(_SETTINGS.format(user=USER, port=port), "utf-8")
+
+
+def _measured(side: str, server: Dovecot, folder: Path, size: int) -> tuple[float, float]:
+    told = subprocess.run(**_command(side, server, folder, size), capture_output=True, text=True, check=True)
+    seconds, peak = map(float, told.stdout.split())
     return size / seconds, peak
 
 
@@ -93,7 +125,7 @@ def ours(port: int, folder: Path, size: int, *, again: bool) -> float:
     from crm_inbox import InboxMessage, InboxState
     from crm_inbox.polling import poll_account
 
-    (folder / "crm.toml").write_text(_SETTINGS.format(user=USER, port=port), "utf-8")
+    _declare(folder, port)
     with CRM.open(folder) as crm:
         if again:
             state = crm.records(InboxState).find()[0]

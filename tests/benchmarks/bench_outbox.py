@@ -21,8 +21,10 @@ from unittest.mock import patch
 import pytest
 
 from crm_core import CRM, Consent, ContactPoint, Customer
+from crm_core.extend import JobRun
 from crm_core.settings import write_settings
 from crm_inbox import Mailing, MessageTemplate, OutboxMessage, send_to_many
+from crm_inbox.sending import send_account
 from tests.benchmarks import Row, at_least, at_most
 from tests.databases import drop_all, new_url
 
@@ -31,6 +33,8 @@ ACCOUNTS = ("first", "second")
 _GROWTH = 40
 """Megabytes that ten times the messages may take more."""
 _PATIENCE = 900
+_LEAST = 300
+"""Messages that one worker sends in a second of its own."""
 _CHANNEL = """
 import os
 import attrs
@@ -111,6 +115,18 @@ def _measured(place: Path, url: str, size: int) -> Iterator[Row]:
     yield at_most("  lost, one worker killed", len(ids - set(names)) + wanted - len(ids), 0, unit="messages")
     yield at_most("  under a second id", len(set(lines)) - len(set(names)), 0, unit="messages")
     yield at_most("  twice under the same id", len(names) - len(set(names)), 1, unit="messages")
+    yield from _alone(place, SIZE)
+
+
+def _alone(place: Path, size: int) -> Iterator[Row]:
+    """Queue and send by one worker, of whose process the seconds at work are counted."""
+    _queued(place, size, "alone")
+    command = [sys.executable, "-m", "tests.benchmarks.bench_outbox", str(place)]
+    told = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+    sent, seconds, worked = int(told[0]), float(told[1]), float(told[2])
+    assert size == sent
+    yield Row(name=f"{size:,} messages sent by one worker", ours=sent / seconds, unit="messages/s")
+    yield at_least("  by the seconds of its own process", sent / worked, _LEAST, unit="messages/s")
 
 
 def _fill(place: Path, size: int) -> None:
@@ -154,6 +170,17 @@ def queue(place: Path, size: int, key: str) -> tuple[float, float]:
     return seconds, worked
 
 
+def send(place: Path) -> tuple[int, float, float]:
+    """Send what waits; returns how many left, the seconds, and those at work."""
+    with CRM.open(place) as crm:
+        waits = crm.records(OutboxMessage).count('status = "queued"')
+        began, worked = perf_counter(), process_time()
+        for name in ACCOUNTS:
+            send_account(JobRun(crm=crm, part=name, stopping=lambda: False))
+        seconds, worked = perf_counter() - began, process_time() - worked
+        return waits - crm.records(OutboxMessage).count('status = "queued"'), seconds, worked
+
+
 def _sent(place: Path, wanted: int) -> tuple[float, list[str]]:
     """Let two workers send, kill the first when half is out; returns the seconds, and the lines of what left."""
     with _worker(place) as first, _worker(place):
@@ -192,6 +219,8 @@ def _lines(place: Path) -> list[str]:
     ]
 
 
-if __name__ == "__main__":
+if __name__ == "__main__" and len(sys.argv) == 2:
+    print(*send(Path(sys.argv[1])))
+elif __name__ == "__main__":
     taken = queue(Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3])
     print(*taken, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)

@@ -230,18 +230,6 @@ class Outbox:
         return send(self._crm, text, **how)
 
 
-def try_again(crm: CRM, message: OutboxMessage) -> OutboxMessage:
-    """Put a message that was given up into the outbox again, under the message id that it had.
-
-    Raises:
-        UsageError: it was not given up.
-    """
-    if message.status != "failed":
-        raise UsageError(f"the message is {message.status}, not failed", hint="crm outbox list shows what is")
-    again = message.evolve(status="queued", attempts=0, reason=None, next_at=crm.clock.now())
-    return crm.records(OutboxMessage).edit(again)
-
-
 def _point(crm: CRM, address: Address, person: Customer | None) -> int | None:
     if person is None:
         return None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -10,22 +10,27 @@ import click
 from crm_core.console import (
     MISSING,
     Column,
+    confirm,
     emit,
     examples,
     list_options,
     moment,
     note,
     pairs,
+    plural,
+    reading_options,
     say,
     table,
+    where_option,
     workspace,
+    yes_option,
 )
 from crm_core.errors import CrmError, UsageError
 from crm_core.query.ast import And, Compare, In
 from crm_core.records.json import record_json
 from crm_core.values import format_id
-from crm_inbox.outbox import try_again
 from crm_inbox.records import EarlyReceipt, HeldMessage, InboxState, OutboxMessage
+from crm_inbox.retrying import CANCELLED, parked, try_again, try_all_again
 from crm_inbox.status import fail
 
 if TYPE_CHECKING:
@@ -65,13 +70,23 @@ def list_(where: str | None, sort: str | None, limit: int, after: str | None) ->
             note(f"There are more: --after {page.next}")
 
 
-@outbox.command(epilog=examples("crm outbox retry 5XK3Q"))
-@click.argument("reference", metavar="MESSAGE")
-def retry(reference: str) -> None:
-    """Send a message again that was given up, under the message id that it had."""
-    with workspace() as crm:
-        again = try_again(crm, _message(crm, reference))
-        emit(_json(crm, again), lambda: say(f"{format_id(again.id)} waits in the outbox again"))
+@outbox.command(epilog=examples("crm outbox retry 5XK3Q", """crm outbox retry --where 'account = "sms"'"""))
+@click.argument("reference", metavar="MESSAGE", required=False)
+@where_option("""All that match and never left, such as 'campaign = "news"'; not what somebody cancelled.""")
+@yes_option
+def retry(reference: str | None, where: str | None, yes: bool) -> None:
+    """Send a message again that was given up, or many, each under the message id that it had."""
+    with workspace() as crm, reading_options():
+        if (reference is None) == (where is None):
+            raise UsageError("which messages?", hint="name one, or say --where; crm outbox list shows them")
+        if reference is not None:
+            again = try_again(crm, _message(crm, reference))
+            emit(_json(crm, again), lambda: say(f"{format_id(again.id)} waits in the outbox again"))
+            return
+        found = parked(crm, where)
+        confirm(f"Put {plural(len(found), 'message')} into the outbox again?", yes=yes)
+        count = try_all_again(crm, found)
+        emit({"again": count}, lambda: say(f"{plural(count, 'message')} in the outbox again; crm run sends them"))
 
 
 @outbox.command(epilog=examples("crm outbox cancel 5XK3Q"))
@@ -82,7 +97,7 @@ def cancel(reference: str) -> None:
         message = _message(crm, reference)
         if message.status != "queued":
             raise UsageError(f"the message is {message.status}, not queued", hint="crm outbox list shows what is")
-        cancelled = fail(crm, message, "cancelled")
+        cancelled = fail(crm, message, CANCELLED)
         emit(_json(crm, cancelled), lambda: say(f"{format_id(cancelled.id)} does not leave"))
 
 
@@ -93,7 +108,7 @@ def channels() -> None:
 
 @channels.command(epilog=examples("crm channels status", "crm channels status --json"))
 def status() -> None:
-    """Show each account: when it was last read, when it is next, and what is wrong with it."""
+    """Show each account: when it was last read, when it is next, what waits to leave, and what is wrong with it."""
     with workspace() as crm:
         found = [_standing(crm, name) for name in crm.channels.accounts]
 
@@ -101,6 +116,8 @@ def status() -> None:
             for each in found:
                 pairs([(name.replace("_", " "), _words(crm, value)) for name, value in each.items()])
                 say()
+            if any(each["given_up"] for each in found):
+                note("""crm outbox list --where 'status = "failed"' says why what was given up was""")
             if not found:
                 say('No account yet: [channels.<name>] with type = "..." in crm.toml declares one.')
 
@@ -148,6 +165,7 @@ def _standing(crm: CRM, name: str) -> dict[str, Any]:
     except CrmError as error:
         able, errors = [], [error.message, *errors]
     last = poll.last_success_at if poll is not None else None
+    sends_at = sending.next_try_at if sending is not None else None
     listening = poll is not None and poll.running and "listen" in able
     return {
         "account": name,
@@ -161,6 +179,7 @@ def _standing(crm: CRM, name: str) -> dict[str, Any]:
         "held": crm.records(HeldMessage).count(by_account),
         "receipts_waiting": crm.records(EarlyReceipt).count(by_account),
         "waiting_to_leave": crm.records(OutboxMessage).count(And((by_account, waiting))),
+        "sends_again_at": sends_at if sends_at is not None and sends_at > datetime.now(UTC) else None,
         "given_up": crm.records(OutboxMessage).count(And((by_account, Compare("status", "=", "failed")))),
         "error": "; ".join(dict.fromkeys(errors)) or None,
     }

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
 from datetime import datetime, timedelta
+from functools import cache, partial
 from typing import TYPE_CHECKING, Final
 
 import attrs
@@ -85,22 +86,19 @@ class Around:
     people: Mapping[int, Customer]
     said: Mapping[int, Interaction]
     files: Mapping[int, Sequence[InboxAttachment]]
-    leaving: UnsubscribeSettings | None
+    leaving: Callable[[], UnsubscribeSettings | None]
+    """Looks up, when bulk mail first asks, what people unsubscribe by: what is wrong there stops no other message."""
 
     @classmethod
     def of(cls, crm: CRM, messages: Sequence[OutboxMessage]) -> Around:
-        """Look it up.
-
-        Raises:
-            SettingsError: the account that people unsubscribe by is wrong, and one of them is bulk mail.
-        """
+        """Look it up."""
         people = crm.customers.get_many([one.customer_id for one in messages if one.customer_id is not None])
         talks = [one.interaction_id for one in messages if one.interaction_id is not None]
         files = defaultdict[int, list[InboxAttachment]](list)
         for file in crm.records(InboxAttachment).find(In("interaction_id", tuple(talks)), sort="id", limit=None):
             files[file.interaction_id].append(file)
         said = crm.interactions.get_many(talks)
-        leaving = settings_of(crm) if any(is_bulk(each) for each in messages) else None
+        leaving = cache(partial(settings_of, crm))
         return cls({each.id: each for each in people}, {each.id: each for each in said}, files, leaving)
 
 
@@ -220,7 +218,7 @@ def outgoing(crm: CRM, message: OutboxMessage, around: Around | None = None) -> 
 
 def _headers(message: OutboxMessage, around: Around) -> dict[str, str]:
     """Return the headers that a message was given, and those of unsubscribing in place of any of theirs."""
-    ours = list_headers(around.leaving, message)
+    ours = list_headers(around.leaving(), message) if is_bulk(message) else {}
     known = {name.casefold() for name in ours}
     given: dict[str, str] = json.loads(message.headers or "{}")
     return {**{name: value for name, value in given.items() if name.casefold() not in known}, **ours}

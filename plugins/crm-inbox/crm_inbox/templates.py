@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Mapping
 from html import escape
@@ -26,6 +27,9 @@ _RIGHT_TO_LEFT: Final = frozenset(
 )
 _RIGHT_TO_LEFT_SCRIPTS: Final = frozenset({"arab", "hebr", "nkoo", "syrc", "thaa"})
 _RIGHT_TO_LEFT_BY_DEFAULT: Final = frozenset({"ug", "ur", "yi"})
+_FILLED_IN: Final = re.compile(r"\{\{.*?\}\}|\{%.*?%\}|\{#.*?#\}", re.DOTALL)
+_BEGINNING: Final = 2_000
+"""Characters of a template whose first words tell how it is written."""
 _MARK: Final = "\u200f"
 _NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})
 
@@ -104,14 +108,16 @@ def letter(
     """
     known = {**facts(crm, customer, owners), **values}
     made = {part: _filled(template, part, known) for part in _PARTS}
-    direction = direction_of(template.language or (customer.language if customer is not None else "") or "")
+    direction = _direction(template, customer)
     language = template.language
     subject = " ".join(made["subject"].split())
     if len(subject) > 1000:
         raise InvalidValue(f"{_place(template, 'subject')}: it becomes longer than 1,000 characters", field="subject")
     if not made["body"].strip():
         raise InvalidValue(f"{_place(template, 'body')}: it says nothing", field="body")
-    text = _marked(made["body"]) if direction == "rtl" else made["body"]
+    text = made["body"]
+    if direction == "rtl":
+        subject, text = _marked(subject), _marked(text)
     html = _page(made["html"], language, direction) if made["html"].strip() else ""
     return Letter(subject=subject, text=text, html=html, language=language, direction=direction)
 
@@ -147,6 +153,21 @@ def direction_of(language: str) -> str:
     return "rtl" if written else "ltr"
 
 
+def _direction(template: MessageTemplate, customer: Customer | None) -> str:
+    """Return how a template is written: as its language is, without one as its own words are, not what is filled in."""
+    if not template.language:
+        first = _first_strong(_FILLED_IN.sub("", template.body[:_BEGINNING]), ("L", "R", "AL"))
+        if first:
+            return "ltr" if first == "L" else "rtl"
+    return direction_of(template.language or (customer.language if customer is not None else "") or "")
+
+
+def _first_strong(text: str, kinds: tuple[str, ...]) -> str:
+    """Return of the characters that have a direction which one the first has; empty if there are none."""
+    strong = (unicodedata.bidirectional(each) for each in text)
+    return next((each for each in strong if each in kinds), "")
+
+
 def _filled(template: MessageTemplate, part: str, known: Mapping[str, Any]) -> str:
     source = getattr(template, part)
     return fill_in(source, _place(template, part), known, html=part == "html") if source else ""
@@ -165,9 +186,7 @@ def _marked(text: str) -> str:
     """Mark lines that begin with a name or number of the other direction, which would turn them around."""
 
     def turns(line: str) -> bool:
-        strong = (unicodedata.bidirectional(each) for each in line)
-        first = next((each for each in strong if each in ("L", "R", "AL", "EN", "AN")), "")
-        return first in ("L", "EN")
+        return _first_strong(line, ("L", "R", "AL", "EN", "AN")) in ("L", "EN")
 
     return "\n".join(f"{_MARK}{line}" if turns(line) else line for line in text.split("\n"))
 

@@ -247,12 +247,14 @@ def test_without_a_way_to_unsubscribe_no_bulk_mail_is_written(crm: CRM, people: 
 def test_a_secret_that_is_gone_stops_the_account_and_costs_no_message_an_attempt(
     crm: CRM, people: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    crm.outbox.send("An answer", customer=people[1])
     send_to_many(crm, MAILING, people[:1])
     with monkeypatch.context() as patch:
         patch.delenv("LEAVE_SECRET")
         with pytest.raises(UsageError):
             run(crm)
-    (kept,) = crm.records(OutboxMessage).find()
+    answer, kept = crm.records(OutboxMessage).find(sort="id")
+    assert "sent" == answer.status, "what comes before it leaves"
     assert ("queued", 0, "1 sent") == (kept.status, kept.attempts, run(crm))
 
 

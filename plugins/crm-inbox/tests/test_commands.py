@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from contextlib import redirect_stderr, redirect_stdout
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,12 @@ import pytest
 from crm_core import CRM, Customer, Interaction, User
 from crm_core.cli.main import main
 from crm_core.extend import Address
+from crm_core.values import format_id
 from crm_inbox import HeldMessage, OutboxMessage, send
 from crm_inbox.held import held_message
+from crm_inbox.status import fail
 
-from .conftest import Arrive, poll
+from .conftest import NOW, Arrive, poll
 from .test_intake import message
 
 pytestmark = pytest.mark.database("sqlite")
@@ -177,6 +180,42 @@ def test_the_state_of_each_account_is_told_in_words_and_without_its_secret(
     assert "canary" not in shown
     assert ["ok"] == [one["ok"] and "ok" for one in cli.json("channels", "check", "desk")]
     cli("channels", "check", "shop", code=1)
+
+
+def test_the_state_says_when_an_account_sends_again_and_where_it_stands_why_messages_were_given_up(
+    cli: Cli, place: Path
+) -> None:
+    text = (place / "crm.toml").read_text("utf-8").replace("every = 1\n", "every = 1\nper_minute = 1\n")
+    (place / "crm.toml").write_text(text, "utf-8")
+    with CRM.open(place) as crm:
+        sara = crm.customers.add(Customer(name="سارا"), email="sara@example.org")
+        for number in range(2):
+            send(crm, f"text {number}", customer=sara.id)
+        assert cli.json("channels", "status")[0]["sends_again_at"] is None
+        crm.jobs.run()
+        (desk,) = cli.json("channels", "status")
+        assert (1, None) == (desk["waiting_to_leave"], desk["error"])
+        assert datetime.fromisoformat(desk["sends_again_at"]) > datetime.now(UTC)
+        assert "crm outbox list" not in cli("channels", "status")
+        fail(crm, crm.records(OutboxMessage).find('status = "queued"')[0], "no such mailbox")
+    assert "crm outbox list --where" in cli("channels", "status")
+
+
+def test_many_that_were_given_up_are_tried_again_but_not_what_left_or_was_cancelled(cli: Cli, place: Path) -> None:
+    with CRM.open(place) as crm:
+        sara = crm.customers.add(Customer(name="سارا"), email="sara@example.org")
+        given_up, left, cancelled, waiting = (send(crm, text, customer=sara.id) for text in ("a", "b", "c", "d"))
+        service = crm.records(OutboxMessage)
+        fail(crm, given_up, "given up after 8 attempts: busy")
+        fail(crm, service.edit(left.evolve(sent_at=NOW)), "it came back: no such mailbox")
+        cli("outbox", "cancel", format_id(cancelled.id))
+        assert "which messages?" in cli("outbox", "retry", code=2)
+        assert {"again": 1} == cli.json("outbox", "retry", "--where", 'account = "desk"', "--yes")
+        assert ["queued", "failed", "failed", "queued"] == [each.status for each in service.find(sort="id")]
+        again = service.get(given_up.id)
+        assert (given_up.message_id, 0, None) == (again.message_id, again.attempts, again.reason)
+        assert {"again": 0} == cli.json("outbox", "retry", "--where", 'account = "other"', "--yes")
+        assert "queued" == service.get(waiting.id).status
 
 
 WORKER = """

@@ -19,7 +19,7 @@ from crm_core.extend import JobRun, OutgoingMessage, Receipt, Received, StatusRe
 from crm_core.values import FixedClock
 from crm_inbox import OutboxMessage, receive, send
 from crm_inbox.consent import quiet_until, refusal
-from crm_inbox.outbox import try_again
+from crm_inbox.retrying import try_again
 from crm_inbox.sending import PAUSES, send_account, sending_accounts, something_waits
 
 from .conftest import NOW, Arrive, poll

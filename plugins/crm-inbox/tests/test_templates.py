@@ -166,6 +166,25 @@ def test_what_is_written_from_right_to_left_says_so(crm: CRM, welcome: str) -> N
     assert 'dir="ltr"' in english.html
 
 
+def test_a_subject_that_begins_with_a_name_of_the_other_direction_is_not_turned_around(crm: CRM) -> None:
+    ada = crm.customers.add(Customer(name="Ada"))
+    made = MessageTemplate(name="x", language="fa", subject="{{ customer.name }}، خوش آمدید", body="سلام")
+    assert "\u200fAda، خوش آمدید" == letter(crm, made, ada).subject
+    assert "سلام Ada" == letter(crm, made.evolve(subject="سلام {{ customer.name }}"), ada).subject
+
+
+def test_a_template_for_any_language_is_written_as_its_own_words_are(crm: CRM) -> None:
+    sara = crm.customers.add(Customer(name="سارا", language="fa"))
+    ada = crm.customers.add(Customer(name="Ada"))
+    made = MessageTemplate(name="x", body="{{ customer.name }}, {# سلام #}hello", html="<p>hello</p>")
+    assert ["ltr", "ltr"] == [letter(crm, made, one).direction for one in (sara, ada)]
+    assert 'dir="ltr"' in letter(crm, made, sara).html
+    persian = made.evolve(body="{{ customer.name }} عزیز")
+    assert ["rtl", "rtl"] == [letter(crm, persian, one).direction for one in (sara, ada)]
+    only_names = made.evolve(body="{{ customer.name }}!")
+    assert ["rtl", "ltr"] == [letter(crm, only_names, one).direction for one in (sara, ada)]
+
+
 def test_own_fields_and_the_owner_are_known(crm: CRM) -> None:
     bo = crm.users.add(User(name="Bo", email="bo@example.org"))
     ada = crm.customers.add(Customer(name="Ada", owner_id=bo.id, tags=("vip",)))

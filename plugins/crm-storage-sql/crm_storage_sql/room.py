@@ -188,9 +188,15 @@ class SqlStorage(Storage, Generic[S]):
 
     def put_many(self, table: str, columns: Sequence[str], rows: Sequence[Row]) -> None:
         """Insert rows, or replace those of the same `id` whole."""
-        known = table_of(self._known, table)
-        replaced = ", ".join(f"{quote(name)} = excluded.{quote(name)}" for name in known.column_names if name != "id")
-        statement = f"{self.insert_statement(known, columns)} ON CONFLICT (id) DO UPDATE SET {replaced}"
+        key = ("put", table, *columns)
+        statement = self._statements.get(key)
+        if statement is None:
+            known = table_of(self._known, table)
+            replaced = ", ".join(
+                f"{quote(name)} = excluded.{quote(name)}" for name in known.column_names if name != "id"
+            )
+            insert = self.insert_statement(known, columns)
+            statement = self._statements[key] = f"{insert} ON CONFLICT (id) DO UPDATE SET {replaced}"
         self._writer().run_all([(statement, row) for row in rows], table)
 
     def update_if_version(self, table: str, updates: Sequence[Update]) -> list[int]:
