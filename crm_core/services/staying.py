@@ -40,6 +40,8 @@ class Staying:
         self._leases = leases
         self._ended = Event()
         self._stays: list[_Stay] = []
+        self.stuck = ""
+        """A part of which as many runs hang as may: only the end of this process ends them."""
         self._news: SimpleQueue[JobOutcome] = SimpleQueue()
 
     def begin(self, plugin: str, job: Job, part: str, every: float, *, stays: bool = True) -> None:
@@ -48,7 +50,10 @@ class Staying:
         Nothing if it is at work, or if too many of its runs hang.
         """
         others = [one for one in self._stays if one.is_of(plugin, job, part) and one.is_alive()]
-        if any(not one.given_up for one in others) or len(others) >= _MOST_HANGING:
+        if any(not one.given_up for one in others):
+            return
+        if len(others) >= _MOST_HANGING:
+            self.stuck = f"{job.name} {part}"
             return
         kind = _Stay if stays else _Apart
         stay = kind(self._crm, plugin, job, part, every, self._leases.patience, self._ended, self._news)

@@ -151,6 +151,9 @@ def work(crm: CRM, orders: Orders, line: Line, stop: Event) -> None:
         away = 0
         line.report(report)
         _report_jobs(line, outcomes)
+        if jobs.staying.stuck:
+            _report_jobs(line, jobs.staying.end())
+            raise CrmError(f"{jobs.staying.stuck} hangs again and again; the worker is begun anew")
         if not report.told and not any(one.told for one in outcomes):
             if orders.once:
                 return

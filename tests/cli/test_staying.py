@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
+from io import StringIO
 from pathlib import Path
-from threading import Event
+from threading import Event, Thread
 from typing import Any
 
 import pytest
 
 from crm_core import CRM, hookimpl
-from crm_core.errors import TryLater
+from crm_core.errors import CrmError, TryLater
 from crm_core.extend import Job, JobDone, JobRun
 from crm_core.services import staying
 from crm_core.services.jobs import JobOutcome
+from crm_core.upkeep.worker import Line, Orders
+from crm_core.upkeep.worker import work as work_on
 from tests.databases import DATABASES
 from tests.opening import url_for
 
@@ -222,3 +225,32 @@ def test_an_end_waits_for_one_that_is_done_apart_as_long_as_it_may_take(monkeypa
         crm.jobs.run(lasting=True)
         assert sending.wait(20)
         assert ["sent"] == [each.told for each in crm.jobs.staying.end()]
+
+
+def test_a_worker_in_which_a_part_hangs_again_and_again_ends_to_be_started_again() -> None:
+    plugin, release, over = Doers("hangs", "works"), Event(), Event()
+
+    def work(run: JobRun) -> JobDone:
+        if run.part == "hangs":
+            release.wait(60)
+        return JobDone(told=f"did {run.part}")
+
+    def hasten() -> None:
+        while not over.wait(0.05):
+            make_due(crm)
+
+    plugin.work = work
+    with CRM.open("memory:", plugins=[plugin]) as crm:
+        orders = Orders(place="", is_directory=False, user=None, name="a#1", every=0.01, once=False, patience=0.2)
+        hurry = Thread(target=hasten)
+        hurry.start()
+        told = StringIO()
+        try:
+            with pytest.raises(CrmError, match="do hangs hangs again and again"):
+                work_on(crm, orders, Line(told), Event())
+        finally:
+            over.set()
+            release.set()
+            hurry.join()
+        assert 3 == plugin.begun.count("hangs")
+        assert "did works" in told.getvalue()

@@ -9,7 +9,16 @@ import attrs
 
 from crm_channel_messengers.contents import lines, place
 from crm_channel_messengers.graph import API, called, event_of, require_done, verified
-from crm_channel_messengers.service import Reply, Service, at_second, dict_of, dicts_of, require_length, text_of
+from crm_channel_messengers.service import (
+    Reply,
+    Service,
+    at_second,
+    dict_of,
+    dicts_of,
+    one_line,
+    require_length,
+    text_of,
+)
 from crm_core.errors import MessageRejected, TryLater
 from crm_core.extend import (
     Address,
@@ -115,7 +124,7 @@ class Messenger(Channel):
     def _message(self, event: Mapping[str, Any]) -> IncomingMessage | None:
         found = dict_of(event.get("message")) or dict_of(event.get("postback")) or _said_later(event)
         key, echo = text_of(found.get("mid")).strip(), found.get("is_echo") is True
-        person = text_of(dict_of(event.get("recipient" if echo else "sender")).get("id")).strip()
+        person = one_line(text_of(dict_of(event.get("recipient" if echo else "sender")).get("id")))
         if not key or not person or person == self._settings.page_id or found.get("is_deleted") is True:
             return None
         if echo and (self.KIND == "instagram" or text_of(found.get("metadata")).startswith(_OURS)):
@@ -127,7 +136,7 @@ class Messenger(Channel):
         answered = text_of(dict_of(found.get("reply_to")).get("mid"))
         return IncomingMessage(
             external_id=key,
-            sender=Address(kind=self.KIND, value=_one_line(person)),
+            sender=Address(kind=self.KIND, value=person),
             at=at_second(_seconds(event.get("timestamp"))),
             text=lines(text, *map(_named, files), f"[{', '.join(kinds)}]" if kinds else ""),
             thread=person,
@@ -203,7 +212,3 @@ def _receipts(event: Mapping[str, Any]) -> Iterator[StatusReceipt]:
 
 def _seconds(milliseconds: Any) -> Any:
     return milliseconds // 1000 if isinstance(milliseconds, int) else None
-
-
-def _one_line(text: str) -> str:
-    return " ".join(text.split())

@@ -117,6 +117,11 @@ def text_of(found: Any) -> str:
     return found if isinstance(found, str) else ""
 
 
+def one_line(text: str) -> str:
+    """Return a text without line breaks and NUL, as names and ids are."""
+    return " ".join(text.replace("\x00", " ").split())
+
+
 def is_same(wanted: str | bytes, given: str) -> bool:
     """Compare a proof without telling by the time how much of it is right."""
     plain = wanted.encode() if isinstance(wanted, str) else wanted

@@ -17,6 +17,7 @@ from crm_channel_messengers.service import (
     dicts_of,
     is_same,
     object_of,
+    one_line,
     require_length,
     text_of,
 )
@@ -173,7 +174,7 @@ def _message(update: Mapping[str, Any]) -> IncomingMessage | None:
         sender=Address(
             kind="telegram",
             value=str(sender["id"]),
-            name=" ".join(f"{sender.get('first_name') or ''} {sender.get('last_name') or ''}".split()),
+            name=one_line(f"{sender.get('first_name') or ''} {sender.get('last_name') or ''}"),
         ),
         at=at_second(found.get("edit_date" if edited else "date")),
         text=lines(text, "[edited]" if edited else ""),

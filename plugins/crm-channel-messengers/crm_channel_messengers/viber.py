@@ -18,6 +18,7 @@ from crm_channel_messengers.service import (
     hex_signature,
     is_same,
     object_of,
+    one_line,
     require_length,
     text_of,
 )
@@ -146,7 +147,7 @@ def _message(content: Mapping[str, Any]) -> IncomingMessage:
     try:
         return IncomingMessage(
             external_id=_token(content),
-            sender=Address(kind="viber", value=person, name=" ".join(text_of(sender.get("name")).split())),
+            sender=Address(kind="viber", value=person, name=one_line(text_of(sender.get("name")))),
             at=_time(content),
             text=told if kind == "text" else lines(told, f"[{kind}]"),
             thread=person,

@@ -9,7 +9,7 @@ import attrs
 
 from crm_channel_messengers.contents import choice, lines, order, place, whatsapp_contact
 from crm_channel_messengers.graph import API, called, event_of, require_done, verified
-from crm_channel_messengers.service import Reply, Service, Status, at_second, dict_of, dicts_of, text_of
+from crm_channel_messengers.service import Reply, Service, Status, at_second, dict_of, dicts_of, one_line, text_of
 from crm_core.errors import TryLater
 from crm_core.extend import (
     Address,
@@ -125,7 +125,7 @@ class _People:
     def __init__(self, value: Mapping[str, Any]) -> None:
         contacts = dicts_of(value.get("contacts"))
         self._names = {
-            text_of(each.get(key)): " ".join(text_of(dict_of(each.get("profile")).get("name")).split())
+            text_of(each.get(key)): one_line(text_of(dict_of(each.get("profile")).get("name")))
             for each in contacts
             for key in ("wa_id", "user_id")
         }
@@ -134,12 +134,12 @@ class _People:
     def sender(self, found: Mapping[str, Any]) -> str:
         """Return who wrote a message: the number, else the id."""
         known = (found.get("from"), found.get("from_user_id"), self._only)
-        return next((each.strip() for each in map(text_of, known) if each.strip()), "")
+        return next((told for each in map(text_of, known) if (told := one_line(each))), "")
 
     def address(self, person: str) -> Address:
         """Return the address of a person."""
         digits = person.lstrip("+")
-        value = f"+{digits}" if digits.isdigit() else _one_line(person)
+        value = f"+{digits}" if digits.isdigit() else one_line(person)
         return Address(kind="whatsapp", value=value, name=self._names.get(person, ""))
 
 
@@ -165,7 +165,7 @@ def _came(found: Mapping[str, Any], people: _People) -> IncomingMessage | None:
         sender=people.address(person),
         at=at_second(found.get("timestamp")),
         text=_text(found, kind),
-        thread=text_of(found.get("group_id")).strip() or _one_line(person),
+        thread=text_of(found.get("group_id")).strip() or one_line(person),
         replies_to=tuple(dict.fromkeys(each for each in map(text_of, about) if each)),
         automatic="reply" if kind == "system" else "",
     )
@@ -173,7 +173,7 @@ def _came(found: Mapping[str, Any], people: _People) -> IncomingMessage | None:
 
 def _went(found: Mapping[str, Any], people: _People) -> IncomingMessage | None:
     """Return a message that a colleague wrote in the app on the phone; None for what is none."""
-    name, person, kind = (text_of(found.get(each)).strip() for each in ("id", "to", "type"))
+    name, person, kind = (one_line(text_of(found.get(each))) for each in ("id", "to", "type"))
     if not name or not person or kind in ("revoke", "edit"):
         return None
     return IncomingMessage(
@@ -181,7 +181,7 @@ def _went(found: Mapping[str, Any], people: _People) -> IncomingMessage | None:
         sender=people.address(person),
         at=at_second(found.get("timestamp")),
         text=_text(found, kind or "message"),
-        thread=_one_line(person),
+        thread=one_line(person),
         direction="out",
     )
 
@@ -201,10 +201,6 @@ def _text(found: Mapping[str, Any], kind: str) -> str:
         return lines(special(content), f"[{kind}]")
     texts = (content.get(name) for name in ("body", "caption", "text", "filename", "emoji"))
     return lines(next((each for each in map(text_of, texts) if each), ""), f"[{kind}]")
-
-
-def _one_line(text: str) -> str:
-    return " ".join(text.split())
 
 
 def _status(found: Mapping[str, Any]) -> StatusReceipt | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hmac
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from crm_core import CRM
-from crm_core.errors import CredentialsWrong, MessageRejected, TryLater
+from crm_core.errors import CredentialsWrong, MessageRejected, RequestRefused, TryLater
 from crm_core.extend import Address, OutgoingMessage, Received, WebhookRequest
 from crm_inbox import receive
 
@@ -208,7 +208,10 @@ TELEGRAM = {"message_id": 5, "from": {"id": 7, "is_bot": False, "first_name": "S
 
 
 def told_telegram(workspace: Workspace, **update: Any) -> Received:
-    crm = workspace("telegram", ("token", "webhook_secret"))
+    return told_to_bot(workspace("telegram", ("token", "webhook_secret")), **update)
+
+
+def told_to_bot(crm: CRM, **update: Any) -> Received:
     headers = {"x-telegram-bot-api-secret-token": SECRET}
     body = json.dumps({"update_id": 1, **update}).encode()
     return parsed(crm, WebhookRequest(headers=headers, body=body, received_at=NOW))
@@ -295,7 +298,10 @@ def test_a_general_fault_of_viber_passes(workspace: Workspace) -> None:
 
 
 def told_page(workspace: Workspace, kind: str = "messenger", **event: Any) -> Received:
-    crm = workspace(kind, ("token", "app_secret", "verify_token"), page_id="77")
+    return told_on_page(workspace(kind, ("token", "app_secret", "verify_token"), page_id="77"), kind, **event)
+
+
+def told_on_page(crm: CRM, kind: str = "messenger", **event: Any) -> Received:
     whole = {"sender": {"id": "p1"}, "recipient": {"id": "77"}, "timestamp": 1_764_000_000_000, **event}
     content = {"object": {"messenger": "page"}.get(kind, kind), "entry": [{"id": "77", "messaging": [whole]}]}
     return parsed(crm, signed("x-hub-signature-256", content, prefix="sha256="))
@@ -343,3 +349,69 @@ def test_a_line_that_is_not_ours_is_a_fault_of_the_account(workspace: Workspace)
             sent(crm, Address(kind="phone", value="0912"))
     finally:
         fake.close()
+
+
+# Whatever a service, or somebody in its name, writes
+
+ODD = (None, True, -1, 10**30, 1.5, "", "a\nb", "\u2028", "\x00", [], {}, [None], {"a": {}}, ["x"])
+PLACES = {
+    "whatsapp": {
+        "contacts": [{"wa_id": "49", "user_id": "US.1", "profile": {"name": "Sara"}}],
+        "messages": [
+            {"id": "a", "from": "49", "timestamp": "1", "type": "interactive", "interactive": ROW, "context": {}},
+            {"id": "b", "from": "49", "type": "contacts", "contacts": [PERSON]},
+            {"id": "c", "from": "49", "type": "order", "order": {"text": "t", "product_items": PRODUCTS}},
+            {"id": "d", "from": "49", "type": "edit", "edit": {"original_message_id": "a", "message": CHANGED}},
+            {"id": "e", "from": "49", "type": "location", "location": {"latitude": 1.5, "longitude": 2, "name": "n"}},
+        ],
+        "message_echoes": [{"id": "f", "to": "49", "type": "text", "text": {"body": "x"}}],
+        "statuses": [{"id": "x", "status": "failed", "timestamp": "1", "errors": [{"title": "t", "error_data": {}}]}],
+    },
+    "messenger": {
+        "message": {"mid": "m", "text": "x", "attachments": [SPOT, LINK], "reply_to": {"mid": "z"}},
+        "reaction": {"mid": "m", "action": "react", "emoji": "x"},
+        "delivery": {"mids": ["a"]},
+        "read": {"mid": "a"},
+    },
+    "telegram": {
+        "message": {
+            **TELEGRAM,
+            "contact": {"phone_number": "1", "first_name": "A"},
+            "poll": {"question": "q", "options": [{"text": "a"}]},
+            "reply_to_message": {"message_id": 4},
+        }
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", PLACES)
+def test_an_event_of_any_form_is_read_or_refused_and_never_comes_again_and_again(
+    workspace: Workspace, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tell = {"whatsapp": told_whatsapp, "messenger": told_on_page, "telegram": told_to_bot}[kind]
+    crm = {
+        "whatsapp": lambda: whatsapp(workspace),
+        "messenger": lambda: workspace("messenger", ("token", "app_secret", "verify_token"), page_id="77"),
+        "telegram": lambda: workspace("telegram", ("token", "webhook_secret")),
+    }[kind]()
+    with crm.channels.open("it") as channel:  # once, for it costs more than all the rest
+        monkeypatch.setitem(globals(), "parsed", lambda _, request: channel.parse(request))
+        for spot in spots(PLACES[kind]):
+            for odd in ODD:
+                with suppress(RequestRefused):
+                    tell(crm, **replaced(PLACES[kind], spot, odd))
+
+
+def spots(found: Any, above: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """Return where each value within a value is."""
+    inside = found.items() if isinstance(found, dict) else enumerate(found) if isinstance(found, list) else ()
+    for name, each in inside:
+        yield (*above, name)
+        yield from spots(each, (*above, name))
+
+
+def replaced(found: Any, spot: tuple[Any, ...], value: Any) -> Any:
+    copy = dict(found) if isinstance(found, dict) else list(found)
+    first, *rest = spot
+    copy[first] = replaced(copy[first], tuple(rest), value) if rest else value
+    return copy

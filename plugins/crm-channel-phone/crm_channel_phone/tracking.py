@@ -70,7 +70,7 @@ class Tracker:
             self._rings(event)
         elif name == "dialend" and event.get("dialstatus", "").upper() == "ANSWER":
             self._speaks(event.get("destuniqueid", ""), event, at)
-        elif name == "bridgeenter" and _number(event.get("bridgenumchannels", "")) >= 2:
+        elif name == "bridgeenter" and _number(event.get("bridgenumchannels", "")) >= 2 and not _waits(event):
             self._speaks(event.get("uniqueid", ""), event, at)
         elif name == "bridge" and event.get("bridgestate") == "Link":
             self._moves(event.get("uniqueid2", ""), self._of.get(event.get("uniqueid1", ""), ""))
@@ -225,6 +225,11 @@ def _first(talks: dict[str, _Talk], count: int) -> Iterator[_Talk]:
         if number >= count:
             return
         yield talk
+
+
+def _waits(event: Packet) -> bool:
+    """Whether a bridge is one in which callers hear music, each alone: parked, or until somebody is free."""
+    return event.get("bridgetechnology", "") == "holding_bridge"
 
 
 def _number(text: str) -> int:

@@ -267,6 +267,8 @@ def test_a_bridge_of_two_is_an_answer_and_an_announcement_is_none() -> None:
     assert [None] == [each.duration for each in tracked([*events[:3], alone, *events[3:]])]
     both = {**alone, "Uniqueid": "b1.1", "BridgeNumChannels": "2"}
     assert [10] == [each.duration for each in tracked([*events[:3], alone, both, *events[3:]], step=5)]
+    waiting = {**both, "BridgeTechnology": "holding_bridge", "BridgeType": "parking"}
+    assert [None] == [each.duration for each in tracked([*events[:3], alone, waiting, *events[3:]])]
 
 
 def test_a_call_of_ours_goes_out_and_one_within_the_house_is_none() -> None:
