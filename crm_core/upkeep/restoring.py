@@ -113,8 +113,8 @@ def erase_again(url_or_dir: str | Path, report: RestoreReport) -> RestoreReport:
         StorageError: it cannot be done now.
     """
     try:
-        with CRM.open(url_or_dir):
-            return report
+        with CRM.open(url_or_dir) as crm:
+            return attrs.evolve(report, erased_again=max(report.erased_again, crm.erased_again))
     except UpgradeNeeded:
         return attrs.evolve(report, erasing="later")
     except CrmError as error:

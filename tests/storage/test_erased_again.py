@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -12,8 +12,10 @@ import pytest
 from crm_core import CRM, Customer, Deal, Interaction
 from crm_core.errors import CrmError, NotFound, SettingsError, StorageError, UsageError
 from crm_core.ledger.erasure_log import FILE, ErasureLog
+from crm_core.ledger.erasures import Erased
 from crm_core.settings import load_settings, write_settings
-from crm_core.upkeep import back_up, restore, verify_workspace
+from crm_core.upkeep import back_up, restore, restoring, verify_workspace
+from crm_core.upkeep.persons import Returning, Seen
 from crm_core.values import format_id
 from tests.cli.calling import Crm
 from tests.databases import DATABASES, drop_all, new_url
@@ -167,8 +169,6 @@ def test_a_restore_that_is_killed_before_it_erases_is_completed_by_what_opens_th
     erase(work, other)
     pid = os.fork()
     if pid == 0:
-        from crm_core.upkeep import restoring
-
         restoring.erase_again = lambda *_: os.kill(os.getpid(), signal.SIGKILL)  # type: ignore[assignment]
         restore(work, file, force=True)
         os._exit(0)
@@ -358,6 +358,27 @@ def test_without_the_key_of_the_ledger_nothing_is_restored_that_could_not_be_era
         restore(embedded, file, force=True)
     with CRM.open(embedded) as crm:
         assert None is crm.customers.get(who).name
+
+
+@pytest.mark.database("sqlite")
+@pytest.mark.parametrize("portable", FORMS)
+def test_who_is_erased_while_the_backup_is_read_is_erased_again_too(
+    embedded: Path, portable: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file, waiting = tmp_path / "monday.crm", list[int]()
+    with CRM.open(embedded) as crm:
+        waiting.append(person(crm))
+    back_up(embedded, file, portable=portable)
+    compared = restoring.returning
+
+    def meanwhile(known: Sequence[Erased], seen: Seen) -> Returning:
+        while waiting:
+            erase(embedded, waiting.pop())
+        return compared(known, seen)
+
+    monkeypatch.setattr(restoring, "returning", meanwhile)
+    assert 1 == restore(embedded, file, force=True).erased_again
+    assert [] == held(embedded)
 
 
 @pytest.mark.parametrize("database", DATABASES)

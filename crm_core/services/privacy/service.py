@@ -81,16 +81,16 @@ class PrivacyService:
         Each person is one transaction, which strikes them off what is pending: killed anywhere, the next run goes on.
         A person whom another customer took over stays on it, see `unsettled`.
         """
-        retried, count = self._session.work.retried, 0
+        retried, erased = self._session.work.retried, set[int]()
         for one in pending_in(self._storage):
             for person in one.persons:
                 if self._can_erase(person):
-                    count += retried(partial(self._erased, person, one)) is not None
+                    erased |= {person} if retried(partial(self._erased, person, one)) is not None else set()
                 elif self._survivor_of(person) is None:
                     retried(partial(self._strike_alone, person, one))
-        if count:
+        if erased:
             self._storage.scrub()
-        return count
+        return len(erased)
 
     def unsettled(self) -> list[tuple[Erased, int, int]]:
         """Return whom no erasure could be repeated of, as (erasure, person, other customer).
