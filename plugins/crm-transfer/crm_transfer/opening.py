@@ -17,6 +17,7 @@ from crm_transfer.form import regular_file
 from crm_transfer.mapping import RowMapping, parse_mapping
 
 _HEAD: Final = 1 << 16
+_OTHER_SHEETS: Final = frozenset([".xls", ".xlsb", ".ods", ".fods", ".numbers", ".html", ".htm", ".xml"])
 
 
 def importer_for(crm: CRM, path: Path, wanted: str = "", *, mapped: bool = False) -> Importer:
@@ -37,10 +38,10 @@ def importer_for(crm: CRM, path: Path, wanted: str = "", *, mapped: bool = False
         chosen = (named if mapped else None) or _recognised(crm, path) or named
     if chosen is None:
         what = f"format {wanted!r}" if wanted else f"file {path.name}"
-        raise MappingError(
-            f"no installed plugin reads the {what}",
-            hint=f"say --format, or [file] format in the mapping: one of {', '.join(known)}",
-        )
+        hint = f"say --format, or [file] format in the mapping: one of {', '.join(known)}"
+        if not wanted and path.suffix.lower() in _OTHER_SHEETS:
+            hint = f"open it in a spreadsheet program and save it as XLSX or CSV (UTF-8); where it is text, {hint}"
+        raise MappingError(f"no installed plugin reads the {what}", hint=hint)
     return chosen
 
 

@@ -8,8 +8,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from crm_core import CRM
 from crm_core.extend import BadRow, Source, SourceRow
-from crm_transfer.errors import FileFault
+from crm_transfer.errors import FileFault, MappingError
+from crm_transfer.opening import importer_for
 from crm_transfer.reading import open_csv, open_json_lines, write_csv
 
 
@@ -194,3 +196,12 @@ def check_rows(opened: Callable[[Path, dict[str, Any]], Source], path: Path) -> 
         write_csv(again, names, [row.cells for row in rows], source.options)
         found = open_csv(again, {**source.options, "columns": names})
         assert [bare(row) for row in rows if any(bare(row))] == [bare(row) for row in found.rows if any(bare(row))]
+
+
+def test_a_spreadsheet_of_another_kind_is_refused_with_the_way_out(tmp_path: Path) -> None:
+    (tmp_path / "old.xls").write_bytes(b"\xd0\xcf\x11\xe0")
+    with CRM.open("memory:") as crm, pytest.raises(MappingError, match=r"reads the file old\.xls") as caught:
+        importer_for(crm, tmp_path / "old.xls")
+    assert caught.value.hint.startswith(
+        "open it in a spreadsheet program and save it as XLSX or CSV (UTF-8); where it is"
+    )
