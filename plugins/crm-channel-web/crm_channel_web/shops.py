@@ -6,7 +6,7 @@ import re
 from abc import abstractmethod
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from decimal import ROUND_HALF_EVEN, Decimal, InvalidOperation
+from decimal import ROUND_HALF_EVEN, Decimal
 from functools import partial
 from typing import Any, ClassVar, Final
 
@@ -23,6 +23,8 @@ from crm_core.values import exponent
 
 _UNITS: Final = {"IRT": ("IRR", 10), "IRHR": ("IRR", 1_000), "IRHT": ("IRR", 10_000)}
 """Currencies that shops have and ISO 4217 has not: toman, and thousands of rials and tomans."""
+_MOST: Final = 10**9
+"""Of a product in one line."""
 _WHOLE: Final = frozenset(
     f"orders/{what}" for what in ("create", "updated", "paid", "cancelled", "fulfilled", "partially_fulfilled")
 )
@@ -72,7 +74,7 @@ class Shop(Channel):
             known = bool(order.email or order.phone)
             messages = [_message(order, note)] if note.strip() and known else []
             otherwise = _refused(order, request.body.decode()) if known else None
-        except (KeyError, TypeError, AttributeError, ValueError, InvalidOperation, CrmError) as error:
+        except (KeyError, TypeError, AttributeError, ValueError, ArithmeticError, CrmError) as error:
             told = f"the order is not as the shop describes orders: {type(error).__name__} {error}"
             raise RequestRefused(" ".join(told.split())[:400]) from None
         return Brought(messages=messages, store=partial(keep_order, order=order), otherwise=otherwise)
@@ -132,7 +134,7 @@ class WooCommerce(Shop):
                     product=str(each.get("variation_id") or each["product_id"]),
                     name=_words(each.get("name")),
                     code=_words(each.get("sku")),
-                    quantity=Decimal(str(each["quantity"])),
+                    quantity=_quantity(each["quantity"]),
                     amount=_money(Decimal(each["total"]) + Decimal(each.get("total_tax") or "0"), currency),
                 )
                 for each in content.get("line_items") or ()
@@ -176,7 +178,7 @@ class Shopify(Shop):
                     product=str(each.get("variant_id") or each.get("product_id") or each["id"]),
                     name=_words(each.get("name") or each.get("title")),
                     code=_words(each.get("sku")),
-                    quantity=Decimal(each["quantity"]),
+                    quantity=_quantity(each["quantity"]),
                     amount=_money(_shopify_amount(each, taxed=content.get("taxes_included") is True), currency),
                 )
                 for each in content.get("line_items") or ()
@@ -246,6 +248,13 @@ def _money(found: Any, currency: str) -> Money:
     if not amount.is_finite() or amount < 0:
         raise ValueError(f"{found!r} is no amount of an order")
     return Money(amount.quantize(Decimal(1).scaleb(-exponent(unit)), ROUND_HALF_EVEN), unit)
+
+
+def _quantity(found: Any) -> Decimal:
+    quantity = Decimal(str(found))
+    if not abs(quantity) < _MOST:  # nor is what is no number
+        raise ValueError(f"{found!r} is no quantity of an order")
+    return quantity
 
 
 def _utc(found: Any) -> datetime:
