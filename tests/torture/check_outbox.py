@@ -69,7 +69,7 @@ def run(backend: Backend, place: Path, long: bool) -> Iterator[Finding]:
     with CRM.open(work) as crm:
         customer = crm.customers.add(Customer(name="K"), email="k@example.org").id
     yield _each_step(backend, work, sent, customer)
-    yield _two_workers(backend, work, sent, customer, (400 if long else 60) if backend.name == "sqlite" else 24)
+    yield _two_workers(backend, work, sent, customer, 400 if long else 60 if backend.name == "sqlite" else 24)
 
 
 def _each_step(backend: Backend, work: Path, sent: Path, customer: int) -> Finding:
