@@ -62,6 +62,11 @@ class Backend:
             if databases.copied(self.name, source, target):
                 _new_folder(place, target)
                 return
+            shutil.rmtree(place)  # what changed its tables is not given back
+            fresh = self.anew()
+            fresh.make(place)
+            fresh.copy_rows(template, place)
+            return
         self.make(place)
         self.copy_rows(template, place)
 

@@ -60,7 +60,10 @@ class Keeper:
 
     def load(self, session: SqliteSession) -> None:
         """Read which indexes the file has."""
-        self._has_fts5 = has_fts5(session.connection)
+        try:
+            self._has_fts5 = has_fts5(session.connection)
+        except sqlite3.Error as error:
+            raise session.translated(error) from error
         there = session.read("SELECT 1 FROM sqlite_schema WHERE name = ?", (DEFINITIONS,))
         self._read(session.read(_DEFINED) if there else [])
 

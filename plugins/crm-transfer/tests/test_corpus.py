@@ -31,8 +31,7 @@ from crm_core.cli.main import main
 from crm_core.errors import NotFound, UndoRefused
 from crm_transfer.importing import import_file
 from crm_transfer.mapping import load_mapping, parse_mapping
-from tests.databases import DATABASES
-from tests.opening import url_for
+from tests.databases import DATABASES, new_url
 
 HERE = Path(__file__).parent / "corpus"
 NAMES = HERE / "mappings" / "names.toml"
@@ -263,15 +262,15 @@ def test_a_corrected_reject_file_is_imported_with_the_same_mapping(name: str, fo
 @pytest.mark.parametrize("server", DATABASES[1:])
 def test_a_server_takes_and_refuses_the_same_rows(server: str, tmp_path: Path) -> None:
     """All cases in one database, each taken back before the next one: making its tables takes longer than they do."""
-    with url_for(server, tmp_path) as url:
-        settings = (HERE / "crm.toml").read_text(encoding="utf-8").replace("sqlite:///crm.db", url)
-        (tmp_path / "crm.toml").write_text(settings, encoding="utf-8")
-        with CRM.open(tmp_path) as opened:
-            for name, case in CASES.items():
-                if "fault" not in case:
-                    folder = tmp_path / name
-                    folder.mkdir()
-                    assert_same_rows(opened, case, Path(shutil.copy(HERE / "files" / case["file"], folder)))
+    url = new_url(server, tmp_path)  # not one of another test: the workspace declares fields
+    settings = (HERE / "crm.toml").read_text(encoding="utf-8").replace("sqlite:///crm.db", url)
+    (tmp_path / "crm.toml").write_text(settings, encoding="utf-8")
+    with CRM.open(tmp_path) as opened:
+        for name, case in CASES.items():
+            if "fault" not in case:
+                folder = tmp_path / name
+                folder.mkdir()
+                assert_same_rows(opened, case, Path(shutil.copy(HERE / "files" / case["file"], folder)))
 
 
 def assert_same_rows(opened: CRM, case: dict[str, Any], path: Path) -> None:
