@@ -24,9 +24,10 @@ from tests import databases
 from tests.distributions import installed
 from tests.torture import Broken, Finding
 from tests.torture.backends import Backend, backends, open_quickly
-from tests.torture.faults import instrument, instrument_sqlite
+from tests.torture.faults import instrument, instrument_changes, instrument_sqlite
 
 _AT_ONCE = 4
+_SESSIONS = {"postgresql": "PostgresqlSession", "mariadb": "MariadbSession"}
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
 
@@ -78,6 +79,8 @@ def _findings(names: Sequence[str], folder: Path, long: bool) -> Iterator[Findin
     for backend in at_hand:
         if isinstance(backend, Backend) and backend.name != "sqlite":
             instrument(_class_of(backend, folder))
+        if isinstance(backend, Backend) and backend.name in databases.SERVERS:
+            instrument_changes(_session_of(backend))
     checks = [import_module(f"tests.torture.check_{name}") for name in names]
     tortured = [one for one in at_hand if isinstance(one, Backend)]
     # Check by check, so that jobs of different storages run side by side: those of one would wait for the same server.
@@ -155,6 +158,11 @@ def _checked(check: ModuleType, backend: Backend, place: Path, long: bool) -> It
         told = f"{type(error).__name__}: {error}"
         seconds = perf_counter() - start
         yield Finding(promise=check.PROMISE, storage=backend.name, state="FAILED", figure=told, seconds=seconds)
+
+
+def _session_of(backend: Backend) -> type[object]:
+    found: type[object] = vars(import_module(f"crm_storage_sql.{backend.name}.session"))[_SESSIONS[backend.name]]
+    return found
 
 
 def _class_of(backend: Backend, folder: Path) -> type[object]:

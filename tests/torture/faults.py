@@ -1,6 +1,7 @@
 """Failing at the k-th statement: an error, an error from then on (a disk that is gone), or the end of the process.
 
-SQLite is failed at each statement that reaches the driver, other storages at each call of the contract that writes.
+SQLite is failed at each statement that reaches the driver, other storages at each call of the contract that writes, and
+servers at each statement that changes their schema.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ Mode = Literal["count", "raise", "gone", "exit"]
 KILLED = 9
 DATABASE = "crm.db"
 _CALLS = ("begin", "commit", "insert_many", "put_many", "update_if_version", "delete", "append_ledger", "apply")
+_CHANGES = ("ALTER", "CREATE", "DROP", "RENAME")
 
 
 class Injected(StorageError):
@@ -131,6 +133,19 @@ def instrument(storage_class: type[Any]) -> None:
     """Have every storage of a class pass its writing calls by."""
     for name in _CALLS:
         setattr(storage_class, name, _passing(getattr(storage_class, name), name))
+
+
+def instrument_changes(session_class: type[Any]) -> None:
+    """Have a server's statements that change its schema pass by, too: MariaDB commits each of them by itself."""
+    method = session_class.change
+
+    @functools.wraps(method)
+    def change(session: Any, statement: str) -> None:
+        if statement.split(None, 1)[0].upper() in _CHANGES:
+            faults.step(lambda: Injected("injected"))
+        method(session, statement)
+
+    session_class.change = change
 
 
 def _passing(method: Callable[..., Any], name: str) -> Callable[..., Any]:
