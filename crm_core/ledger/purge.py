@@ -7,7 +7,7 @@ from contextlib import nullcontext
 
 import attrs
 
-from crm_core.errors import NotFound, StorageError
+from crm_core.errors import NotFound, StorageConflict, StorageError, StorageLocked
 from crm_core.extend.storage import Storage
 from crm_core.ledger.tables import CURSORS, FORGOTTEN
 from crm_core.query.ast import Compare, IsNull, Not
@@ -112,11 +112,14 @@ def _narrowed(table: Table, owner: str) -> Table:
 def _count(storage: Storage, drop: Drop) -> int:
     """Count what goes: nothing where a purge that was cut off has removed it, and the manifest still names it.
 
-    So it is on a database that commits each change of the schema by itself. One that is away is told by the changes.
+    So it is on a database that commits each change of the schema by itself.
     """
     try:
         return storage.count(drop.table, Not(IsNull(drop.column)) if drop.column else None)
+    except (StorageConflict, StorageLocked):
+        raise
     except StorageError:
+        storage.schema()  # a database that is away says so here, and is not taken for one that holds nothing
         return 0
 
 
