@@ -39,13 +39,10 @@ def new_url(database: str, folder: Path) -> str:
     if database == "sqlite":
         return f"sqlite:///{folder}/crm.db"
     name = f"crm_test_{os.getpid()}_{next(_numbers)}"
-    base = _server(database)
+    url = _url(database, name)
     _drop_at_the_end(os.getpid())
     _made[database].append(name)
-    if database == "postgresql":
-        return f"{base}{'&' if '?' in base else '?'}schema={name}"
-    parts = urlsplit(base)
-    return parts._replace(path=f"/{name}").geturl()
+    return url
 
 
 def used_again(database: str, folder: Path) -> str:
@@ -62,6 +59,38 @@ def give_back(database: str, url: str) -> None:
         if manifest is not None and manifest == _tables.setdefault(database, manifest):
             _run_all(cursor, [f'DELETE FROM "{table}"' for table in _columns(manifest)])
             _free[database].append(url)
+
+
+def free_ones(database: str) -> list[str]:
+    """Return the URLs that `used_again` would give, for another process to `own`; they are no longer given here."""
+    urls = list(_free.get(database, ()))
+    _free.get(database, []).clear()
+    return urls
+
+
+def own(database: str, urls: Sequence[str]) -> None:
+    """Have these databases and no others, in a forked process: what else its parent has is not for it to remove."""
+    for name in SERVERS:
+        _free[name] = list(urls) if name == database else []
+        _made[name] = [_place(url) for url in _free[name]]
+
+
+def left(database: str) -> list[str]:
+    """Give back what this process has, remove what nobody can use again, and return the URLs of the rest."""
+    for name in _made[database]:
+        if name not in map(_place, _free[database]):
+            give_back(database, _url(database, name))
+    urls = free_ones(database)
+    _made[database] = [name for name in _made[database] if name not in map(_place, urls)]
+    drop_all()
+    return urls
+
+
+def take_over(database: str, urls: Sequence[str]) -> None:
+    """Have the databases that another process left."""
+    _drop_at_the_end(os.getpid())
+    _free[database].extend(urls)
+    _made[database].extend(place for place in map(_place, urls) if place not in _made[database])
 
 
 def copied(database: str, source: str, target: str) -> bool:
@@ -168,6 +197,14 @@ def _columns(manifest: str) -> dict[str, str]:
 def _place(url: str) -> str:
     """Return the schema or database that a URL of `new_url` names."""
     return url.partition("schema=")[2] or urlsplit(url).path.removeprefix("/")
+
+
+def _url(database: str, name: str) -> str:
+    """Return the URL of a schema or database of a server."""
+    base = _server(database)
+    if database == "postgresql":
+        return f"{base}{'&' if '?' in base else '?'}schema={name}"
+    return urlsplit(base)._replace(path=f"/{name}").geturl()
 
 
 def _server(database: str) -> str:

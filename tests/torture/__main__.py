@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import logging
 import os
@@ -20,6 +21,7 @@ import attrs
 from rich.console import Console
 from rich.table import Table
 
+from crm_core.settings import load_settings
 from tests import databases
 from tests.distributions import installed
 from tests.torture import Broken, Finding
@@ -90,6 +92,8 @@ def _findings(names: Sequence[str], folder: Path, long: bool) -> Iterator[Findin
         for at, check in enumerate(checks)
         for backend in tortured
     ]
+    gc.collect()
+    gc.freeze()  # a collection in a fork would touch, and so copy, everything it shares with its parent
     _at_once(jobs)
     for check in checks:
         for backend in at_hand:
@@ -110,14 +114,32 @@ class _Job:
     place: Path
     long: bool
 
-    def run(self) -> None:
-        """Make the check and leave what was found in a file."""
+    def start(self) -> int:
+        """Make the check in a fork, which has what is free of its server's databases; returns its process."""
+        free = databases.free_ones(self.backend.name)
+        pid = os.fork()
+        if pid:
+            return pid
+        try:
+            databases.own(self.backend.name, free)
+            self._run()
+        finally:
+            os._exit(0)
+
+    def _run(self) -> None:
+        """Make the check and leave what was found in a file, and the databases that can be used again in another."""
         try:
             found = list(_checked(self.check, self.backend, self.place, self.long))
             self.place.with_suffix(".found").write_bytes(pickle.dumps(found))
         finally:
             if not self.backend.files:
-                databases.drop_all()
+                self.place.with_suffix(".free").write_text(json.dumps(databases.left(self.backend.name)), "utf-8")
+
+    def end(self) -> None:
+        """Take over the databases that it left."""
+        file = self.place.with_suffix(".free")
+        if file.exists():
+            databases.take_over(self.backend.name, json.loads(file.read_text("utf-8")))
 
     def found(self) -> list[Finding]:
         """Return what `run` left; nothing of a process that died is a failure too."""
@@ -131,19 +153,13 @@ class _Job:
 
 def _at_once(jobs: Sequence[_Job]) -> None:
     """Run jobs, some at a time: most of their time is waiting for the disk."""
-    waiting, running = list(jobs), set[int]()
+    waiting, running = list(jobs), dict[int, _Job]()
     sys.stdout.flush()
     while waiting or running:
         while waiting and len(running) < _AT_ONCE:
             job = waiting.pop(0)
-            pid = os.fork()
-            if pid == 0:
-                try:
-                    job.run()
-                finally:
-                    os._exit(0)
-            running.add(pid)
-        running.discard(os.wait()[0])
+            running[job.start()] = job
+        running.pop(os.wait()[0]).end()
 
 
 def _checked(check: ModuleType, backend: Backend, place: Path, long: bool) -> Iterator[Finding]:
@@ -171,6 +187,7 @@ def _class_of(backend: Backend, folder: Path) -> type[object]:
     backend.make(place)
     storage = backend.opened(place)
     storage.close()
+    databases.give_back(backend.name, load_settings(place).storage_url)  # whose tables can be used again is known by it
     return type(storage)
 
 

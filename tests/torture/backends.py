@@ -14,6 +14,7 @@ import pytest
 
 from crm_core import CRM, CrmError, Host, crm
 from crm_core.extend import Storage
+from crm_core.host import discover
 from crm_core.opening import opened_storage
 from crm_core.records import Registry
 from crm_core.settings import Settings, load_settings, write_settings
@@ -118,10 +119,12 @@ def backends(folder: Path, *, wheel: bool) -> Iterator[Backend | str]:
 
 
 def open_quickly() -> None:
-    """Remember within this process the registry, which opening a CRM works out anew each time.
+    """Remember what is installed, and the registry, which opening a CRM looks up or works out anew each time.
 
-    A thousand workspaces are opened, and it has nothing to do with what is stored.
+    A thousand workspaces are opened, and neither has to do with what is stored.
     """
+    found = discover.installed()
+    discover.installed = found.copy
     remembered: dict[object, Registry] = {}
     registry_of = crm.registry_of
 

@@ -39,7 +39,7 @@ def run(backend: Backend, place: Path, long: bool) -> Iterator[Finding]:
         require(_state(work) == before, "after a wipe and a restore the content is another")
         flips = _flips(work, file, place / "flipped.crm", 1500 if long else 10)
         require(_state(work) == before, "a refused restore changed something")
-        kills = _kills(backend, work, file, before, duration, 60 if long else 3)
+        kills = _kills(backend, work, file, before, duration, 60 if long else 3 if backend.files else 2)
         moments = _while_others_write(work, place, portable, 10 if long else 1)
         figure = (
             f"{form}: restored to the same hash; {flips} flipped bytes refused; {kills[0]} kills of a restore, "

@@ -58,7 +58,7 @@ class Sender:
 def run(backend: Backend, place: Path, long: bool) -> Iterator[Finding]:
     """Write messages while nobody listens, then let pairs of workers deliver them, each killed at some statement."""
     work, outbox = place / "work", place / "outbox"
-    messages = 500 if long else 120 if backend.name == "sqlite" else 60
+    messages = 500 if long else 80 if backend.name == "sqlite" else 40
     backend.make(work)
     with CRM.open(work, plugins=[Sender(outbox)]):
         pass  # its cursor begins here

@@ -139,8 +139,8 @@ def _control(backend: Backend, template: Path, work: Path) -> None:
 
 def _some(backend: Backend, count: int) -> Sequence[int]:
     """Return the statements of the quick form; MariaDB, which commits each of them, takes longest to be put back."""
-    chosen = {count // 3, count // 2, count - 1}
-    return sorted((chosen if backend.name == "mariadb" else {1, *chosen, count}) - {0})
+    chosen = {count // 2, count - 1}
+    return sorted((chosen if backend.name == "mariadb" else {1, *chosen, count // 3, count}) - {0})
 
 
 def _every(count: int) -> Sequence[int]:

@@ -17,12 +17,12 @@ PROMISE = "crash safety: kill -9"
 
 
 def run(backend: Backend, place: Path, long: bool) -> Iterator[Finding]:
-    """Kill a writer 60 times (long: 300); a kill says nothing of syncing, so that is asked for."""
+    """Kill a writer 10 or 30 times (long: 300); a kill says nothing of syncing, so that is asked for."""
     work = place / "work"
     backend.make(work)
     synced = _synced(backend, work)
     chance = random.Random(20261122)
-    cycles = (300 if long else 60) if backend.name == "sqlite" or long else 10
+    cycles = 300 if long else 30 if backend.name == "sqlite" else 10
     acknowledged = 0
     for cycle in range(cycles):
         acknowledged = _cycle(work, chance, acknowledged)

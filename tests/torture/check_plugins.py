@@ -78,18 +78,24 @@ FAULTS = (_raises, _exits, _wrong_type, _mutates, _re_enters)
 
 
 def run(backend: Backend, place: Path, long: bool) -> Iterator[Finding]:
-    """Let one bad plugin fail in each hook in each way, beside a good one."""
+    """Let one bad plugin fail in each hook in each way, beside a good one.
+
+    The quick form tries every hook and every way on every storage, and all of each on SQLite.
+    """
     template, work = place / "template", place / "work"
     backend.make(template, _ada)
-    tried = 0
-    for hook, written in HOOKS.items():
-        for fault in FAULTS:
-            if fault is _wrong_type and hook.startswith("on_"):
-                continue  # what it returns means nothing
-            backend.again(template, work)
-            _fail(work, hook, WRITES[written], fault)
-            tried += 1
-    figure = f"{len(HOOKS)} hooks x {len(FAULTS)} faults, {tried} in all: contained, named, nothing by half"
+    cases = [
+        (hook, fault)
+        for hook in HOOKS
+        for fault in FAULTS
+        if not (fault is _wrong_type and hook.startswith("on_"))  # what it returns means nothing
+    ]
+    chosen = cases if long or backend.name == "sqlite" else cases[:: len(FAULTS) - 2]
+    for hook, fault in chosen:
+        backend.again(template, work)
+        _fail(work, hook, WRITES[HOOKS[hook]], fault)
+    hooks, faults = (len({*kind}) for kind in zip(*chosen, strict=True))
+    figure = f"{hooks} hooks, {faults} faults, {len(chosen)} in all: contained, named, nothing by half"
     yield Finding(promise=PROMISE, storage=backend.name, state="held", figure=figure)
     names = list(ENDLESS)[:: 1 if long else 2]
     with forked_workers(not long):

@@ -22,7 +22,7 @@ WORKERS = 4
 def run(backend: Backend, place: Path, long: bool) -> Iterator[Finding]:
     """Count to 2,000 by 4 processes through the service, then to 100 through the command line."""
     work = place / "work"
-    each = 500 if long else 250 if backend.name == "sqlite" else 60
+    each = 500 if long else 120 if backend.name == "sqlite" else 40
     backend.make(work, _one)
     _all(WORKERS, lambda: _through_the_service(work, each))
     with CRM.open(work) as crm:
