@@ -21,15 +21,16 @@ from crm_core.host import Host
 from crm_core.ledger.chain import Chain
 from crm_core.ledger.delivery import Delivery
 from crm_core.ledger.erasure_log import ErasureLog
-from crm_core.ledger.erasures import pending_in
+from crm_core.ledger.erasures import Erased, pending_in
 from crm_core.ledger.evolution import UpgradeReport, merged_manifest, prepare, upgrade
 from crm_core.ledger.facade import Ledger
 from crm_core.ledger.history import History
 from crm_core.ledger.session import Session
 from crm_core.ledger.tables import LEDGER_TABLES
+from crm_core.ledger.withdrawals import left_by_restore
 from crm_core.ledger.work import Operation, Transaction, UnitOfWork
 from crm_core.opening import open_storage, scheme_of, upgrade_needed
-from crm_core.records import TOPICS, Record
+from crm_core.records import TOPICS, Consent, Record
 from crm_core.services.contact_keys import ContactKeys
 from crm_core.services.customers import ContactPointService, CustomerService, RelationService
 from crm_core.services.deals import DealService, SaleService
@@ -83,6 +84,10 @@ class CRM:
         """Whether the storage held nothing, not even tables, when it was opened."""
         self.erased_again = 0
         """How many persons were erased again when it was opened, because a restored backup had brought them back."""
+        self.withdrawn_again = 0
+        """How many consents were withdrawn again when it was opened, because a restored backup did not know of that."""
+        self._unsettled: list[Erased] = []
+        """What the last look could not erase again; see `PrivacyService.unsettled`."""
         self._known_user: int | None = None
         self.unknown_user = ""
         """The name that the settings give of who is at work, once something was asked of it that no user has."""
@@ -443,8 +448,21 @@ class CRM:
         self._work.stored = merged_manifest(self.storage.schema(), wanted).tables
         if self.ledger.delivery.listened():
             self.ledger.delivery.start_new()
-        if pending_in(self.storage):  # a backup was restored: nobody is to see who was erased since it was made
-            self.erased_again = self.privacy.erase_pending()
+        self.finish_restore()
+
+    def finish_restore(self) -> None:
+        """Do what is left of a restore that somebody else began, if there is one: opening does it, and `crm run`.
+
+        Nobody is to see who was erased after the backup was made, nor to write to who withdrew a consent.
+        """
+        erasures, consents = left_by_restore(self.storage)
+        if erasures and erasures != self._unsettled:
+            self.erased_again += self.privacy.erase_pending()
+            self._unsettled = pending_in(self.storage)
+        if consents:
+            from crm_core.services.withdrawing import withdraw_again
+
+            self.withdrawn_again += withdraw_again(self.storage, self._work, self.records(Consent))
 
     def _assemble(self) -> None:
         """Build everything that follows from settings and plugins."""

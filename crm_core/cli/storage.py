@@ -60,10 +60,10 @@ def upgrade(dry_run: bool) -> None:
     """Bring the database up to what the kernel, the plugins and crm.toml declare."""
     from crm_core.ledger.evolution import describe
     from crm_core.opening import upgrade_workspace
-    from crm_core.upkeep import erase_pending
+    from crm_core.upkeep import finish_restore
 
     report = upgrade_workspace(workspace_place(), dry_run=dry_run)
-    again = 0 if dry_run else erase_pending(workspace_place())
+    again, withdrawn = (0, 0) if dry_run else finish_restore(workspace_place())
     steps = [describe(change) for change in report.changes]
     steps += [f"data of {one.owner}: {one.from_version} to {one.to_version}" for one in report.migrations]
 
@@ -76,9 +76,11 @@ def upgrade(dry_run: bool) -> None:
             say(f"done: {plural(len(steps), 'change')}, {plural(report.rows, 'row')} of data changed")
         if again:
             say(f"erased again, after the backup that was restored: {plural(again, 'person')}")
+        if withdrawn:
+            say(f"withdrawn again, after the backup that was restored: {plural(withdrawn, 'consent')}")
 
-    told = {"needed": report.needed, "dry_run": dry_run, "changes": steps, "rows": report.rows, "erased_again": again}
-    emit(told, show)
+    told = {"needed": report.needed, "dry_run": dry_run, "changes": steps, "rows": report.rows}
+    emit({**told, "erased_again": again, "withdrawn_again": withdrawn}, show)
 
 
 @storage.command(epilog=examples("crm storage backup monday.crm", "crm storage backup team.crm --portable"))
@@ -127,7 +129,8 @@ def restore(file: Path, dry_run: bool, force: bool, start: Start | None, despite
     """Put a backup in the place of all that the database holds; it is checked to the last byte first.
 
     Persons who were erased after it was made are erased again: the database that is replaced says who they are, and
-    erasures.jsonl beside crm.toml, should the database be lost. Keep a copy of that file elsewhere.
+    erasures.jsonl beside crm.toml, should the database be lost. Keep a copy of that file elsewhere. Consents that the
+    database which is replaced knows to be withdrawn, and the backup does not, are withdrawn again.
     """
     from crm_core.upkeep import restore as put_back
 
@@ -231,6 +234,7 @@ def _show_restore(report: RestoreReport) -> None:
             ("in the way", f"{report.replaced:,} records and transactions" if report.replaced else "nothing"),
             *((f"waiting for {name}", plural(count, "transaction")) for name, count in report.waiting.items()),
             ("erased since", _erased_since(report)),
+            ("withdrawn since", _withdrawn_since(report)),
             *((f"customer {one}", _absorbed(other)) for one, other in report.absorbed.items()),
         ]
     )
@@ -249,6 +253,15 @@ def _erased_since(report: RestoreReport) -> str:
         return f"{persons} in the backup, to be erased again"
     later = f"{persons}, to be erased again by crm storage upgrade, before which nothing opens the database"
     return later if report.erasing == "later" else f"{persons}, erased again"
+
+
+def _withdrawn_since(report: RestoreReport) -> str:
+    if not report.withdrawn_again:
+        return "no consent that the database in the way knows of"
+    consents = plural(len(report.withdrawn_again), "consent")
+    if report.dry_run:
+        return f"{consents} that the backup does not know to be withdrawn, to be withdrawn again (--json names them)"
+    return f"{consents}, withdrawn again{' by crm storage upgrade' * (report.erasing == 'later')} (--json names them)"
 
 
 def _absorbed(other: str) -> str:

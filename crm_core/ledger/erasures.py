@@ -104,21 +104,26 @@ def read_pending(text: Primitive) -> list[Erased]:
 
 
 def pending_cells(erasures: Sequence[Erased]) -> dict[str, Primitive]:
-    """Return the row that says which erasures are to be repeated; none of them settles it.
+    """Return the row that says which erasures are to be repeated; none of them settles it."""
+    return noted_cells(PENDING, _HOOK, [one.to_json() for one in erasures])
+
+
+def noted_cells(number: int, what: str, waiting: Sequence[Any]) -> dict[str, Primitive]:
+    """Return a row that says what is still to be done after a restore; nothing of it settles it.
 
     It stands among the cursors of subscribers, because a backup of any age has that table, and takes its place without
     them; as one that is forgotten, it is nobody's.
     """
     return {
-        "id": PENDING,
+        "id": number,
         "plugin": _PLUGIN,
-        "hook": _HOOK,
+        "hook": what,
         "position": FORGOTTEN,
         "attempts": 0,
         "next_at": 0,
         "lease": None,
         "lease_until": 0,
-        "error": json.dumps([one.to_json() for one in erasures]) if erasures else None,
+        "error": json.dumps(waiting) if waiting else None,
     }
 
 
@@ -157,6 +162,7 @@ __all__ = [
     "erased_by",
     "erased_in",
     "lacking",
+    "noted_cells",
     "pending_cells",
     "pending_in",
     "read_pending",

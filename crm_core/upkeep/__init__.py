@@ -6,7 +6,7 @@ from crm_core.upkeep.backup import back_up, check_backup
 from crm_core.upkeep.check import reindex_workspace, verify_workspace
 from crm_core.upkeep.envelope import BackupInfo
 from crm_core.upkeep.plugins import DetachReport, attach, detach, purge_plugin, standings_of
-from crm_core.upkeep.restoring import RestoreReport, Start, erase_pending, restore
+from crm_core.upkeep.restoring import RestoreReport, Start, WithdrawnAgain, finish_restore, restore
 from crm_core.upkeep.workers import RunReport, Trouble, Workers
 
 __all__ = [
@@ -16,12 +16,13 @@ __all__ = [
     "RunReport",
     "Start",
     "Trouble",
+    "WithdrawnAgain",
     "Workers",
     "attach",
     "back_up",
     "check_backup",
     "detach",
-    "erase_pending",
+    "finish_restore",
     "purge_plugin",
     "reindex_workspace",
     "restore",

@@ -6,7 +6,6 @@ storage takes: that is also the way from one storage to another.
 
 from __future__ import annotations
 
-from collections.abc import Set
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -20,7 +19,7 @@ from crm_core.opening import opened_storage
 from crm_core.records.schema import Manifest
 from crm_core.services.workspace import registry_of
 from crm_core.upkeep.envelope import BackupInfo, assemble, content_of, digest_of, writing
-from crm_core.upkeep.persons import NOBODY
+from crm_core.upkeep.persons import NOBODY, Asked
 from crm_core.upkeep.portable import Content, read_portable, read_storage, snapshot, write_portable
 from crm_core.values import SystemClock
 
@@ -95,10 +94,10 @@ def _look_into(storage: Storage, copy: Path) -> Content:
         inside.close()
 
 
-def held_by(storage: Storage, persons: Set[int] = NOBODY) -> Content:
-    """Read what a storage holds, and what it says of persons."""
+def held_by(storage: Storage, asked: Asked = NOBODY) -> Content:
+    """Read what a storage holds, and what it says of what is asked."""
     storage.use(storage.schema() or Manifest({}, {}))
-    return read_storage(storage, persons=persons)
+    return read_storage(storage, asked=asked)
 
 
 def require_same(held: Content, info: BackupInfo, where: str) -> None:

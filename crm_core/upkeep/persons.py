@@ -1,8 +1,8 @@
-"""What the rows of a backup, as they pass, say of erasures, and of persons who were erased after it was made."""
+"""What the rows of a backup, as they pass, say of erasures and consents, and of persons erased after it was made."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import attrs
@@ -10,12 +10,32 @@ import attrs
 from crm_core.ledger.chain import EMPTIED
 from crm_core.ledger.erasures import PENDING, Erased, erased_by, lacking, read_pending
 from crm_core.ledger.tables import CURSORS, IMAGES, OPERATIONS
+from crm_core.ledger.withdrawals import (
+    CONSENTS,
+    FORGOTTEN_CONSENTS,
+    WITHDRAWN,
+    Consented,
+    Withdrawal,
+    latest_of,
+    read_withdrawals,
+)
 from crm_core.services.references import MERGED
 from crm_core.values import format_id
 
-NOBODY: Final[frozenset[int]] = frozenset()
 _CUSTOMERS: Final = "customers"
+_POINTS: Final = "contact_points"
 _NAMES: Final = "external_ids"
+
+
+@attrs.frozen(kw_only=True)
+class Asked:
+    """What is looked for: persons who were erased, and consents that were withdrawn."""
+
+    persons: frozenset[int] = frozenset()
+    consents: frozenset[Consented] = frozenset()
+
+
+NOBODY: Final = Asked()
 
 
 @attrs.frozen(kw_only=True)
@@ -23,12 +43,17 @@ class Seen:
     """What was seen: `done` are the erasures in the ledger, `pending` those that were still to be repeated.
 
     Of the persons asked for: `held` are there, or in an image of their deletion; `merged` leads to who took them over.
+    Of the consents asked for: `points` are their contact points that are there, `entries` the latest (at, id, status).
+    `forgotten` are the consents that were still to be withdrawn again.
     """
 
     done: tuple[Erased, ...]
     pending: tuple[Erased, ...]
     held: frozenset[int]
     merged: Mapping[int, int]
+    points: frozenset[int]
+    entries: Mapping[Consented, tuple[int, int, str]]
+    forgotten: tuple[Withdrawal, ...]
 
 
 @attrs.frozen(kw_only=True)
@@ -47,16 +72,22 @@ class Returning:
 class Persons:
     """Looks at rows as they pass."""
 
-    def __init__(self, wanted: Set[int]) -> None:
-        self._wanted = wanted
-        self._names = {format_id(one): one for one in wanted}
+    def __init__(self, asked: Asked) -> None:
+        self._wanted, self._consents = asked.persons, asked.consents
+        self._names = {format_id(one): one for one in self._wanted}
+        self._of_points = {point for point, _ in self._consents}
         self._done: list[Erased] = []
         self._pending: list[Erased] = []
         self._held: set[int] = set()
         self._merged: dict[int, int] = {}
+        self._points: set[int] = set()
+        self._entries: dict[Consented, tuple[int, int, str]] = {}
+        self._forgotten: list[Withdrawal] = []
         self._ways = {OPERATIONS.name: self._operation, CURSORS.name: self._cursor}
-        if wanted:
+        if self._wanted:
             self._ways |= {_CUSTOMERS: self._customer, _NAMES: self._name, IMAGES.name: self._image}
+        if self._consents:
+            self._ways |= {_POINTS: self._point, CONSENTS: self._consent}
 
     def see(self, table: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
         """Look at some rows of a table."""
@@ -69,7 +100,13 @@ class Persons:
     def seen(self) -> Seen:
         """Return what was seen so far."""
         return Seen(
-            done=tuple(self._done), pending=tuple(self._pending), held=frozenset(self._held), merged=self._merged
+            done=tuple(self._done),
+            pending=tuple(self._pending),
+            held=frozenset(self._held),
+            merged=self._merged,
+            points=frozenset(self._points),
+            entries=self._entries,
+            forgotten=tuple(self._forgotten),
         )
 
     def _operation(self, row: Sequence[Any], place: Mapping[str, int]) -> None:
@@ -80,6 +117,18 @@ class Persons:
     def _cursor(self, row: Sequence[Any], place: Mapping[str, int]) -> None:
         if row[place["id"]] == PENDING:
             self._pending += read_pending(row[place["error"]])
+        if row[place["id"]] == FORGOTTEN_CONSENTS:
+            self._forgotten += read_withdrawals(row[place["error"]])
+
+    def _point(self, row: Sequence[Any], place: Mapping[str, int]) -> None:
+        if row[place["id"]] in self._of_points:
+            self._points.add(row[place["id"]])
+
+    def _consent(self, row: Sequence[Any], place: Mapping[str, int]) -> None:
+        about = (row[place["contact_point_id"]], row[place["purpose"]])
+        if about in self._consents:
+            entry = (row[place["at"]], row[place["id"]], row[place["status"]])
+            self._entries[about] = max(self._entries.get(about, entry), entry)
 
     def _customer(self, row: Sequence[Any], place: Mapping[str, int]) -> None:
         if row[place["id"]] in self._wanted:
@@ -118,4 +167,14 @@ def returning(known: Sequence[Erased], seen: Seen) -> Returning:
     )
 
 
-__all__ = ["NOBODY", "Persons", "Returning", "Seen", "returning"]
+def forgotten(known: Sequence[Withdrawal], seen: Seen) -> list[Withdrawal]:
+    """Return the withdrawals that a backup does not know of, of contact points that are in it."""
+    lacking = list(seen.forgotten)
+    for one in known:
+        at, _, status = seen.entries.get(one.about, (one.at, 0, ""))
+        if one.contact_point_id in seen.points and status != WITHDRAWN and at <= one.at:
+            lacking.append(one)
+    return latest_of(lacking)
+
+
+__all__ = ["NOBODY", "Asked", "Persons", "Returning", "Seen", "forgotten", "returning"]

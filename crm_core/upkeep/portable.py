@@ -10,7 +10,7 @@ import gzip
 import hashlib
 import json
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Set
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, Final
@@ -21,7 +21,7 @@ from crm_core.errors import StorageError
 from crm_core.extend import Storage, TableRows
 from crm_core.ledger.tables import HEAD, LEASED
 from crm_core.records.schema import Manifest
-from crm_core.upkeep.persons import NOBODY, Persons, Seen
+from crm_core.upkeep.persons import NOBODY, Asked, Persons, Seen
 
 _ROWS: Final = 2_000
 """Rows of one line, which is read and written at a time."""
@@ -38,7 +38,7 @@ Release = Callable[[str, list[Cells]], list[Cells]]
 class Content:
     """What tables hold: rows and digests by table; the position of the ledger's head, and the rows that have leases.
 
-    `seen` is what they say of erasures, and of the persons who were asked for.
+    `seen` is what they say of erasures, and of the persons and consents that were asked for.
     """
 
     manifest: Manifest
@@ -50,14 +50,14 @@ class Content:
 
 
 def read_storage(
-    storage: Storage, take: Callable[[bytes], object] = lambda line: None, *, persons: Set[int] = NOBODY
+    storage: Storage, take: Callable[[bytes], object] = lambda line: None, *, asked: Asked = NOBODY
 ) -> Content:
     """Read all rows of a storage, columns in the order of their names; `take` receives the lines of a portable backup.
 
     Inside a snapshot it is of one moment; the manifest in use must be the stored one.
     """
     manifest = storage.schema() or Manifest({}, {})
-    tally = _Tally(persons)
+    tally = _Tally(asked)
     take(json.dumps(manifest.to_json()).encode() + b"\n")
     for name, table in sorted(manifest.tables.items()):
         columns = tuple(sorted(table.column_names))
@@ -99,13 +99,13 @@ def write_portable(storage: Storage, file: Path) -> Content:
         return read_storage(storage, lines.write)
 
 
-def read_portable(source: IO[bytes], file: Path, *, persons: Set[int] = NOBODY) -> Content:
+def read_portable(source: IO[bytes], file: Path, *, asked: Asked = NOBODY) -> Content:
     """Read what `write_portable` wrote to its end, count and digest it.
 
     Raises:
         StorageError: it cannot be understood.
     """
-    tally = _Tally(persons)
+    tally = _Tally(asked)
     with told(file), gzip.GzipFile(fileobj=source) as lines:
         manifest = Manifest.from_json(json.loads(lines.readline()))
         for line in lines:
@@ -139,8 +139,8 @@ def told(file: Path) -> Iterator[None]:
 class _Tally:
     """Counts and digests the rows of tables, and keeps those that say how far the ledger is and who was told."""
 
-    def __init__(self, persons: Set[int]) -> None:
-        self._persons = Persons(persons)
+    def __init__(self, asked: Asked) -> None:
+        self._persons = Persons(asked)
         self._name = ""
         self._columns: tuple[str, ...] = ()
         self._rows: dict[str, int] = {}

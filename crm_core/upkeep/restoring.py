@@ -1,6 +1,7 @@
 """Putting a backup in the place of what a workspace's database holds, whole or not at all, and its persons with it.
 
-Who was erased after the backup was made is erased again: a backup must not bring a person back.
+Who was erased after the backup was made is erased again: a backup must not bring a person back. Nor must it bring back
+a consent that was withdrawn.
 """
 
 from __future__ import annotations
@@ -22,6 +23,14 @@ from crm_core.ledger.erasures import PENDING, Erased, erased_in, pending_cells, 
 from crm_core.ledger.evolution import check_not_newer, merged_manifest, same_but_order
 from crm_core.ledger.tables import CURSORS, LEDGER_TABLES, TRANSACTIONS
 from crm_core.ledger.verify import faults_of
+from crm_core.ledger.withdrawals import (
+    FORGOTTEN_CONSENTS,
+    Withdrawal,
+    latest_of,
+    pending_withdrawals,
+    withdrawal_cells,
+    withdrawn_in,
+)
 from crm_core.opening import opened_storage
 from crm_core.records import Registry
 from crm_core.records.schema import Manifest
@@ -29,12 +38,21 @@ from crm_core.services.workspace import registry_of
 from crm_core.settings import Settings
 from crm_core.upkeep.backup import held_by, require_same
 from crm_core.upkeep.envelope import BackupInfo, content_of
-from crm_core.upkeep.persons import returning
+from crm_core.upkeep.persons import Asked, forgotten, returning
 from crm_core.upkeep.portable import Cells, Content, fill_from, read_portable, read_storage
-from crm_core.values import format_id
+from crm_core.values import format_id, from_micros
 
 Start = Literal["head", "gap"]
 _OLDER_BACKUP: Final = "take an older backup"
+
+
+@attrs.frozen(kw_only=True)
+class WithdrawnAgain:
+    """A consent that was withdrawn after a backup was made: of which contact point (its id), for what, when (UTC)."""
+
+    contact_point: str
+    purpose: str
+    at: str
 
 
 @attrs.frozen(kw_only=True)
@@ -47,6 +65,8 @@ class RestoreReport:
     `erased_again` counts the persons in the backup who were erased after it was made, and are again; with `erasing`
     "later" that is to be done by `crm storage upgrade`, because the database is too old to work on. `absorbed` names
     those of them of whom that is not possible, by their id, with the customer who had taken them over by a merge.
+    `withdrawn_again` are the consents that the replaced database knew to be withdrawn and the backup does not; they are
+    withdrawn at the same time as persons are erased.
     """
 
     backup: BackupInfo
@@ -56,6 +76,7 @@ class RestoreReport:
     erased_again: int
     erasing: Literal["done", "later"]
     absorbed: Mapping[str, str]
+    withdrawn_again: tuple[WithdrawnAgain, ...]
     dry_run: bool
 
 
@@ -72,7 +93,8 @@ def restore(
 
     Persons who were erased since it was made are erased again. Who they are, say the ledger of the database that is
     replaced and the workspace's `erasures.jsonl`. It is noted in the same step in which the backup takes its place:
-    killed before it is done, the next command that opens the database does it first.
+    killed before it is done, the next command that opens the database does it first. So it is with consents that the
+    replaced database knows to be withdrawn, and the backup does not.
 
     Args:
         url_or_dir: the workspace, or the URL of its storage.
@@ -95,19 +117,20 @@ def restore(
     try:
         with content_of(file) as (info, source):
             log = ErasureLog(settings.directory)
-            known = _known(storage, log, despite=despite_erasures)
+            known, withdrawn = _known(storage, log, despite=despite_erasures)
             registry = registry_of(settings, host)
             asked = (start, force, despite_erasures, dry_run)
-            one = _Restoring(storage, settings, registry, info, file, known, *asked)
+            one = _Restoring(storage, settings, registry, info, file, known, withdrawn, *asked)
             report = one.of_rows(source) if info.form == "portable" else one.of_copy(source)
             late = not dry_run and not despite_erasures and _note_late(storage, log, known)
     finally:
         storage.close()
-    return erase_again(url_or_dir, report) if late or (report.erased_again and not dry_run) else report
+    waits = not dry_run and (report.erased_again or report.withdrawn_again)
+    return finish(url_or_dir, report) if late or waits else report
 
 
-def erase_again(url_or_dir: str | Path, report: RestoreReport) -> RestoreReport:
-    """Open a CRM on what was restored, which erases first who is to be erased again; returns what became of it.
+def finish(url_or_dir: str | Path, report: RestoreReport) -> RestoreReport:
+    """Open a CRM on what was restored, which first erases and withdraws again; returns what became of it.
 
     Raises:
         StorageError: it cannot be done now.
@@ -119,49 +142,72 @@ def erase_again(url_or_dir: str | Path, report: RestoreReport) -> RestoreReport:
         return attrs.evolve(report, erasing="later")
     except CrmError as error:
         raise StorageError(
-            f"the backup is in its place, but who was erased since could not be erased again: {error.message}",
-            hint=f"{error.hint + '; ' if error.hint else ''}whatever opens the database next erases them first",
+            "the backup is in its place, but who was erased since could not be erased again, nor consents withdrawn: "
+            f"{error.message}",
+            hint=f"{error.hint + '; ' if error.hint else ''}whatever opens the database next does that first",
         ) from error
 
 
-def erase_pending(url_or_dir: str | Path) -> int:
-    """Erase again whom a restore left to the upgrade of a database too old to be worked on; return how many."""
+def finish_restore(url_or_dir: str | Path) -> tuple[int, int]:
+    """Do what a restore left to the upgrade of a database too old to be worked on.
+
+    Returns how many persons were erased again, and how many consents withdrawn again.
+    """
     _, _, storage = opened_storage(url_or_dir)
     try:
         stored = storage.schema()
         if stored is None:
-            return 0
+            return 0, 0
         storage.use(stored)
-        waiting = pending_in(storage)
+        waiting = pending_in(storage) or pending_withdrawals(storage)
     finally:
         storage.close()
     if not waiting:
-        return 0
+        return 0, 0
     with CRM.open(url_or_dir) as crm:
-        return crm.erased_again
+        return crm.erased_again, crm.withdrawn_again
 
 
-def _known(storage: Storage, log: ErasureLog, *, despite: bool) -> list[Erased]:
-    """Return all erasures that the database in the way and the workspace's file know of."""
-    known: list[Erased] = []
-    sources: tuple[Callable[[], list[Erased]], ...] = (lambda: _known_to(storage), log.read)
+def _known(storage: Storage, log: ErasureLog, *, despite: bool) -> tuple[list[Erased], list[Withdrawal]]:
+    """Return all erasures that the database in the way and the workspace's file know of, and all withdrawals it knows.
+
+    With `despite`, what cannot be read is left out.
+    """
+    erased: list[Erased] = []
+    withdrawn: list[Withdrawal] = []
+    sources: tuple[Callable[[], None], ...] = (
+        lambda: erased.extend(_erased_in(storage)),
+        lambda: withdrawn.extend(_withdrawn_in(storage)),
+        lambda: erased.extend(log.read()),
+    )
     for source in sources:
         try:
-            known += source()
+            source()
         except CrmError as error:
             if not despite:
-                told = f"it cannot be found out who was erased after the backup was made: {error.message}"
-                hint = "put that right first; --despite-erasures restores all the same, and you erase them by hand"
+                told = (
+                    "it cannot be found out who was erased, and which consents were withdrawn, after the backup was "
+                    f"made: {error.message}"
+                )
+                hint = "put that right first; --despite-erasures restores all the same, and you do them again by hand"
                 raise StorageError(told, hint=hint) from error
-    return known
+    return erased, withdrawn
 
 
-def _known_to(storage: Storage) -> list[Erased]:
+def _erased_in(storage: Storage) -> list[Erased]:
     stored = storage.schema()
     if stored is None:
         return []
     storage.use(stored)
     return [*erased_in(storage), *pending_in(storage)]
+
+
+def _withdrawn_in(storage: Storage) -> list[Withdrawal]:
+    stored = storage.schema()
+    if stored is None:
+        return []
+    storage.use(stored)
+    return latest_of([*pending_withdrawals(storage), *withdrawn_in(storage)])
 
 
 def _note_late(storage: Storage, log: ErasureLog, known: Sequence[Erased]) -> bool:
@@ -189,15 +235,19 @@ class _Restoring:
     info: BackupInfo
     file: Path
     known: Sequence[Erased]
+    withdrawn: Sequence[Withdrawal]
     start: Start | None
     force: bool
     despite_erasures: bool
     dry_run: bool
 
     @property
-    def persons(self) -> frozenset[int]:
-        """Who may be in the backup though they were erased."""
-        return frozenset(person for one in self.known for person in one.persons)
+    def asked(self) -> Asked:
+        """Who may be in the backup though they were erased, and what it may not know to be withdrawn."""
+        return Asked(
+            persons=frozenset(person for one in self.known for person in one.persons),
+            consents=frozenset(one.about for one in self.withdrawn),
+        )
 
     def of_rows(self, source: IO[bytes]) -> RestoreReport:
         """Put the rows of a portable backup in place."""
@@ -207,7 +257,7 @@ class _Restoring:
                 hint="restore it into another storage; crm init --storage URL names one",
             )
         body = source.tell()
-        held = read_portable(source, self.file, persons=self.persons)
+        held = read_portable(source, self.file, asked=self.asked)
         report = self.report(held)
         if self.dry_run:
             return report
@@ -230,7 +280,7 @@ class _Restoring:
                 shutil.copyfileobj(source, target)
             inside = self.storage.opened_backup(copy)
             try:
-                held = held_by(inside, self.persons)
+                held = held_by(inside, self.asked)
                 report = self.report(held, _faults(inside, self.registry))
                 if not self.dry_run:
                     self.refuse(report)
@@ -265,6 +315,7 @@ class _Restoring:
             erased_again=len(back.persons),
             erasing="done",
             absorbed={format_id(person): format_id(other) for person, other in back.absorbed.items()},
+            withdrawn_again=tuple(map(_named, forgotten(self.withdrawn, held.seen))),
             dry_run=self.dry_run,
         )
 
@@ -288,7 +339,7 @@ class _Restoring:
                 hint="take a backup from before that merge or from after the erasure; with --despite-erasures it is "
                 "restored all the same, and crm doctor says what is to be erased by hand",
             )
-        if report.erased_again:
+        if report.erased_again or report.withdrawn_again:
             Chain(self.settings).require_key()
         # A database that is replaced knows no more of its erasures, should the restored one be lost too.
         ErasureLog(self.settings.directory).add(self.known)
@@ -296,18 +347,25 @@ class _Restoring:
     def released(self, table: str, rows: list[Cells], held: Content) -> list[Cells]:
         """Free rows from processes of long ago, and move cursors to the head where that is wanted.
 
-        Among the cursors goes the note of whom to erase again.
+        Among the cursors go the notes of whom to erase again, and which consents to withdraw again.
         """
         freed = [{**cells, "lease": None, "lease_until": 0, "attempts": 0, "next_at": 0} for cells in rows]
         if table != CURSORS.name:
             return freed
-        pending = returning(self.known, held.seen).erasures
-        noted = [cells for cells in freed if cells["id"] == PENDING]
-        freed = [cells for cells in freed if cells["id"] != PENDING]
+        erasures, consents = returning(self.known, held.seen).erasures, forgotten(self.withdrawn, held.seen)
+        noted = {cells["id"] for cells in freed} & {PENDING, FORGOTTEN_CONSENTS}
+        freed = [cells for cells in freed if cells["id"] not in noted]
         for cells in freed if self.start == "head" else ():
             if cells["position"] >= 0:
                 cells["position"] = held.position
-        return [*freed, pending_cells(pending)] if pending or noted else freed
+        notes = [pending_cells(erasures)] if erasures or PENDING in noted else []
+        notes += [withdrawal_cells(consents)] if consents or FORGOTTEN_CONSENTS in noted else []
+        return [*freed, *notes]
+
+
+def _named(one: Withdrawal) -> WithdrawnAgain:
+    at = from_micros(one.at).isoformat()
+    return WithdrawnAgain(contact_point=format_id(one.contact_point_id), purpose=one.purpose, at=at)
 
 
 def _faults(storage: Storage, registry: Registry) -> list[str]:

@@ -139,6 +139,7 @@ def work(crm: CRM, orders: Orders, line: Line, stop: Event) -> None:
     away = 0
     while not stop.is_set():
         try:
+            crm.finish_restore()  # one that somebody began beside us may have been killed
             report = crm.ledger.deliver(_SLICE_SECONDS)
             outcomes = crm.jobs.run(_slice_over(stop), lasting=not orders.once)
         except CrmError as error:

@@ -169,7 +169,7 @@ def test_a_restore_that_is_killed_before_it_erases_is_completed_by_what_opens_th
     erase(work, other)
     pid = os.fork()
     if pid == 0:
-        restoring.erase_again = lambda *_: os.kill(os.getpid(), signal.SIGKILL)  # type: ignore[assignment]
+        restoring.finish = lambda *_: os.kill(os.getpid(), signal.SIGKILL)  # type: ignore[assignment]
         restore(work, file, force=True)
         os._exit(0)
     assert signal.SIGKILL == os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) * -1
@@ -200,7 +200,7 @@ def test_a_backup_of_an_unfinished_restore_finishes_it_when_it_is_restored(near:
     back_up(near, file)
     erase(near, who)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("crm_core.upkeep.restoring.erase_again", lambda place, report: report)
+        patch.setattr("crm_core.upkeep.restoring.finish", lambda place, report: report)
         restore(near, file, force=True)
     back_up(near, between)
     start_over(near)
@@ -406,7 +406,7 @@ def test_the_command_says_before_and_after_whom_it_erases_again(embedded: Path, 
     with CRM.open(embedded) as crm:
         who = person(crm)
     back_up(embedded, file)
-    assert "erased since   nobody" in shop.ok("storage", "restore", str(file), "--dry-run").out
+    assert "erased since     nobody" in shop.ok("storage", "restore", str(file), "--dry-run").out
     erase(embedded, who)
     assert "1 person in the backup" in shop.ok("storage", "restore", str(file), "--dry-run").out
     assert 1 == shop.ok("storage", "restore", str(file), "--dry-run", "--json").json["erased_again"]
