@@ -15,7 +15,7 @@ from crm_core.extend import Address, Attachment, IncomingMessage, Received, Stat
 from crm_core.query.ast import And, Compare, In
 from crm_core.values import to_micros
 from crm_inbox import attachments
-from crm_inbox.automatic import writer_of
+from crm_inbox.automatic import wants_no_machine, writer_of
 from crm_inbox.early import keep
 from crm_inbox.held import held_key, held_message, message_of
 from crm_inbox.records import HeldMessage, InboxAttachment, InboxMessage, InboxState, OutboxMessage
@@ -322,6 +322,7 @@ class _Batch:
             sender_name=cleaned(message.sender.name, 400).strip() or None,
             sender=ready.sender.state,
             automatic=ready.writer,
+            no_machine=wants_no_machine(message),
         )
 
     def _left_by_us(self, message: IncomingMessage) -> bool:
