@@ -166,8 +166,14 @@ class Post:
     at: str = "RCPT"
     tokens: set[str] = attrs.field(factory=set)
     tried: list[str] = attrs.field(factory=list)
+    ended: set[Any] = attrs.field(factory=set)
+    """The other ends of the connections whose login has ended."""
+    last: Any = None
 
     async def handle_MAIL(self, server: Any, session: Any, envelope: Envelope, address: str, options: list[str]) -> str:  # noqa: N802
+        self.last = session.peer
+        if session.peer in self.ended:
+            return "530 5.7.57 Client not authenticated to send mail"
         if self.answer and self.at == "MAIL":
             return self.answer
         envelope.mail_from = address

@@ -69,7 +69,10 @@ def envelope_of(message: OutgoingMessage, settings: EmailSettings, now: datetime
         chain = chain if len(chain) <= _REFERENCES else [chain[0], *chain[1 - _REFERENCES :]]
         lines.append("References: " + "\r\n ".join(chain))
     if message.automatic:
-        lines += [f"Auto-Submitted: auto-{'replied' if answered else 'generated'}", "X-Auto-Response-Suppress: All"]
+        lines.append(f"Auto-Submitted: auto-{'replied' if answered else 'generated'}")
+        if "x-auto-response-suppress" not in {name.lower() for name in message.headers}:
+            # Not "All": that suppresses the report as well that it could not be delivered ([MS-OXCMAIL] 2.1.3.2.20).
+            lines.append("X-Auto-Response-Suppress: OOF, AutoReply")
     lines += _further(message)
     body = _body(message)
     head = "\r\n".join(lines).encode("utf-8") + b"\r\n"

@@ -74,7 +74,8 @@ class Mailbox:
     def read(self, folder: str, validity: int, last: int, *, count: int, octets: int) -> Page:
         """Return the mails of a folder behind a UID: `count` at most, and as many as `octets` allow, one at least.
 
-        A UID is worth nothing under another validity: then the folder is read from its beginning.
+        A UID is worth nothing under another validity, nor where the server is about to give it once more: then the
+        folder is read from its beginning.
 
         Raises:
             NoFolder: the server has no such folder.
@@ -84,7 +85,7 @@ class Mailbox:
         with self.told(f"the folder {folder}"):
             box = self.open()
             validity_now, next_uid = self._select(box, folder, readonly=True)
-            last = last if validity_now == validity else 0
+            last = last if validity_now == validity and not _ran_back(box, last) else 0
             uids, reached = self._behind(box, last, next_uid, count)
             mails: list[Found] = []
             if uids:
@@ -102,7 +103,7 @@ class Mailbox:
             NoFolder: the server has no such folder.
         """
         validity_now, next_uid = self._select(self.open(), folder, readonly=True)
-        return validity_now != validity or next_uid - 1 > last
+        return validity_now != validity or next_uid - 1 > last or _ran_back(self.open(), last)
 
     def settle(self, folder: str, validity: int, last: int) -> None:
         """Do with mails that were taken in, up to a UID, what `afterwards` says; never with one that is too large."""
@@ -111,7 +112,7 @@ class Mailbox:
             return
         with self.told(f"the folder {folder}"):
             box = self.open()
-            if self._select(box, folder, readonly=False)[0] != validity:
+            if self._select(box, folder, readonly=False)[0] != validity or _ran_back(box, last):
                 return
             which = "UNSEEN" if done == "mark_read" else "UNDELETED"
             criteria = f"UID 1:{last} {which} SMALLER {self._settings.max_bytes + 1}{self._since()}"
@@ -326,6 +327,11 @@ def _number(box: BaseMailBox, name: str) -> int:
     found = box.client.untagged_responses.get(name) or [b"0"]
     value = found[-1] or b"0"
     return int(value) if isinstance(value, bytes) and value.isdigit() else 0
+
+
+def _ran_back(box: BaseMailBox, last: int) -> bool:
+    """Whether an open folder counts from below a UID that it has given before, as one that was restored may do."""
+    return 0 < _number(box, "UIDNEXT") <= last
 
 
 def _set(uids: Sequence[int]) -> str:

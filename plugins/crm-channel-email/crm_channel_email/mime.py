@@ -27,6 +27,8 @@ _HANDED_ON: Final = (
     *("x-autorespond", "x-auto-response-suppress", "x-loop", "x-failed-recipients", "feedback-id", "message-id"),
     *("in-reply-to", "references", "reply-to", "from", "sender", "to", "cc", "delivered-to", "date"),
 )
+_FORMER_IDS: Final = ("x-microsoft-original-message-id", "x-google-original-message-id")
+"""Where a server that gives a mail a Message-ID of its own keeps the one that it left with."""
 _STABLE: Final = ("from", "to", "cc", "date", "subject", "in-reply-to", "references")
 """What the copies of a mail have in common that has no Message-ID."""
 _ID: Final = re.compile(r"<[^<>\s]{1,900}>")
@@ -85,13 +87,19 @@ def mail_of(
 
 
 def _sent(mail: Mail, headers: Headers, own: str) -> Mail:
-    """Return a mail that we wrote: it is for all of its recipients, but for ourselves if there is anybody else."""
+    """Return a mail that we wrote: it is for all of its recipients, but for ourselves if there is anybody else.
+
+    It is known by the Message-ID that it left with; what answers it names the one that it arrived with.
+    """
     found = dict[str, Address]()
     for name in ("to", "cc", "bcc"):
         for each in _addresses(headers, name, _MANY):
             found.setdefault(each.value.casefold(), each)
     others = [each for key, each in found.items() if key != own] or list(found.values())
     message = attrs.evolve(mail.message, direction="out", recipient=others[0] if others else None, automatic="")
+    former = (_ID.fullmatch(one_line(headers.raw(name)).strip()) for name in _FORMER_IDS)
+    if name := next((each[0] for each in former if each), ""):
+        message = attrs.evolve(message, external_id=name)
     return Mail(message=attrs.evolve(message, others=tuple(others[1:])))
 
 

@@ -42,6 +42,17 @@ class Sender:
             MessageRejected: the server says 5xx, or cannot take an address that is not ASCII.
             CredentialsWrong: the server does not let the account in.
         """
+        earlier = self._server
+        try:
+            self._hand_over(envelope)
+        except CredentialsWrong:
+            if earlier is None or self._server is not earlier:
+                raise
+            # A login may end, as with its token; a server tells that only now, having taken nothing.
+            self.close()
+            self._hand_over(envelope)
+
+    def _hand_over(self, envelope: Envelope) -> None:
         with self._told():
             server = self.connect()
             options = ["SMTPUTF8", "BODY=8BITMIME"] if envelope.international else []

@@ -170,6 +170,38 @@ def test_an_answer_from_a_mail_program_is_in_the_conversation_and_settles_it(
         assert [b"4"] == client.select("Sent", readonly=True)[1], "what we wrote stays in its folder"
 
 
+@pytest.mark.parametrize("former", ["X-Microsoft-Original-Message-ID", "X-Google-Original-Message-ID"])
+def test_a_mail_of_ours_whose_id_its_server_replaced_comes_once_and_its_answers_find_it(
+    crm: CRM, imap: Dovecot, smtp: Post, user: str, place: Path, former: str
+) -> None:
+    with (place / "crm.toml").open("a", encoding="utf-8") as settings:
+        settings.write('sent = "Sent"\n')
+    sara = crm.customers.add(Customer(name="سارا"), email="sara@example.net")
+    ours = send(crm, "From the outbox", customer=sara.id, account="desk")
+    send_account(run(crm))
+    head = f"From: {user}\r\nTo: sara@example.net\r\n"
+    mails = [
+        f"{head}Message-ID: <1@outlook.example>\r\n{former}:\r\n {ours.message_id}\r\n\r\nFrom the outbox\r\n",
+        f"{head}Message-ID: <2@outlook.example>\r\n{former}: <by-hand@x.org>\r\n\r\nBy hand\r\n",
+    ]
+    with imaplib.IMAP4("127.0.0.1", imap.port, 30) as client:
+        client.login(user, PASSWORD)
+        client.create("Sent")
+        for each in mails:
+            client.append("Sent", "", imaplib.Time2Internaldate(time()), each.encode())
+    with CRM.open(place) as again:
+        assert "1 new" == poll_account(run(again)).told
+        went = {one.body: one for one in again.interactions.find('direction = "out"')}
+        assert {"From the outbox", "By hand"} == set(went)
+        for number in (1, 2):
+            answer = f"From: sara@example.net\r\nMessage-ID: <a{number}@x.org>\r\nSubject: {number}\r\n"
+            imap.deliver(user, f"{answer}In-Reply-To: <{number}@outlook.example>\r\n\r\nyes\r\n".encode())
+        poll_account(run(again))
+        answers = again.interactions.find('direction = "in"', sort="subject")
+        assert [went["From the outbox"].id, went["By hand"].id] == [each.in_reply_to_id for each in answers]
+        assert [went["From the outbox"].thread, went["By hand"].thread] == [each.thread for each in answers]
+
+
 def test_a_mail_to_several_is_on_the_card_of_each_who_is_known_and_nobody_is_guessed(
     crm: CRM, imap: Dovecot, user: str, place: Path
 ) -> None:

@@ -6,6 +6,7 @@ import base64
 import hmac
 import imaplib
 import json
+import re
 import shutil
 import socket
 from collections.abc import Iterator
@@ -124,6 +125,29 @@ def test_a_folder_that_is_numbered_anew_is_read_again_under_the_same_ids(
     assert 4 == len(ids(first))
     assert ids(first) == ids(again)
     assert [1234567, 103] == json.loads(again.cursor)["INBOX"]
+
+
+@pytest.mark.parametrize("afterwards", ["leave", "delete"])
+def test_a_folder_that_was_restored_and_gives_numbers_again_is_read_again(
+    imap: Dovecot, user: str, account: Open, afterwards: str
+) -> None:
+    for number in range(5):
+        imap.deliver(user, mail(number))
+    with account(imap_port=imap.port) as desk:
+        cursor = desk.poll("").cursor
+    numbers = imap.inbox(user) / "dovecot-uidlist"
+    head = re.sub(r" N\d+", " N2", numbers.read_text("ascii").partition("\n")[0])
+    shutil.rmtree(imap.inbox(user))
+    imap.inbox(user)
+    numbers.write_text(f"{head}\n", "ascii")
+    numbers.chmod(0o666)
+    imap.deliver(user, mail(7))
+    with account(imap_port=imap.port, afterwards=afterwards) as desk:
+        restored = desk.poll(cursor)
+        assert ["<7@example.org>"] == ids(restored)
+        assert json.loads(cursor)["INBOX"][0] == json.loads(restored.cursor)["INBOX"][0], "the same validity"
+        assert [] == ids(desk.poll(restored.cursor))
+        assert desk.listen(cursor, 5.0, lambda: False)
 
 
 def test_gaps_and_mails_that_are_gone_stop_nothing(imap: Dovecot, user: str, account: Open) -> None:

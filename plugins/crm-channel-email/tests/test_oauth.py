@@ -86,6 +86,21 @@ def test_one_that_was_withdrawn_before_its_end_is_renewed_once(
     assert 4 == len(fake.asked), "not again and again"
 
 
+def test_a_login_that_ends_in_mid_session_is_made_anew_once(
+    smtp: Post, user: str, account: Open, fake: FakeTokenServer
+) -> None:
+    numbers = count()
+    fake.issue = lambda: f"t{next(numbers)}"
+    smtp.tokens |= {"t0", "t1"}
+    desk = account(smtp_port=smtp.port, **settings(fake))
+    desk.send(message())
+    smtp.ended.add(smtp.last)
+    smtp.tokens.remove("t0")
+    desk.send(message())
+    assert (2, 2) == (len(smtp.taken), len(fake.asked))
+    assert ["t0", "t0", "t1"] == [each.rpartition(" ")[2].strip("\1") for each in smtp.tried]
+
+
 @pytest.mark.parametrize(
     ("fault", "error", "told", "hint"),
     [

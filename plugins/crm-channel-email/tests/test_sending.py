@@ -83,6 +83,11 @@ def test_what_no_person_wrote_says_so(smtp: Post, account: Open) -> None:
     assert "auto-generated" == sent(smtp)["Auto-Submitted"]
     desk.send(message(automatic=True, replies_to=("<1@x>",)))
     assert "auto-replied" == sent(smtp)["Auto-Submitted"]
+    assert ["OOF, AutoReply"] == sent(smtp).get_all("X-Auto-Response-Suppress"), "a bounce is not to be suppressed"
+    desk.send(message(automatic=True, headers={"X-Auto-Response-Suppress": "All"}))
+    assert ["All"] == sent(smtp).get_all("X-Auto-Response-Suppress")
+    desk.send(message())
+    assert None is sent(smtp)["X-Auto-Response-Suppress"]
 
 
 def test_one_click_to_unsubscribe_goes_along_whole(smtp: Post, account: Open) -> None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Final
+from functools import partial
+from typing import TYPE_CHECKING, Final, TypeVar
 
 import attrs
 
@@ -15,7 +16,7 @@ from crm_core.extend import Address, Attachment, IncomingMessage, Received, Stat
 from crm_core.query.ast import And, Compare, In
 from crm_core.values import to_micros
 from crm_inbox import attachments
-from crm_inbox.automatic import writer_of
+from crm_inbox.automatic import wants_no_machine, writer_of
 from crm_inbox.early import keep
 from crm_inbox.held import held_key, held_message, message_of
 from crm_inbox.records import HeldMessage, InboxAttachment, InboxMessage, InboxState, OutboxMessage
@@ -25,6 +26,7 @@ from crm_inbox.status import note_bounce, note_receipts
 if TYPE_CHECKING:
     from crm_core import CRM
 
+T = TypeVar("T")
 _CHUNK: Final = 50
 """Messages of one transaction: about as long as a database may be locked for."""
 _LOOP: Final = 20
@@ -195,13 +197,16 @@ class _Batch:
             return done
 
     def _note_receipts(self, receipts: Sequence[StatusReceipt]) -> int:
+        count, early = self._written(partial(note_receipts, self._crm, self._account, receipts))
+        keep(self._crm, self._account, early)
+        return count
+
+    def _written(self, write: Callable[[], T]) -> T:
         try:
-            count, early = note_receipts(self._crm, self._account, receipts)
+            return write()
         except ConflictError as error:
             # Its sender writes a message at the same moment: all is done again, by who can do all of it again.
             raise StorageConflict(f"{error.message}, by somebody else", hint="do the whole of it again") from error
-        keep(self._crm, self._account, early)
-        return count
 
     def _known(self) -> set[str]:
         """Return the keys of the messages that were stored, or held, before."""
@@ -322,12 +327,17 @@ class _Batch:
             sender_name=cleaned(message.sender.name, 400).strip() or None,
             sender=ready.sender.state,
             automatic=ready.writer,
+            no_machine=wants_no_machine(message),
         )
 
     def _left_by_us(self, message: IncomingMessage) -> bool:
-        """Whether a message that we sent is one of the outbox."""
-        name = short(message.reference or message.external_id)
-        return bool(self._crm.records(OutboxMessage).count(Compare("message_id", "=", name)))
+        """Whether a message that we sent is one of the outbox; what its service calls it, as replies will, is noted."""
+        service, name = self._crm.records(OutboxMessage), short(message.reference or message.external_id)
+        found = service.find(In("message_id", (name, short(message.external_id))), limit=1)
+        for each in found:
+            if name not in (each.message_id, each.provider_id):
+                self._written(partial(service.edit, each.evolve(provider_id=name)))
+        return bool(found)
 
     def _answered(self, message: IncomingMessage) -> int | None:
         """Return the interaction that a message answers: by the nearest reference that is known."""
@@ -338,10 +348,13 @@ class _Batch:
             And((Compare("account", "=", self._account), In("reference", tuple(names)))), limit=None
         )
         went = self._crm.records(OutboxMessage).find(In("message_id", tuple(names)), limit=None)
+        called = And((Compare("account", "=", self._account), In("provider_id", tuple(names))))
+        elsewhere = self._crm.records(OutboxMessage).find(called, limit=None)
         # Of a mail that is on several cards, whoever answers means the one on their own.
         theirs = message.sender.value.casefold()
         nearest = sorted(came, key=lambda each: ((each.sender_value or "").casefold() == theirs, -each.id))
         found = {each.reference: each.interaction_id for each in nearest}
+        found |= {each.provider_id or "": each.interaction_id for each in elsewhere if each.interaction_id is not None}
         found |= {each.message_id: each.interaction_id for each in went if each.interaction_id is not None}
         return next((found[name] for name in names if name in found), None)
 

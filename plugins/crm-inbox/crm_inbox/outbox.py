@@ -78,7 +78,8 @@ def send(
         NotFound: no account, or no address of the customer, fits; or there is no such template.
         UsageError: there is nothing to say, or nobody to say it to; or a file cannot be sent.
         InvalidValue: a header or the subject is not one line, or the template uses what is not known.
-        MessageRejected: it is automatic, and a machine wrote what it answers, or the thread got one within a day.
+        MessageRejected: it is automatic, and what it answers was written by a machine or asks for no such answer, or
+            the thread got one within a day.
         DuplicateKey: the outbox holds a message with the same `once`.
     """
     now = crm.clock.now()
@@ -355,6 +356,8 @@ def settle(crm: CRM, answers: Interaction, now: datetime) -> None:
 def _require_no_loop(crm: CRM, before: InboxMessage | None, thread: str | None, now: datetime) -> None:
     if before is not None and before.automatic != "person":
         raise MessageRejected(f"what it answers is a {before.automatic}, and machines do not answer machines")
+    if before is not None and before.no_machine:
+        raise MessageRejected("what it answers asks for no automatic answer (X-Auto-Response-Suppress)")
     if thread is None:
         return
     talk = crm.interactions.find(

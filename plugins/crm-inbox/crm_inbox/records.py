@@ -31,6 +31,7 @@ class InboxMessage(Record):
     sender_name: str | None = text("Sender's name", default=None, personal=True)
     sender: str = text("Sender is", choices=SENDERS)
     automatic: str = text("Written by", default="person", choices=AUTOMATIC)
+    no_machine: bool = boolean("Wants no automatic answer", default=False)
 
 
 @record("inbox_attachment", label="Attachment", indexes=[("digest",)])

@@ -353,7 +353,7 @@ def _noted(crm: CRM, left: _Left) -> tuple[OutboxMessage, OutboxMessage]:
     after = before.evolve(
         status="sent" if is_new else before.status,
         reason=None if is_new else before.reason,
-        provider_id=receipt.provider_id[:400] or None,
+        provider_id=receipt.provider_id[:400] or before.provider_id,
     )
     (noted,) = _stored(crm, (before, after))
     if receipt.thread and not before.thread and before.interaction_id is not None:

@@ -6,12 +6,13 @@ import base64
 import binascii
 import hmac
 import re
+from collections.abc import Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import attrs
 
-from crm_core import Consent
+from crm_core import Consent, ContactPoint
 from crm_core.errors import CrmError, SettingsError
 from crm_core.query.ast import And, Compare
 from crm_core.settings import Secret
@@ -83,18 +84,35 @@ def read_token(settings: UnsubscribeSettings, token: str) -> tuple[int, str] | N
 def withdraw(crm: CRM, point_id: int, purpose: str, *, at: datetime, source: str) -> Literal["done", "known", "gone"]:
     """Note that consent for a purpose is withdrawn, once; "gone" if the address is not known any more.
 
-    What waits in the outbox for the address and the purpose does not leave: consent is looked up when it is about to.
+    Where the contact point is gone, as after a merge, it is that of whoever has its address now. What waits in the
+    outbox for the address and the purpose does not leave: consent is looked up when it is about to.
     """
-    if not crm.contact_points.get_many([point_id]):
+    points = crm.contact_points.get_many([point_id]) or _at_former_address(crm, point_id)
+    if not points:
         return "gone"
+    taken_back = [each for each in points if _take_back(crm, each.id, purpose, at, source)]
+    return "done" if taken_back else "known"
+
+
+def _take_back(crm: CRM, point_id: int, purpose: str, at: datetime, source: str) -> bool:
     where = And((Compare("contact_point_id", "=", point_id), Compare("purpose", "=", purpose)))
     latest = list(crm.records(Consent).find(where, sort="-at,-id", limit=1))
     if latest and latest[0].status == "withdrawn":
-        return "known"
+        return False
+    # Of a consent that is dated ahead, by a clock that was wrong, it is the word after, as it is of any other.
+    at = max([at, *(each.at for each in latest if isinstance(each.at, datetime))])
     crm.records(Consent).add(
         Consent(contact_point_id=point_id, purpose=purpose, status="withdrawn", at=at, source=source)
     )
-    return "done"
+    return True
+
+
+def _at_former_address(crm: CRM, point_id: int) -> Sequence[ContactPoint]:
+    """Return the contact points at the address that one had which is gone; none if its person was erased."""
+    plural = crm.records(ContactPoint).kind.plural
+    last = [change for _, change in crm.ledger.history.images_of(plural, [point_id]) if change.action == "deleted"]
+    kind, value = (last[-1].cells.get(name, (None,))[0] for name in ("kind", "value")) if last else (None, None)
+    return crm.contact_points.reached_at_many([(str(kind), str(value), None)])[0] if kind and value else ()
 
 
 def is_bulk(message: OutboxMessage) -> bool:

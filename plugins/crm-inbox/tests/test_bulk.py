@@ -5,17 +5,19 @@ import signal
 import subprocess
 import sys
 import time
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import attrs
 import pytest
 
-from crm_core import CRM, Consent, Customer, User, hookimpl
+from crm_core import CRM, Consent, ContactPoint, Customer, User, hookimpl
 from crm_core.errors import DuplicateKey, InvalidValue, NotFound, UsageError
 from crm_core.events import InteractionsChanging, Veto
 from crm_core.extend import Attachment
 from crm_inbox import Campaign, Mailing, MessageTemplate, OutboxMessage, UnsubscribeSettings, read_token, send_to_many
+from crm_inbox.consent import refusals
 from crm_inbox.sending import outgoing
 from crm_inbox.unsubscribing import link_of, withdraw
 
@@ -184,6 +186,46 @@ def test_bulk_mail_says_how_to_unsubscribe_and_a_single_message_does_not(
     assert "known" == withdraw(crm, point.id, "marketing", at=NOW, source="test")
     assert "gone" == withdraw(crm, 1, "marketing", at=NOW, source="test")
     assert "1 sent, 1 given up" == run(crm), "what waited does not leave"
+
+
+@pytest.mark.parametrize("gone", ["merged", "typed anew"])
+def test_a_link_to_a_contact_point_that_is_gone_takes_back_what_its_address_has_now(crm: CRM, gone: str) -> None:
+    kept, other = (crm.customers.add(Customer(name=name), email="sara@example.org") for name in ("Sara", "S."))
+    (linked,) = crm.customers.contact_points(other.id)
+    for each in (kept, other):
+        consent(crm, each.id, "granted")
+    if gone == "merged":
+        crm.customers.merge(kept.id, other.id)
+    else:
+        crm.contact_points.delete(linked)
+        crm.contact_points.add(ContactPoint(customer_id=other.id, kind="email", value=" SARA@example.org"))
+    assert "done" == withdraw(crm, linked.id, "marketing", at=NOW, source="test")
+    assert "known" == withdraw(crm, linked.id, "marketing", at=NOW, source="test")
+    points = crm.contact_points.reached_at("email", "sara@example.org")
+    assert ["consent for 'marketing' was withdrawn"] == refusals(crm, [points], "marketing")
+    for each in points:
+        alone = refusals(crm, [[each]], "marketing")
+        assert ["consent for 'marketing' was withdrawn"] == alone, "each of those who have it"
+
+
+def test_nothing_of_an_erased_person_is_found_by_a_link(crm: CRM) -> None:
+    sara = crm.customers.add(Customer(name="Sara"), email="sara@example.org")
+    (linked,) = crm.customers.contact_points(sara.id)
+    crm.contact_points.delete(linked)
+    crm.privacy.erase(sara.id)
+    crm.customers.add(Customer(name="Another"), email="sara@example.org")
+    assert "gone" == withdraw(crm, linked.id, "marketing", at=NOW, source="test")
+
+
+def test_who_unsubscribes_is_heeded_although_the_consent_is_dated_ahead(crm: CRM) -> None:
+    sara = crm.customers.add(Customer(name="Sara"), email="sara@example.org")
+    (point,) = crm.customers.contact_points(sara.id)
+    ahead = Consent(
+        contact_point_id=point.id, purpose="marketing", status="granted", at=NOW + timedelta(days=1), source="import"
+    )
+    crm.records(Consent).add(ahead)
+    assert "done" == withdraw(crm, point.id, "marketing", at=NOW, source="test")
+    assert ["consent for 'marketing' was withdrawn"] == refusals(crm, [[point]], "marketing")
 
 
 def test_the_account_of_unsubscribing_is_opened_once_for_many(

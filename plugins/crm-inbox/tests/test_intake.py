@@ -169,6 +169,12 @@ def test_threads_follow_the_channel_then_the_reply_headers_in_any_order(crm: CRM
     [
         ({}, "person"),
         ({"auto-submitted": "no"}, "person"),
+        ({"auto-submitted": "no (written by hand)"}, "person"),
+        ({"auto-submitted": "auto-replied (vacation)"}, "reply"),
+        ({"x-autoreply": "yes"}, "reply"),
+        ({"x-autoreply": "no"}, "person"),
+        ({"x-autorespond": "away"}, "reply"),
+        ({"x-auto-response-suppress": "All"}, "person"),
         ({"auto-submitted": "auto-replied; owner-email=x"}, "reply"),
         ({"Auto-Submitted": "auto-generated"}, "reply"),
         ({"precedence": "auto_reply"}, "reply"),

@@ -470,6 +470,26 @@ def test_machines_do_not_answer_machines(crm: CRM, arrive: Arrive) -> None:
     assert crm.interactions.get(person.id).needs_answer, "an automatic reply is no answer"
 
 
+@pytest.mark.parametrize(
+    ("asked", "refused"), [("OOF", True), ("DR, AutoReply", True), ("All", True), ("DR, RN", False)]
+)
+def test_who_asks_for_no_automatic_answer_gets_none_and_waits_for_a_person(
+    crm: CRM, arrive: Arrive, asked: str, refused: bool
+) -> None:
+    arrive("1", headers={"X-Auto-Response-Suppress": asked})
+    poll(crm)
+    (person,) = crm.interactions.find()
+    assert person.needs_answer
+    if refused:
+        with pytest.raises(MessageRejected, match="no automatic answer"):
+            send(crm, "We are away", answers=person, automatic=True)
+    else:
+        send(crm, "We are away", answers=person, automatic=True)
+    send(crm, "I am here", answers=person)
+    assert [False] == [each.automatic for each in crm.records(OutboxMessage).find("automatic = false")]
+    assert int(not refused) == crm.records(OutboxMessage).count("automatic = true")
+
+
 def test_two_houses_that_answer_by_themselves_exchange_one_reply_each_at_most(crm: CRM) -> None:
     for number in range(10):  # the other side does not say that it is a machine
         receive(crm, "desk", Received(messages=[message(str(number), thread="t")]))
