@@ -166,7 +166,14 @@ class TryLater(ChannelError):
 
 
 class MessageRejected(ChannelError):
-    """The service will never take this message: no such recipient, a text too long; trying again is of no use."""
+    """The service will never take this message: no such recipient, a text too long; trying again is of no use.
+
+    `unsubscribed` says that it takes none for this recipient, who told it so: consent is then withdrawn here too.
+    """
+
+    def __init__(self, message: str, *, unsubscribed: bool = False, hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.unsubscribed = unsubscribed
 
 
 class CredentialsWrong(ChannelError):

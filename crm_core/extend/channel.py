@@ -18,6 +18,7 @@ from crm_core.records import CONTACT_KINDS
 ChannelCapability = Literal["send", "poll", "listen", "webhook", "receipts", "attachments", "threads"]
 DeliveryStatus = Literal["sent", "delivered", "read", "failed"]
 Automatic = Literal["", "reply", "bounce", "bulk"]
+Wish = Literal["", "stop", "start"]
 
 _NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})
 _LINE_BREAK: Final = re.compile(r"[\r\n\x00\x85\u2028\u2029]")
@@ -87,6 +88,8 @@ class IncomingMessage:
             call that a colleague made: it needs no answer and makes no lead; then
         recipient: whom it went to; None where `sender` says that.
         others: whom else it went to; it is on the card of each of them who is known.
+        wish: "stop" if it says, as a whole, that its sender wants no more messages, "start" if some again: consent
+            follows, and it needs no answer.
     """
 
     external_id: str = attrs.field(validator=_filled)
@@ -105,6 +108,7 @@ class IncomingMessage:
     direction: Literal["in", "out"] = "in"
     recipient: Address | None = None
     others: tuple[Address, ...] = ()
+    wish: Wish = ""
 
 
 @attrs.frozen(kw_only=True)
@@ -146,12 +150,16 @@ class Receipt:
 
 @attrs.frozen(kw_only=True)
 class StatusReceipt:
-    """What a service says later of a message: `message_id` is ours, or the `provider_id` of its receipt."""
+    """What a service says later of a message: `message_id` is ours, or the `provider_id` of its receipt.
+
+    `unsubscribed` says of one that failed that the recipient told the service to take none: consent is withdrawn.
+    """
 
     message_id: str = attrs.field(validator=_filled)
     status: DeliveryStatus
     at: datetime | None = attrs.field(default=None, validator=_aware)
     reason: str = ""
+    unsubscribed: bool = False
 
 
 @attrs.frozen(kw_only=True)

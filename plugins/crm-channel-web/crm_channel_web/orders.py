@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
@@ -55,7 +56,10 @@ class OrderRefund:
 
 @attrs.frozen(kw_only=True)
 class Order:
-    """An order as a shop tells of it; `counts` says that it is a sale, `cancelled` that it is none any more."""
+    """An order as a shop tells of it; `counts` says that it is a sale, `cancelled` that it is none any more.
+
+    `refunds` are all that there are, so that one which is missing was deleted; None where nothing is said of them.
+    """
 
     number: str
     at: datetime
@@ -69,7 +73,7 @@ class Order:
     country: str = ""
     city: str = ""
     lines: tuple[OrderLine, ...] = ()
-    refunds: tuple[OrderRefund, ...] = ()
+    refunds: tuple[OrderRefund, ...] | None = None
 
 
 def keep_order(crm: CRM, account: str, *, order: Order) -> None:
@@ -88,8 +92,7 @@ def keep_order(crm: CRM, account: str, *, order: Order) -> None:
     after = before.evolve(modified_at=order.modified_at, sale_id=sale.id if sale is not None else None)
     if sale is not None and sale.voided_at is None:  # one that a person voided stays so
         _keep_lines(crm, account, sale, order)
-        _keep_refunds(crm, account, sale, order)
-        after = _cancelled(crm, sale, order, after)
+        after = _keep_refunds(crm, account, sale, order, after)
     if known is None:
         service.add(after)
     elif after != before:
@@ -134,30 +137,64 @@ def _customer(crm: CRM, account: str, order: Order) -> int | None:
     return made.id
 
 
-def _keep_refunds(crm: CRM, account: str, sale: Sale, order: Order) -> None:
-    """Store the refunds that are new, each as far as something of the sale is left."""
-    system = f"channel:{account}"
-    keys = {f"refund:{refund.number}": refund for refund in order.refunds}
-    known = crm.external_ids.find_many("sale", system, list(keys)) if keys else {}
-    for key, refund in keys.items():
-        left = _left(crm, sale)
-        if key in known or refund.amount.currency != left.currency:
-            continue
-        amount = min(refund.amount.minor, left.minor)
-        if amount > 0:
-            _refund(crm, sale, Money.from_minor(amount, left.currency), refund.at, (system, key))
+def _keep_refunds(crm: CRM, account: str, sale: Sale, order: Order, known: ShopOrder) -> ShopOrder:
+    """Bring the refunds of a sale in line with the shop, and give back what is left of an order that was cancelled.
+
+    One that the shop deleted is voided; what a person refunded, or voided, in the CRM stays so. All of them together
+    are never more than the sale.
+    """
+    assert sale.amount is not None, "the sale of an order has its amount"
+    system, currency = f"channel:{account}", sale.amount.currency
+    live = list(crm.sales.find(And((Compare("refunds_sale_id", "=", sale.id), IsNull("voided_at"))), limit=None))
+    before = _by_key(crm, system, live)
+    cancelling = next((each for each in live if each.id == known.cancelling_id), None)
+    ours = {each.id for each in (*before.values(), *([cancelling] if cancelling is not None else []))}
+    left = sale.amount.minor - sum(_minor(each) for each in live if each.id not in ours)
+    after = dict[str, int]()
+    for key, amount in _told(crm, system, order, before).items():
+        after[key] = max(min(amount.minor, left), 0) if amount.currency == currency else 0
+        left -= after[key]
+    left = max(left, 0) if order.cancelled else 0
+    # What takes away comes first, for more than what is left of a sale cannot be refunded.
+    for key, refund in before.items():
+        _change(crm, refund, after.get(key, 0))
+    if cancelling is not None:
+        _change(crm, cancelling, left)
+    for each in order.refunds or ():
+        key = f"refund:{each.number}"
+        if after.get(key, 0) > 0 and key not in before:
+            _refund(crm, sale, Money.from_minor(after[key], currency), each.at, (system, key))
+    if left and known.cancelling_id is None:
+        made = _refund(crm, sale, Money.from_minor(left, currency), order.modified_at, None)
+        return known.evolve(cancelling_id=made.id)
+    return known if order.cancelled and (left or cancelling is None) else known.evolve(cancelling_id=None)
 
 
-def _cancelled(crm: CRM, sale: Sale, order: Order, known: ShopOrder) -> ShopOrder:
-    """Give back what is left of an order that was cancelled, or take that back when it counts again."""
-    if order.cancelled and known.cancelling_id is None and (left := _left(crm, sale)).minor > 0:
-        return known.evolve(cancelling_id=_refund(crm, sale, left, order.modified_at, None).id)
-    if not order.cancelled and known.cancelling_id is not None:
-        refund = crm.sales.get(known.cancelling_id)
-        if refund.voided_at is None:
-            crm.sales.void(refund)
-        return known.evolve(cancelling_id=None)
-    return known
+def _told(crm: CRM, system: str, order: Order, before: Mapping[str, Sale]) -> dict[str, Money]:
+    """Return what the shop gave back, by key; one that is known and does not count was voided here."""
+    if order.refunds is None:
+        return {key: refund.amount for key, refund in before.items() if refund.amount is not None}
+    told = {f"refund:{refund.number}": refund.amount for refund in order.refunds}
+    known = crm.external_ids.find_many("sale", system, list(told)) if told else {}
+    return {key: amount for key, amount in told.items() if key in before or key not in known}
+
+
+def _by_key(crm: CRM, system: str, refunds: Sequence[Sale]) -> dict[str, Sale]:
+    """Return the refunds that came from the shop, by what they are called there."""
+    names = crm.external_ids.of("sale", [each.id for each in refunds]) if refunds else {}
+    return {name.external: each for each in refunds for name in names.get(each.id, ()) if name.system == system}
+
+
+def _change(crm: CRM, refund: Sale, minor: int) -> None:
+    """Have a refund be of another amount, or not be any more."""
+    if minor <= 0:
+        crm.sales.void(refund)
+    elif refund.amount is not None and minor != refund.amount.minor:
+        crm.sales.edit(refund.evolve(amount=Money.from_minor(minor, refund.amount.currency)))
+
+
+def _minor(refund: Sale) -> int:
+    return refund.amount.minor if refund.amount is not None else 0
 
 
 def _refund(crm: CRM, sale: Sale, amount: Money, at: datetime, external: tuple[str, str] | None) -> Sale:
@@ -171,13 +208,6 @@ def _refund(crm: CRM, sale: Sale, amount: Money, at: datetime, external: tuple[s
         owner_id=sale.owner_id,
     )
     return crm.sales.add(refund, external=external)
-
-
-def _left(crm: CRM, sale: Sale) -> Money:
-    assert sale.amount is not None, "the sale of an order has its amount"
-    refunds = crm.sales.find(And((Compare("refunds_sale_id", "=", sale.id), IsNull("voided_at"))), limit=None)
-    returned = sum(refund.amount.minor for refund in refunds if refund.amount is not None)
-    return Money.from_minor(sale.amount.minor - returned, sale.amount.currency)
 
 
 def _keep_lines(crm: CRM, account: str, sale: Sale, order: Order) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import ROUND_HALF_EVEN, Decimal
 from functools import partial
@@ -139,9 +139,11 @@ class WooCommerce(Shop):
                 )
                 for each in content.get("line_items") or ()
             ),
-            refunds=tuple(
-                OrderRefund(number=str(each["id"]), amount=_money(abs(Decimal(each["total"])), currency), at=modified)
-                for each in content.get("refunds") or ()
+            refunds=_each(
+                content.get("refunds"),
+                lambda each: OrderRefund(
+                    number=str(each["id"]), amount=_money(abs(Decimal(each["total"])), currency), at=modified
+                ),
             ),
         )
 
@@ -161,11 +163,12 @@ class Shopify(Shop):
     def order(self, content: Mapping[str, Any]) -> Order:
         customer, address = content.get("customer") or {}, content.get("billing_address") or {}
         currency = str(content["currency"])
+        refunds = _each(content.get("refunds"), lambda each: _shopify_refund(each, currency, content))
         return Order(
             number=str(int(content["id"])),
             at=_utc(content["created_at"]),
             modified_at=_utc(content["updated_at"]),
-            amount=_money(content["total_price"], currency),
+            amount=_shopify_total(content, refunds or (), currency),
             counts=content.get("financial_status") in self._settings.counts and content.get("test") is not True,
             cancelled=bool(content.get("cancelled_at")),
             name=_words(customer.get("first_name"), customer.get("last_name")) or _words(address.get("name")),
@@ -178,31 +181,73 @@ class Shopify(Shop):
                     product=str(each.get("variant_id") or each.get("product_id") or each["id"]),
                     name=_words(each.get("name") or each.get("title")),
                     code=_words(each.get("sku")),
-                    quantity=_quantity(each["quantity"]),
-                    amount=_money(_shopify_amount(each, taxed=content.get("taxes_included") is True), currency),
+                    quantity=kept,
+                    amount=_money(_shopify_amount(each, kept, taxed=content.get("taxes_included") is True), currency),
                 )
                 for each in content.get("line_items") or ()
+                if (kept := _shopify_quantity(each, content)) > 0
             ),
-            refunds=tuple(_shopify_refund(each, currency, content) for each in content.get("refunds") or ()),
+            refunds=refunds,
         )
 
 
-def _shopify_amount(line: Mapping[str, Any], *, taxed: bool) -> Decimal:
-    """Return the amount of a line with its taxes, after discounts: those of codes are in its allocations alone."""
+def _each(found: Any, read: Callable[[Mapping[str, Any]], OrderRefund]) -> tuple[OrderRefund, ...] | None:
+    """Return the refunds that an event tells of; None if it has no list of them."""
+    return tuple(map(read, found)) if isinstance(found, list) else None
+
+
+def _shopify_total(content: Mapping[str, Any], refunds: Sequence[OrderRefund], currency: str) -> Money:
+    """Return what an order came to before anything was given back.
+
+    Its total keeps what an edit removed, its current total has neither that nor what was given back. Of a cancelled
+    order nothing is current any more.
+    """
+    total, current = _money(content["total_price"], currency), content.get("current_total_price")
+    if current is None or content.get("cancelled_at"):
+        return total
+    return sum((each.amount for each in refunds), start=_money(current, currency))
+
+
+def _shopify_quantity(line: Mapping[str, Any], content: Mapping[str, Any]) -> Decimal:
+    """Return how much of a line was sold: what is in the order now, and what was given back for money.
+
+    What an edit removed is in neither.
+    """
+    if content.get("cancelled_at") or line.get("current_quantity") is None:
+        return _quantity(line["quantity"])
+    returned = [
+        _quantity(each["quantity"])
+        for refund in content.get("refunds") or ()
+        if _shopify_paid(refund)
+        for each in refund.get("refund_line_items") or ()
+        if each.get("line_item_id") == line["id"]
+    ]
+    return min(sum(returned, _quantity(line["current_quantity"])), _quantity(line["quantity"]))
+
+
+def _shopify_amount(line: Mapping[str, Any], kept: Decimal, *, taxed: bool) -> Decimal:
+    """Return the amount of a line with its taxes, after discounts: those of codes are in its allocations alone.
+
+    Of a line of which an edit took a part away it is as much as is kept.
+    """
     found = line.get("discount_allocations")
     discounts = [each["amount"] for each in found] if found else [line.get("total_discount") or "0"]
     taxes = [] if taxed else [each.get("price") or "0" for each in line.get("tax_lines") or ()]
-    whole = Decimal(line["price"]) * Decimal(line["quantity"])
-    return whole - sum(map(Decimal, discounts), Decimal(0)) + sum(map(Decimal, taxes), Decimal(0))
+    quantity = _quantity(line["quantity"])
+    whole = Decimal(line["price"]) * quantity
+    whole += sum(map(Decimal, taxes), Decimal(0)) - sum(map(Decimal, discounts), Decimal(0))
+    return whole if kept == quantity else whole * kept / quantity
+
+
+def _shopify_paid(refund: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Return the transactions of a refund that went through."""
+    found = refund.get("transactions") or ()
+    return [each for each in found if each.get("kind") == "refund" and each.get("status") == "success"]
 
 
 def _shopify_refund(found: Mapping[str, Any], currency: str, order: Mapping[str, Any]) -> OrderRefund:
     """Return what a refund gave back: the transactions that went through."""
-    paid = [
-        _in_shop_currency(each, currency, order)
-        for each in found.get("transactions") or ()
-        if each.get("kind") == "refund" and each.get("status") == "success"
-    ]
+    paid = [_in_shop_currency(each, currency, order) for each in _shopify_paid(found)]
     return OrderRefund(
         number=str(found["id"]), amount=_money(sum(paid, Decimal(0)), currency), at=_utc(found["created_at"])
     )

@@ -146,6 +146,49 @@ def test_a_cancelled_order_gives_back_what_is_left_until_it_counts_again(client:
     assert [("sale", "99.20 EUR"), ("refund", "9.20 EUR")] == sold(crm)
 
 
+def test_a_refund_that_the_shop_deleted_counts_no_longer(client: Client, crm: CRM) -> None:
+    first, second = {"id": 1, "total": "-20.00"}, {"id": 2, "total": "-90.00"}
+    woo(client)
+    woo(client, 1, refunds=[first, second])
+    assert [("sale", "99.20 EUR"), ("refund", "20.00 EUR"), ("refund", "79.20 EUR")] == sold(crm)
+    assert [200, 200] == [woo(client, 2, refunds=[second]), woo(client, 2, refunds=[second])]
+    assert [("sale", "99.20 EUR"), ("refund", "90.00 EUR")] == sold(crm)
+    by_hand = crm.sales.refund(crm.sales.find("kind = 'sale'")[0], Money("1.20", "EUR"))
+    assert 200 == woo(client, 3, refunds=[])
+    assert [("sale", "99.20 EUR"), ("refund", "1.20 EUR")] == sold(crm)
+    crm.sales.void(by_hand)
+    order = woo_order(4)
+    del order["refunds"]
+    woo(client, 3, refunds=[first])
+    assert 200 == client.post("/hooks/shop", *signed_order(order)).status
+    assert [("sale", "99.20 EUR")] == sold(crm)  # of what was voided no event makes a refund again
+
+
+def test_an_event_without_a_list_of_refunds_deletes_none(client: Client, crm: CRM) -> None:
+    woo(client, 1, refunds=[{"id": 1, "total": "-20.00"}])
+    order = woo_order(2)
+    del order["refunds"]
+    assert 200 == client.post("/hooks/shop", *signed_order(order)).status
+    assert [("sale", "99.20 EUR"), ("refund", "20.00 EUR")] == sold(crm)
+
+
+def test_refunds_before_and_after_a_cancellation_come_to_what_the_shop_says(client: Client, crm: CRM) -> None:
+    refund = {"id": 1, "total": "-9.20"}
+    woo(client)
+    woo(client, 1, status="cancelled")
+    assert [("sale", "99.20 EUR"), ("refund", "99.20 EUR")] == sold(crm)
+    woo(client, 2, status="cancelled", refunds=[refund])
+    assert [("refund", "90.00 EUR"), ("refund", "9.20 EUR")] == sold(crm)[1:]
+    woo(client, 3, status="cancelled")
+    assert [("refund", "99.20 EUR")] == sold(crm)[1:]
+    woo(client, 4, status="cancelled", refunds=[{"id": 2, "total": "-99.20"}])
+    assert [("refund", "99.20 EUR")] == sold(crm)[1:]
+    woo(client, 5, refunds=[{"id": 2, "total": "-99.20"}, {"id": 3, "total": "-1"}])
+    assert [("refund", "99.20 EUR")] == sold(crm)[1:]
+    woo(client, 6, refunds=[{"id": 3, "total": "-1"}])
+    assert [("refund", "1.00 EUR")] == sold(crm)[1:]
+
+
 def test_every_order_of_the_events_ends_alike(client: Client, crm: CRM) -> None:
     events: list[dict[str, Any]] = [
         {"minute": 0, "status": "pending"},
@@ -209,7 +252,7 @@ def test_an_order_that_two_servers_take_in_at_once_is_one_sale(database: str, pl
         refund = [{"id": 1, "total": "-9.20"}]
         with ThreadPoolExecutor(4) as pool:
             for minute in range(4):
-                more = {"total": f"9{minute}.20", "refunds": refund[: minute % 2]}
+                more = {"total": f"9{minute}.20", "refunds": refund[: min(minute, 1)]}
                 sent = [pool.submit(woo, client, minute, **more) for client in clients * 2]
                 assert [200] * 4 == [each.result(60) for each in sent]
         assert [("sale", "93.20 EUR"), ("refund", "9.20 EUR")] == sold(crms[0])
@@ -250,6 +293,40 @@ def test_a_line_of_shopify_has_its_taxes_and_the_discounts_of_codes(client: Clie
         shopify(client, 1, id=2, line_items=[allocated], taxes_included=True),
     ]
     assert ["59.50 EUR", "50.00 EUR"] == [str(each.amount) for each in crm.records(SaleLine).find(sort="id")]
+
+
+def test_what_an_edit_of_a_shopify_order_removed_is_in_neither_its_lines_nor_its_sum(client: Client, crm: CRM) -> None:
+    vase = {"id": 5, "variant_id": 7, "name": "Vase", "sku": "V-1", "price": "30.00", "quantity": 2}
+    lamp = {"id": 6, "variant_id": 8, "name": "Lamp", "sku": "L-1", "price": "40.00", "quantity": 1}
+    whole = {"total_price": "100.00", "current_total_price": "100.00"}
+    now = [{**vase, "current_quantity": 2}, {**lamp, "current_quantity": 1}]
+    removed = {"id": 1, "created_at": "2026-11-20T09:01:00+01:00", "transactions": [],
+               "refund_line_items": [{"line_item_id": 6, "quantity": 1}]}  # fmt: skip
+
+    def known() -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
+        lines = [(str(each.quantity), str(each.amount)) for each in crm.records(SaleLine).find(sort="amount")]
+        return sold(crm), lines
+
+    assert 200 == shopify(client, 0, financial_status="pending", line_items=now, **whole)
+    now = [{**vase, "current_quantity": 2}, {**lamp, "current_quantity": 0}]
+    whole["current_total_price"] = "60.00"
+    assert 200 == shopify(client, 1, line_items=now, refunds=[removed], **whole)
+    assert ([("sale", "60.00 EUR")], [("2.000", "60.00 EUR")]) == known()
+    paid_back = {"id": 2, "created_at": "2026-11-20T09:02:00+01:00",
+                 "transactions": [{"kind": "refund", "status": "success", "amount": "30.00"}],
+                 "refund_line_items": [{"line_item_id": 5, "quantity": 1}]}  # fmt: skip
+    now = [{**vase, "current_quantity": 1}, {**lamp, "current_quantity": 0}]
+    whole["current_total_price"] = "30.00"
+    assert 200 == shopify(client, 2, line_items=now, refunds=[removed, paid_back], **whole)
+    assert ([("sale", "60.00 EUR"), ("refund", "30.00 EUR")], [("2.000", "60.00 EUR")]) == known()
+
+
+def test_one_piece_that_an_edit_removed_takes_its_part_of_the_line_away(client: Client, crm: CRM) -> None:
+    vase = {"id": 5, "variant_id": 7, "name": "Vase", "price": "30.00", "quantity": 3, "current_quantity": 2}
+    vase |= {"discount_allocations": [{"amount": "9.00"}], "tax_lines": [{"price": "8.10"}]}
+    assert 200 == shopify(client, 1, line_items=[vase], total_price="89.10", current_total_price="59.40")
+    assert [("sale", "59.40 EUR")] == sold(crm)
+    assert ["59.40 EUR"] == [str(each.amount) for each in crm.records(SaleLine).find()]
 
 
 def test_a_refund_in_the_currency_of_the_customer_counts_in_that_of_the_shop(client: Client, crm: CRM) -> None:

@@ -41,6 +41,7 @@ def keep(crm: CRM, account: str, receipts: Sequence[StatusReceipt]) -> int:
                 status=each.status,
                 at=each.at,
                 reason=each.reason[:1000] or None,
+                unsubscribed=each.unsubscribed,
                 came_at=now,
             )
             for each in receipts[: max(room, 0)]
@@ -100,4 +101,5 @@ def _receipt(early: EarlyReceipt) -> StatusReceipt:
         status=cast(Any, early.status),
         at=early.at if isinstance(early.at, datetime) else None,
         reason=early.reason or "",
+        unsubscribed=early.unsubscribed,
     )

@@ -22,6 +22,7 @@ from crm_inbox.held import held_key, held_message, message_of
 from crm_inbox.records import HeldMessage, InboxAttachment, InboxMessage, InboxState, OutboxMessage
 from crm_inbox.senders import LeadOf, Sender, candidates, reached, sender_of
 from crm_inbox.status import note_bounce, note_receipts
+from crm_inbox.wishes import heed
 
 if TYPE_CHECKING:
     from crm_core import CRM
@@ -153,6 +154,7 @@ class _Ready:
     sender: Sender
     writer: str
     interaction: Interaction
+    at: datetime
     settled: Sequence[Interaction]
 
 
@@ -276,11 +278,11 @@ class _Batch:
             body=cleaned(message.text) or None,
             thread=thread,
             in_reply_to_id=before if before is not None or not settled else settled[-1].id,
-            needs_answer=came and writer == "person" and not talked,
+            needs_answer=came and writer == "person" and not talked and not message.wish,
             duration=message.duration,
         )
         files = self._files.get(first, ())
-        self._ready.append(_Ready(first, key, message, files, sender, writer, interaction, settled))
+        self._ready.append(_Ready(first, key, message, files, sender, writer, interaction, at, settled))
         return Intake(leads=sender.made)
 
     def _is_looked_for(self, message: IncomingMessage) -> bool:
@@ -298,6 +300,8 @@ class _Batch:
         outcome = crm.interactions.write_many(
             [Write(record=each.interaction, external=(self._system, each.key)) for each in ready]
         )
+        for each in ready:  # also one that is held: its sender said so
+            heed(crm, self._account, each.message, each.at)
         for refused in outcome.refused:
             if isinstance(refused.error, DuplicateKey):
                 raise refused.error  # it came by another way since we looked, and is found by another look

@@ -74,6 +74,7 @@ class EarlyReceipt(Record):
     status: str = text("Status", choices=RECEIPTS)
     at: When | None = moment("At", default=None)
     reason: str | None = text("Reason", default=None, max_length=1000, personal=True)
+    unsubscribed: bool = boolean("Wants no messages", default=False)
     came_at: When = moment("Came")
 
 

@@ -31,7 +31,7 @@ from crm_inbox.consent import SERVICE, quiet_until, refusal, zone_of
 from crm_inbox.early import settle
 from crm_inbox.intake import thread_key
 from crm_inbox.records import InboxAttachment, OutboxMessage
-from crm_inbox.status import fail
+from crm_inbox.status import fail, stop_for
 from crm_inbox.unsubscribing import is_bulk, list_headers, settings_of
 
 if TYPE_CHECKING:
@@ -158,7 +158,10 @@ class _Sender:
         try:
             receipt = channel.send(outgoing(crm, claimed, around))
         except (MessageRejected, InvalidValue, NotFound) as error:
-            fail(crm, claimed, channel.redacted(str(error)))
+            with crm.transaction():
+                fail(crm, claimed, channel.redacted(str(error)))
+                if isinstance(error, MessageRejected) and error.unsubscribed:
+                    stop_for(crm, claimed)
             self._failed += 1
         except (CredentialsWrong, SettingsError) as error:
             # The account is at fault, not the message, which loses no attempt by it.

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Final
 
 from crm_core.extend import IncomingMessage, StatusReceipt
 from crm_core.query.ast import And, Compare, In
+from crm_inbox.consent import points_at
 from crm_inbox.records import OutboxMessage
+from crm_inbox.wishes import stop
 
 if TYPE_CHECKING:
     from crm_core import CRM
@@ -62,6 +64,13 @@ def note_bounce(crm: CRM, bounce: IncomingMessage) -> None:
             fail(crm, message, reason)
 
 
+def stop_for(crm: CRM, message: OutboxMessage) -> None:
+    """Withdraw the consent of everybody at the address of a message, as the service says that its recipient did."""
+    found = crm.customers.get_many([message.customer_id]) if message.customer_id is not None else []
+    points = points_at(crm, message.address_kind, message.address, found[0] if found else None)
+    stop(crm, message.account, points, crm.clock.now())
+
+
 def fail(crm: CRM, message: OutboxMessage, reason: str) -> OutboxMessage:
     """Give a message up, with the reason; what it answered waits for an answer again."""
     with crm.transaction():
@@ -78,6 +87,8 @@ def noted(crm: CRM, message: OutboxMessage, receipt: StatusReceipt) -> OutboxMes
     """Note a receipt of a message; returns the message as it is then, None if the receipt says nothing new."""
     service = crm.records(OutboxMessage)
     if receipt.status == "failed":
+        if receipt.unsubscribed:
+            stop_for(crm, message)
         if message.status == "failed" and receipt.reason and (message.reason or "").startswith(_CAME_BACK):
             # The report says why; the subject of the mail that brought it was noted first.
             return service.edit(message.evolve(reason=f"the service says: {receipt.reason}"[:1000]))

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from crm_channel_folder.channel import FolderChannel
-from crm_core import CRM, Customer
+from crm_core import CRM, Consent, Customer
 from crm_core.errors import ConflictError
 from crm_core.extend import JobRun, OutgoingMessage, Receipt, Received, StatusReceipt
 from crm_core.values import FixedClock
@@ -155,3 +155,17 @@ def test_many_receipts_are_looked_up_at_once(crm: CRM, sara: Customer, monkeypat
         assert len(some) == told(crm, *((name, "delivered") for name in some))
         counts.append(looks.count("outbox_messages"))
     assert counts[0] == counts[1]
+
+
+def test_what_an_early_receipt_says_of_consent_is_kept_with_it(
+    crm: CRM, sara: Customer, while_sending: Callable[[Sent], None]
+) -> None:
+    def hear(message: OutgoingMessage) -> None:
+        told = StatusReceipt(message_id=f"theirs {message.text}", status="failed", reason="no", unsubscribed=True)
+        receive(crm, "desk", Received(receipts=[told]))
+        assert 0 == crm.records(Consent).count()
+
+    while_sending(hear)
+    send(crm, "one", customer=sara.id)
+    run(crm)
+    assert ["withdrawn"] == [each.status for each in crm.records(Consent).find()]
