@@ -23,7 +23,7 @@ from crm_storage_sql.room import Parameters, Session
 from crm_storage_sql.sqlite import TO_READ, TO_WRITE, connect, connect_still, patiently, still_state
 from crm_storage_sql.url import Place
 
-_MANY: Final = 100
+MANY: Final = 100
 """Rows of one insert from which on a connection is set up for writing."""
 
 
@@ -148,7 +148,7 @@ class SqliteSession(Session):
     def insert(self, statement: str, table: Table, columns: Sequence[str], rows: Sequence[Row]) -> None:
         """Insert rows by one prepared statement."""
         try:
-            if len(rows) >= _MANY:
+            if len(rows) >= MANY:
                 self.set_up(for_writing=True)
             self.connection.executemany(statement, rows)
         except self.errors as error:

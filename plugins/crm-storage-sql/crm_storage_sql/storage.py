@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from math import inf
+from operator import itemgetter
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, ClassVar, Final
@@ -25,7 +26,7 @@ from crm_storage_sql.lock import WriterQueue
 from crm_storage_sql.lookup import Lookup
 from crm_storage_sql.mending import index_faults, rebuild
 from crm_storage_sql.room import MANIFEST, Parameters, SqlStorage
-from crm_storage_sql.session import SqliteSession
+from crm_storage_sql.session import MANY, SqliteSession
 from crm_storage_sql.sqlite import claim, pragma
 from crm_storage_sql.url import Place
 from crm_storage_sql.verify import faults
@@ -96,7 +97,7 @@ class SqliteStorage(SqlStorage[SqliteSession]):
 
     def insert_many(self, table: str, columns: Sequence[str], rows: Sequence[Row]) -> None:
         """Insert rows, and note whom they let be found."""
-        super().insert_many(table, columns, rows)
+        super().insert_many(table, *_filled(columns, rows))
         self._keeper.inserted(self._session(), table, columns, rows)
 
     def put_many(self, table: str, columns: Sequence[str], rows: Sequence[Row]) -> None:
@@ -352,6 +353,24 @@ class SqliteStorage(SqlStorage[SqliteSession]):
         finally:
             self._queue.release()
         return True
+
+
+def _filled(columns: Sequence[str], rows: Sequence[Row]) -> tuple[Sequence[str], Sequence[Row]]:
+    """Leave the columns out that are NULL in each of many rows, as they are where an insert does not name them.
+
+    Python's driver looks for an adapter of each None it binds: the six of an imported customer took two fifths of the
+    time of its insert.
+    """
+    count = len(rows)
+    if count < MANY or set(map(len, rows)) != {len(columns)}:
+        return columns, rows
+    unset = {
+        at for at, cell in enumerate(rows[0]) if cell is None and list(map(itemgetter(at), rows)).count(None) == count
+    }
+    kept = [at for at in range(len(columns)) if at not in unset]
+    if not unset or len(kept) == 1:
+        return columns, rows
+    return [columns[at] for at in kept], list(map(itemgetter(*kept), rows))
 
 
 def _fits(cell: object) -> bool:

@@ -467,6 +467,31 @@ def test_scrubbing_says_when_somebody_still_reads_the_log(storage: SqliteStorage
     assert "" == storage.scrub()
 
 
+def test_a_bulk_insert_binds_only_the_columns_in_which_some_row_has_a_value(storage: SqliteStorage) -> None:
+    sparse = [thing(number, code=f"c{number}") for number in range(1, 200)]
+    sized = [thing(number, size=number if number == 250 else None) for number in range(200, 400)]
+    statements: list[str] = []
+    storage.begin()
+    storage._session().connection.set_trace_callback(statements.append)
+    storage.insert_many("things", THINGS.column_names, sparse)
+    storage.insert_many("things", THINGS.column_names, sized)
+    storage.commit()
+    inserts = list(dict.fromkeys(text.partition(" VALUES ")[0] for text in statements if text.startswith("INSERT")))
+    assert [
+        'INSERT INTO "things" ("id", "version", "created_tx", "updated_tx", "code")',
+        'INSERT INTO "things" ("id", "version", "created_tx", "updated_tx", "size")',
+    ] == inserts
+    assert [*sparse, *sized] == storage.find("things")
+
+
+def test_rows_of_a_wrong_width_are_refused_however_many_there_are(storage: SqliteStorage) -> None:
+    storage.begin()
+    with pytest.raises(StorageError):
+        storage.insert_many("things", THINGS.column_names, [(*thing(number), "more") for number in range(1, 200)])
+    storage.rollback()
+    assert [] == storage.find("things")
+
+
 def test_statistics_are_gathered_after_a_bulk_load(storage: SqliteStorage) -> None:
     import sqlalchemy as sa
 
