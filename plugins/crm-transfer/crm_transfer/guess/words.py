@@ -345,6 +345,7 @@ BILLING: Final = _set(headings.BILLING)
 WHOSE: Final = BILLING | _set("shipping, ship, delivery, recipient, Lieferung, Versand, livraison, envío, доставка")
 """Words by which a heading says that it is of one who buys or gets the goods."""
 ACCOUNTS: Final = _set(headings.ACCOUNTS)
+REMARKS: Final = _set(headings.REMARKS)
 POSTAL: Final = _set(headings.POSTAL)
 OPT_OUT: Final = _set(headings.OPT_OUT)
 ADDRESS: Final = _set(headings.ADDRESS)
