@@ -235,7 +235,8 @@ def _encoding_question(guessed: EncodingGuess | None) -> list[str]:
     if guessed is None:
         return []
     shown = ", ".join(guessed.examples)
-    return [f"the encoding is guessed ({guessed.confidence}: {guessed.name}); are these words right: {shown}"]
+    other = f"; as {guessed.rival} they were {', '.join(guessed.others)}" if guessed.rival else ""
+    return [f"the encoding is guessed ({guessed.confidence}: {guessed.name}); are these words right: {shown}{other}"]
 
 
 def _misread_question(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
