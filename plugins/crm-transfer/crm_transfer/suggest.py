@@ -187,8 +187,9 @@ def _header_question(header: HeaderGuess | None) -> list[str]:
         shown = ", ".join(map(quoted, header.names[:5]))
         asked.append(f"row {header.row} is taken for the names of the columns ({header.confidence}): {shown}; is it?")
     if header.columns:
-        again = ", ".join(quoted(name) for name in header.columns if name not in header.names)
-        told = f"columns that are called like others are now called: {again}; [file] columns names all of them"
+        plain = {" ".join(name.split()) for name in header.names}
+        again = ", ".join(quoted(name) for name in header.columns if name not in plain)
+        told = f"columns whose names alone do not tell them apart are now called: {again}; [file] columns names all"
         asked += [told] if again else []
     return asked
 

@@ -196,7 +196,7 @@ REMARKS: Final = (
     "narrative, memo, particulars, reference text, remittance information, "
     "Verwendungszweck, Buchungstext, Vorgang/Verwendungszweck, Zahlungsgrund, libellé, motif, motif du paiement, "
     "libellé de l'opération, concepto, descripción, detalle, назначение, назначение платежа, основание, "
-    "описание операции, شرح تراکنش, شرح سند, بابت, نپատակ, վճարման նպատակ, գործարքի նկարագրություն, նպատակը"
+    "описание операции, شرح تراکنش, شرح سند, بابت, նպատակ, վճարման նպատակ, գործարքի նկարագրություն"
 )
 """Texts that say what something was for: two may always be the same, however different those of one file are."""
 POSTAL: Final = "zip, plz, postleitzahl, postcode, postal, индекс, پستی, փոստային"
