@@ -50,7 +50,8 @@ _DISGUISES: Final = (
 _PAGES: Final = (b"<!doctype", b"<html", b"<table", b"<?xml", b"<head", b"<meta", b"<style", b"<div", b"mime-version:")
 _CONTROLS: Final = re.compile("[\x80-\x9f]")
 """Characters that ISO 8859 has no letters for: text that holds them is of a Windows encoding."""
-_STREAMS: Final = ("/dev/", "/proc/")
+_STREAMS: Final = ("/dev/stdin", "/dev/fd/", "/proc/")
+"""How programs are told to read what a pipe brings; whatever else stands below /dev is known by what it is."""
 
 
 @attrs.frozen(kw_only=True)
@@ -77,7 +78,7 @@ def regular_file(path: Path) -> None:
     """
     name = str(path)
     if name == "-" or name.startswith(_STREAMS):
-        what = "standard input" if name in ("-", "/dev/stdin") else f"{path}"
+        what = "standard input" if name in ("-", "/dev/stdin") else name
         raise FileFault(
             f"{what} can be read only once, and an import reads its file several times",
             hint="write it to a file first: ... > data.csv",

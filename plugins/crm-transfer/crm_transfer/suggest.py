@@ -187,8 +187,9 @@ def _header_question(header: HeaderGuess | None) -> list[str]:
         shown = ", ".join(map(quoted, header.names[:5]))
         asked.append(f"row {header.row} is taken for the names of the columns ({header.confidence}): {shown}; is it?")
     if header.columns:
-        again = ", ".join(quoted(name) for name in header.columns if name not in header.names)
-        told = f"columns that are called like others are now called: {again}; [file] columns names all of them"
+        plain = {" ".join(name.split()) for name in header.names}
+        again = ", ".join(quoted(name) for name in header.columns if name not in plain)
+        told = f"columns whose names alone do not tell them apart are now called: {again}; [file] columns names all"
         asked += [told] if again else []
     return asked
 
@@ -235,7 +236,8 @@ def _encoding_question(guessed: EncodingGuess | None) -> list[str]:
     if guessed is None:
         return []
     shown = ", ".join(guessed.examples)
-    return [f"the encoding is guessed ({guessed.confidence}: {guessed.name}); are these words right: {shown}"]
+    other = f"; as {guessed.rival} they were {', '.join(guessed.others)}" if guessed.rival else ""
+    return [f"the encoding is guessed ({guessed.confidence}: {guessed.name}); are these words right: {shown}{other}"]
 
 
 def _misread_question(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:

@@ -11,6 +11,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from decimal import Decimal
 from pathlib import Path
@@ -86,7 +87,8 @@ def test_what_is_no_file_is_refused_by_name(folder: Path, crm: Call) -> None:
     told = {
         "-": ("standard input can be read only once", "write it to a file first"),
         "/dev/stdin": ("standard input can be read only once", "write it to a file first"),
-        "/dev/null": ("/dev/null can be read only once", "write it to a file first"),
+        "/dev/fd/0": ("/dev/fd/0 can be read only once", "write it to a file first"),
+        "/dev/null": ("/dev/null is a pipe or a device: it can be read only once", "write it to a file first"),
         "sheets": ("sheets is a folder, not a file", "name one file in it"),
         "gone.csv": ("gone.csv: there is no such file", "check the path"),
         "loop.csv": ("loop.csv: cannot be read: ", "check the path and its permissions"),
@@ -109,6 +111,14 @@ def test_a_pipe_is_refused_before_anybody_waits_for_it(folder: Path, crm: Call) 
     assert 1 == code
     assert "pipe.csv is a pipe or a device: it can be read only once" in said
     assert "hint: write it to a file first: cat pipe.csv > data.csv" in said
+
+
+def test_a_regular_file_below_dev_is_a_file_like_others(crm: Call) -> None:
+    if not os.access("/dev/shm", os.W_OK):
+        pytest.skip("NOT RUN: this system keeps no files in /dev/shm")
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as place:
+        code, out, _ = bring(crm, str(many(Path(place) / "p.csv", 2)))
+    assert (0, True) == (code, "2 rows read = 2 created" in out)
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="NOT RUN: no permissions of this kind on this system")

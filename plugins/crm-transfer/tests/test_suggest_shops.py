@@ -193,3 +193,24 @@ def test_payments_are_not_told_apart_by_a_bank_account_or_an_address(crm: CRM, t
     assert [("2024-01-02", "Müller GmbH", "1,234.56 EUR", False)] == sold(crm)[:1]
     (tmp_path / "e.csv").write_text("Email,Date,Amount\na@x.org,2024-01-02,5\nb@x.org,2024-01-02,6\n", encoding="utf-8")
     assert "Email" not in suggest(crm, "sales", tmp_path / "e.csv").key.columns
+
+
+@pytest.mark.parametrize(
+    ("purpose", "payee"),
+    [
+        ("Verwendungszweck", "Beguenstigter/Zahlungspflichtiger"),
+        ("Purpose", "Counterparty"),
+        ("Назначение платежа", "Контрагент"),
+        ("شرح", "طرف حساب"),
+        ("Վճարման նպատակ", "Հաճախորդ"),
+        ("Libellé", "Tiers"),
+    ],
+)
+def test_payments_are_not_told_apart_by_what_they_were_for_or_by_who_paid(
+    crm: CRM, tmp_path: Path, purpose: str, payee: str
+) -> None:
+    rows = [f"Date;{purpose};{payee};Amount", "2024-01-02;Invoice 17 of May;Ann;5", "2024-01-02;Thanks a lot;Bob;6"]
+    (tmp_path / "b.csv").write_text("\n".join([*rows, "2024-01-03;Invoice 18;Cid;6"]), encoding="utf-8")
+    key = suggest(crm, "sales", tmp_path / "b.csv").key
+    assert ("low", ("Date", payee)) == (key.confidence, key.columns)
+    assert not {purpose, payee} & {*key.others}

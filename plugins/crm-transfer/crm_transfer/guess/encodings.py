@@ -2,40 +2,48 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Final
 
 import attrs
 
+from crm_transfer.guess.letters import ALONE, BEFORE, BEHIND, INSIDE, LANGUAGES
+
 _HEAD: Final = 1 << 20
 _ENOUGH: Final = 20
 _WORDS: Final = 500
-# The most frequent letters of running text: about four of five letters are one of these.
-_COMMON: Final = {
-    "windows-1251": frozenset("оеаинтсрвлкмдпуяыьгзбчОЕАИНТСРВЛКМДПУЯ"),
-    "koi8-r": frozenset("оеаинтсрвлкмдпуяыьгзбч"),  # its bytes are those of letters in the other case
-    "windows-1256": frozenset("اینرمدهتلوسبشکیكيپگفقخعحزآجچطصضىئءذغظثأإؤة"),
-}
-_WESTERN: Final = frozenset("äöüßéèêëàâçñóòôîïíìáãõåøæœúùûÄÖÜÉÈÀÇÑÓÁÅØÆÚ€£§°´’‘“”„–—«»©®…•ÿ")
-_WHAT: Final = {
-    "windows-1252": "western",
-    "windows-1251": "Cyrillic",
-    "koi8-r": "Cyrillic",
-    "windows-1256": "Persian or Arabic",
-    "utf-16-le": "UTF-16 without a byte order mark",
-    "utf-16-be": "UTF-16 without a byte order mark",
-}
+_DISTINCT: Final = 3_000
+"""How many different words are looked at: enough for any text, and a tenth of a second."""
+_WORD: Final = re.compile(rb"[A-Za-z\x80-\xff]+")
 
 
 @attrs.frozen
 class EncodingGuess:
-    """An encoding, how sure that is (high, medium, low), and words of the file read by it, to be looked at."""
+    """An encoding, how sure that is (high, medium, low), and words of the file read by it, to be looked at.
+
+    `rival` is the likeliest of those that read the file otherwise, `others` the same words read by that one.
+    """
 
     name: str
     confidence: str
     why: str
     examples: tuple[str, ...]
+    rival: str = ""
+    others: tuple[str, ...] = ()
+
+
+@attrs.frozen
+class _Reading:
+    """What the words of a file are by one encoding, and how likely that is in which language."""
+
+    name: str
+    score: float
+    language: str
+    words: tuple[str, ...]
 
 
 def guess_encoding(path: Path) -> EncodingGuess | None:
@@ -47,16 +55,27 @@ def guess_encoding(path: Path) -> EncodingGuess | None:
         return wide
     if not any(byte > 127 for byte in head) or _is_utf8(head):
         return None
-    scores = {name: score for name in ("windows-1252", *_COMMON) if (score := _score(head, name)) is not None}
-    if not scores:
+    words = tuple(islice(dict.fromkeys(w for w in _WORD.findall(head) if not w.isascii()), _DISTINCT))
+    read = [found for name in LANGUAGES if (found := _reading(head, words, name)) is not None]
+    if not read:
         return None
-    ranked = sorted(scores, key=lambda name: scores[name], reverse=True)
-    best, ahead = ranked[0], scores[ranked[0]] - (scores[ranked[1]] if len(ranked) > 1 else 0.0)
+    best = max(read, key=lambda found: found.score)
+    rivals = [found for found in read if found.words != best.words]
+    rival = max(rivals, key=lambda found: found.score, default=_Reading("", 0.0, "", words=()))
+    ahead = best.score - rival.score
     letters = sum(1 for byte in head if byte > 127)
-    sure = scores[best] > 0.8 and ahead > 0.25 and letters >= _ENOUGH
-    confidence = "high" if sure else "medium" if scores[best] > 0.6 and ahead > 0.1 else "low"
-    why = f"{scores[best]:.0%} of the letters above ASCII are as in {_WHAT[best]} text"
-    return EncodingGuess(best, confidence, why, _examples(head.decode(best, "replace")))
+    sure = best.score > 0.8 and ahead > 0.15 and letters >= _ENOUGH
+    confidence = "high" if sure else "medium" if best.score > 0.6 and ahead > 0.1 else "low"
+    why = f"{min(best.score, 1):.0%} of the letters above ASCII are as in {best.language} text"
+    told = [at for at, word in enumerate(best.words) if not rival.name or word != rival.words[at]][:3]
+    return EncodingGuess(
+        best.name,
+        confidence,
+        why,
+        tuple(best.words[at] for at in told),
+        "" if sure else rival.name,
+        tuple(rival.words[at] for at in told) if rival.name else (),
+    )
 
 
 def _is_utf8(head: bytes) -> bool:
@@ -79,25 +98,55 @@ def _wide(head: bytes) -> EncodingGuess | None:
     return None
 
 
-def _score(head: bytes, name: str) -> float | None:
-    """Return how many of the letters above ASCII are usual where this encoding is; None when it cannot be."""
+def _reading(head: bytes, words: Sequence[bytes], name: str) -> _Reading | None:
+    """Read words by an encoding and say how many of their letters are usual there; None when it cannot be."""
+    controls = name.startswith("iso-8859")
     try:
-        text = head.decode(name)
-    except UnicodeDecodeError as error:
-        if error.start < len(head) - 4:
-            return None
-        text = head[: error.start].decode(name)
-    high = [(at, letter) for at, letter in enumerate(text) if ord(letter) > 127]
-    if not high:
-        return 0.0
-    usual = _COMMON.get(name, _WESTERN)
-    common = sum(1 for _, letter in high if letter in usual) / len(high)
-    beside = sum(1 for at, _ in high if _is_ascii_letter(text, at - 1) or _is_ascii_letter(text, at + 1)) / len(high)
-    return common * (beside if name == "windows-1252" else 1 - beside)
+        head.decode(name)
+        read = tuple(word.decode(name) for word in words)
+    except UnicodeDecodeError:
+        return None
+    if controls and any("\x80" <= character <= "\x9f" for word in read for character in word):
+        return None
+    count, latin, script = 0, Counter[str](), Counter[str]()
+    signs = 0
+    for word in (part for each in read for part in each.replace("\xa0", " ").split()):
+        is_latin = any(map(str.isascii, word)) or (len(word) == 1 and word.islower())
+        for at, letter in enumerate(word):
+            if letter.isascii():
+                continue
+            count += 1
+            if not letter.isalpha():
+                signs += _is_usual_sign(word, at)
+            elif not _is_odd_case(word, at):
+                (latin if is_latin else script)[letter] += 1
+    if not count:
+        return None
+    scored = [
+        (
+            each.weight * (signs + sum((latin if each.is_latin else script)[letter] for letter in each.letters)),
+            each.name,
+        )
+        for each in LANGUAGES[name]
+    ]
+    score, language = max(scored, key=lambda found: found[0])
+    return _Reading(name, score / count, language, read)
 
 
-def _is_ascii_letter(text: str, at: int) -> bool:
-    return 0 <= at < len(text) and text[at].isascii() and text[at].isalpha()
+def _is_usual_sign(word: str, at: int) -> bool:
+    """Say whether a sign stands where such signs stand: none that is new begins a word, or is inside of one."""
+    before, behind = at > 0 and word[at - 1].isalpha(), at + 1 < len(word) and word[at + 1].isalpha()
+    if before and behind:
+        return word[at] in INSIDE
+    return word[at] in (BEHIND if before else BEFORE if behind else ALONE)
+
+
+def _is_odd_case(word: str, at: int) -> bool:
+    """Say whether a capital stands behind a small letter, or a small one between capitals."""
+    before, letter, behind = word[at - 1 : at], word[at], word[at + 1 : at + 2]
+    if letter.isupper():
+        return before.islower()
+    return letter != "ß" and letter.islower() and before.isupper() and behind.isupper()
 
 
 def _examples(text: str) -> tuple[str, ...]:

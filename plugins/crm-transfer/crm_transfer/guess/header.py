@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from fractions import Fraction
-from itertools import islice
+from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any, Final
 
@@ -32,7 +32,11 @@ _DATA: Final = Fraction(3, 10)
 """How much of a header may look like data."""
 _YEAR: Final = re.compile(r"(?:19|20)\d\d")
 """Columns are called 2023 and 2024, too."""
+_PERIOD: Final = re.compile(r"(?:19|20)\d\d\b|Q[1-4]\b", re.IGNORECASE)
+"""How a name begins that says of a figure only when: a year or a quarter."""
 _BELOW: Final = 10
+_LEVELS: Final = 2
+"""How many rows of groups may stand above the names."""
 _LAST: Final = 3
 _EMAIL: Final = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+")
 
@@ -91,14 +95,60 @@ def find_header(rows: Sequence[Row], *, first: int = 1) -> HeaderGuess | None:
         is_named = _known(below) > 2 * max(_known(above), 1) and 2 * _known(below) >= _width(below)
         if other - at <= _LAST and (is_narrow or is_named):
             at = other  # a row of groups of columns stands above
+    if _is_of_groups(given, at):
+        at += 1
     parted = _of_two_rows(given, at)
     if parted is not None:
         return parted
     number, cells = given[at]
-    columns = _told_apart(cells)
+    columns = _told_apart(_with_groups(given, at))
+    if columns == tuple(map(_one_line, cells)):
+        columns = ()
     if number == first and not columns:
         return None
     return attrs.evolve(_told(given, at, first), columns=columns)
+
+
+def _is_of_groups(given: Sequence[Row], at: int) -> bool:
+    """Say whether a row says of each column, again and again, to which group it belongs; the names stand below."""
+    upper, lower = given[at][1], given[at + 1][1]
+    named = [cell for cell in map(_one_line, lower) if cell]
+    if at + 2 >= len(given) or len(set(map(key_text, named))) < len(named) or any(map(_is_data, named)):
+        return False
+    alike = sum(bool(one.strip()) and one == other for one, other in pairwise(upper))
+    is_above = _is_above_data(lower, [below for _, below in given[at + 2 : at + 2 + _BELOW]])
+    return 3 * alike >= _width(upper) and _width(lower) >= _width(upper) and is_above and _known(lower) > 1
+
+
+def _with_groups(given: Sequence[Row], at: int) -> list[str]:
+    """Return the names of a header; those that say nothing alone get what stands in the row of groups above them.
+
+    A name that comes again is such a one, and a year: "Q1 Units", "Revenue 2025".
+    """
+    names = [_one_line(cell) for cell in given[at][1]]
+    lines = [cells for number, cells in given[:at] if len({*map(_one_line, cells)} - {""}) > 1]
+    for upper in reversed(lines[-_LEVELS:]):
+        again = Counter(map(key_text, names))
+        groups = _spread(upper, len(names))
+        vague = [again[key_text(name)] > 1 or bool(_PERIOD.match(ascii_digits(name))) for name in names]
+        names = [
+            f"{group} {name}" if name and group and is_vague else name
+            for name, group, is_vague in zip(names, groups, vague, strict=True)
+        ]
+    return names
+
+
+def _spread(upper: Sequence[str], width: int) -> list[str]:
+    """Return the group of each column: that of a cell goes on to the right until the next one begins."""
+    groups, group = list[str](), ""
+    for cell in [*upper[:width], *[""] * (width - len(upper))]:
+        group = _one_line(cell) or group
+        groups.append(group)
+    return groups
+
+
+def _one_line(cell: str) -> str:
+    return " ".join(cell.split())
 
 
 def _of_two_rows(given: Sequence[Row], at: int) -> HeaderGuess | None:
@@ -108,7 +158,7 @@ def _of_two_rows(given: Sequence[Row], at: int) -> HeaderGuess | None:
     """
     (_, upper), (number, lower) = given[at], given[at + 1]
     width = max(len(upper), len(lower))
-    above, below = ([*map(str.strip, row), *[""] * (width - len(row))] for row in (upper, lower))
+    above, below = ([*map(_one_line, row), *[""] * (width - len(row))] for row in (upper, lower))
     gaps = [place for place in range(1, width) if not above[place] and below[place]]
     apart = any(below[place] and above[place] and place + 1 not in gaps for place in range(width))
     if not gaps or apart or at + 2 >= len(given) or any(map(_is_data, filter(None, below))):
@@ -119,7 +169,7 @@ def _of_two_rows(given: Sequence[Row], at: int) -> HeaderGuess | None:
         names.append(" ".join(filter(None, (group, name))))
     if not all(names):
         return None
-    columns = _told_apart(names) or tuple(names)
+    columns = _told_apart(names)
     why = f"rows {given[at][0]} and {number} name {len(columns)} columns together"
     return HeaderGuess(number, "medium", why, columns, columns)
 
@@ -137,8 +187,8 @@ def _nameless(cells: Sequence[str]) -> HeaderGuess:
 
 
 def _told_apart(cells: Sequence[str]) -> tuple[str, ...]:
-    """Return the names of columns with numbers behind those that come again; none where all differ."""
-    names = [" ".join(cell.split()) or f"column {at}" for at, cell in enumerate(cells, 1)]
+    """Return the names of columns with numbers behind those that come again."""
+    names = [_one_line(cell) or f"column {at}" for at, cell in enumerate(cells, 1)]
     seen: set[str] = set()
     found: list[str] = []
     for name in names:
@@ -148,7 +198,7 @@ def _told_apart(cells: Sequence[str]) -> tuple[str, ...]:
             other = f"{name} ({number})"
         seen.add(key_text(other))
         found.append(other)
-    return tuple(found) if found != names else ()
+    return tuple(found)
 
 
 def _told(given: Sequence[Row], at: int, first: int) -> HeaderGuess:

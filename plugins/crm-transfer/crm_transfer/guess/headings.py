@@ -191,6 +191,14 @@ ACCOUNTS: Final = (
     "rib, cuenta, tarjeta, clabe, счет, счёт, расчетный, бик, карта, حساب, شبا, کارت, հաշվեհամար, քարտ"
 )
 """Words of bank accounts and cards: several payments have the same one."""
+REMARKS: Final = (
+    "purpose, payment purpose, purpose of payment, payment details, payment description, transaction description, "
+    "narrative, memo, particulars, reference text, remittance information, "
+    "Verwendungszweck, Buchungstext, Vorgang/Verwendungszweck, Zahlungsgrund, libellé, motif, motif du paiement, "
+    "libellé de l'opération, concepto, descripción, detalle, назначение, назначение платежа, основание, "
+    "описание операции, شرح تراکنش, شرح سند, بابت, նպատակ, վճարման նպատակ, գործարքի նկարագրություն"
+)
+"""Texts that say what something was for: two may always be the same, however different those of one file are."""
 POSTAL: Final = "zip, plz, postleitzahl, postcode, postal, индекс, پستی, փոստային"
 """Words of postal codes, by which nobody is told apart."""
 OPT_OUT: Final = (

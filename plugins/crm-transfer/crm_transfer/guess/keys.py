@@ -9,7 +9,20 @@ from typing import Final
 import attrs
 
 from crm_transfer.guess.columns import Seen
-from crm_transfer.guess.words import ACCOUNTS, CODES, POSTAL, ROW_NUMBERS, is_called, names_key, names_phone, tokens
+from crm_transfer.guess.words import (
+    ACCOUNTS,
+    BUYER,
+    CODES,
+    CUSTOMER,
+    POSTAL,
+    REMARKS,
+    ROW_NUMBERS,
+    called,
+    is_called,
+    names_key,
+    names_phone,
+    tokens,
+)
 
 _NEARLY: Final = Fraction(9, 10)
 _NO_KEYS: Final = frozenset({"date", "time", "decimal", "boolean"})
@@ -29,9 +42,10 @@ class KeyGuess:
 def guess_key(columns: Sequence[Seen], rows: Sequence[Sequence[str]], *, of_people: bool = True) -> KeyGuess:
     """Choose a column that is unique and never empty; else one that nearly is, else several together.
 
-    What is not `of_people`, a payment say, is told apart by nobody's address; and nothing is by a bank account.
+    What is not `of_people`, a payment say, is told apart by nobody's address or name; and nothing is by a bank account
+    or by remarks.
     """
-    fit = [s for s in columns if ACCOUNTS.isdisjoint(tokens(s.name)) and (of_people or s.kind != "email")]
+    fit = [seen for seen in columns if _may_tell_apart(seen, of_people=of_people)]
     unique = [seen for seen in fit if seen.is_key and seen.kind not in _NO_KEYS]
     named = [seen for seen in unique if names_key(seen.name) or seen.kind == "email"]
     named.sort(key=lambda seen: (is_called(seen.name, ROW_NUMBERS), seen.kind == "email"))
@@ -51,6 +65,20 @@ def guess_key(columns: Sequence[Seen], rows: Sequence[Sequence[str]], *, of_peop
         why = "every row has a value of its own, but is it one that stays?"
         return KeyGuess((best,), "medium", why, others)
     return _nearly(fit, rows) or _together(columns, rows)
+
+
+def _may_tell_apart(seen: Seen, *, of_people: bool) -> bool:
+    """Say whether a column may be a key at all: what it holds is of one record alone, and by no chance."""
+    if not ACCOUNTS.isdisjoint(tokens(seen.name)) or _is_remark(seen):
+        return False
+    is_somebody = seen.kind == "email" or (is_called(seen.name, CUSTOMER | BUYER) and not names_key(seen.name))
+    return of_people or not is_somebody
+
+
+def _is_remark(seen: Seen) -> bool:
+    """Say whether a column is one of texts that somebody wrote, by its name, and where that is vague by its cells."""
+    is_wordy = called(seen.name, "body") is not None and any(len(value.split()) > 1 for value in seen.distinct)
+    return is_wordy or is_called(seen.name, REMARKS)
 
 
 def _doubtfulness(seen: Seen) -> tuple[bool, bool, bool]:
@@ -77,7 +105,7 @@ def _nearly(columns: Sequence[Seen], rows: Sequence[Sequence[str]]) -> KeyGuess 
 
 def _together(columns: Sequence[Seen], rows: Sequence[Sequence[str]]) -> KeyGuess:
     short = [at for at, seen in enumerate(columns) if seen.is_short] or list(range(len(columns)))
-    full = [at for at in short if not columns[at].empty] or short
+    full = sorted((at for at in short if not columns[at].empty), key=lambda at: _is_remark(columns[at])) or short
     for count in range(2, len(full) + 1):
         chosen = full[:count]
         if len({tuple(row[at] for at in chosen) for row in rows}) == len(rows):

@@ -145,10 +145,13 @@ NO_DATES: Final = (
 """What programs write where there is no date."""
 TOTALS: Final = (
     "total, totals, grand total, sum, subtotal, sub total, sub-total, overall total, total amount, "
-    "gesamt, summe, gesamtsumme, insgesamt, zwischensumme, teilsumme, endsumme, summen, "
+    "gesamt, summe, gesamtsumme, insgesamt, zwischensumme, teilsumme, endsumme, summen, gesamtergebnis, "
     "total général, totaux, sous-total, sous total, suma, total general, subtotales, totales, "
     "итого, всего, общий итог, итог, подытог, промежуточный итог, итого всего, "
-    "جمع, جمع کل, مجموع, مجموع کل, جمع جزء, ընդամենը, ընդհանուր, հանրագումար"
+    "totale, totale complessivo, subtotale, eindtotaal, totaal, total geral, soma, suma końcowa, razem, celkem, "
+    "celkový součet, összesen, végösszeg, toplam, genel toplam, ara toplam, الإجمالي, الاجمالي, المجموع, "
+    "المجموع الكلي, الإجمالي الكلي, "
+    "جمع, جمع کل, مجموع, مجموع کل, جمع جزء, جمع نهایی, ընդամենը, ընդհանուր, հանրագումար"
 )
 """What a row of a sheet says that sums up others."""
 UNITS: Final = (

@@ -12,6 +12,7 @@ import attrs
 
 from crm_core.values import text_key
 from crm_transfer.guess import headings, terms, vocabulary
+from crm_transfer.guess.scripts import in_two_scripts
 
 _CAMEL: Final = re.compile(r"(?<=[a-zа-яё0-9])(?=[A-ZА-ЯЁ][a-zа-яё])|(?<=[a-z])(?=I[Dd]\b)")
 _BRACKETS: Final = re.compile(r"[(\[{（].*?[)\]}）]|,.*")
@@ -140,12 +141,22 @@ def called(name: str, field: str, type_name: str = "") -> int | None:
     ranks = [known[one] + at for at, one in enumerate(spellings(name, type_name)) if one in known]
     if not ranks and field in ("name", "title") and "" in spellings(name, type_name):
         return 1
+    if not ranks and (twice := in_two_scripts(name)):
+        ranks = [rank for part in twice if (rank := called(part, field, type_name)) is not None]
+        return max(ranks) if len(ranks) == len(twice) else None
     return min(ranks, default=None)
 
 
 def is_called(name: str, words: frozenset[str], type_name: str = "") -> bool:
-    """Say whether a column's name is one of some words, units, joining words and the noun of the type aside."""
-    return any(one in words for one in spellings(name, type_name))
+    """Say whether a column's name is one of some words, units, joining words and the noun of the type aside.
+
+    >>> is_called("Company شرکت", COMPANY), is_called("Company تلفن", COMPANY)
+    (True, False)
+    """
+    if any(one in words for one in spellings(name, type_name)):
+        return True
+    twice = in_two_scripts(name)
+    return bool(twice) and all(is_called(part, words, type_name) for part in twice)
 
 
 def names_id_of(name: str, words: frozenset[str], type_name: str = "") -> bool:
@@ -224,6 +235,8 @@ def names_key(name: str) -> bool:
     words = tokens(name)
     if not words or not ADDRESS.isdisjoint(words) or names_phone(name):
         return False
+    if (twice := in_two_scripts(name)) and all(map(names_key, twice)):
+        return True
     if words[0] == "id" or is_called(name, ROW_NUMBERS):
         return True
     if len(words) == 1:
@@ -345,6 +358,7 @@ BILLING: Final = _set(headings.BILLING)
 WHOSE: Final = BILLING | _set("shipping, ship, delivery, recipient, Lieferung, Versand, livraison, envío, доставка")
 """Words by which a heading says that it is of one who buys or gets the goods."""
 ACCOUNTS: Final = _set(headings.ACCOUNTS)
+REMARKS: Final = _set(headings.REMARKS)
 POSTAL: Final = _set(headings.POSTAL)
 OPT_OUT: Final = _set(headings.OPT_OUT)
 ADDRESS: Final = _set(headings.ADDRESS)
