@@ -439,13 +439,15 @@ class CRM:
 
     def _make_ready(self, *, automatic: bool) -> None:
         wanted = self.registry.manifest(LEDGER_TABLES)
-        self.is_new = self.is_new or self.storage.schema() is None
-        if prepare(self.storage, wanted, automatic=True):
+        stored = self.storage.schema()
+        self.is_new = self.is_new or stored is None
+        if prepare(self.storage, stored, wanted):
             missing = self.upgrade(dry_run=True)
             if self.storage.schema() is not None and missing.needed and not automatic:
                 raise upgrade_needed(missing)
             self.upgrade()
-        self._work.stored = merged_manifest(self.storage.schema(), wanted).tables
+            stored = self.storage.schema()
+        self._work.stored = merged_manifest(stored, wanted).tables
         if self.ledger.delivery.listened():
             self.ledger.delivery.start_new()
         self.finish_restore()

@@ -55,6 +55,8 @@ def export_data(who: str, output: str | None) -> None:
     _write_new(Path(output), json.dumps(data, ensure_ascii=False, indent=2) + "\n")
     records = sum(len(kind["records"]) for kind in data["records"].values())
     done = {"file": output, "records": records, "former_values": len(data["former_values"])}
+    for one in data["not_included"]:
+        note(f"not in it: {one['count']:,} in {one['what']}; {one['reason']}")
     emit(done, lambda: say(f"wrote {plural(records, 'record')} about {clean(data['about']['label'])} to {output}"))
 
 

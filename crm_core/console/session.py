@@ -116,7 +116,7 @@ def instant(typed: str, zone: tzinfo) -> datetime:
             # Its last microsecond: the next midnight would already make "this month" the next one.
             return local_midnight(date.fromisoformat(clean) + timedelta(days=1), zone) - timedelta(microseconds=1)
         found = datetime.fromisoformat(clean)
-    except ValueError as error:
+    except (ValueError, OverflowError) as error:  # the last day that there is has no end
         raise click.BadParameter(f"{typed!r} is neither a day (2026-11-30) nor a time (2026-11-30T14:00)") from error
     return found if found.tzinfo else found.replace(tzinfo=zone)
 

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import attrs
 
-from crm_core.errors import NewerDatabase, StorageError, UpgradeNeeded
+from crm_core.errors import NewerDatabase, StorageError
 from crm_core.extend.app import DataMigration
 from crm_core.extend.storage import Storage, Update
 from crm_core.ledger.rekeying import rekeyings
@@ -109,27 +109,18 @@ def check_not_newer(stored: Manifest | None, wanted: Manifest) -> None:
             )
 
 
-def prepare(storage: Storage, wanted: Manifest, *, automatic: bool) -> bool:
-    """Make an opened storage ready for the declarations, and say whether it must be upgraded first.
-
-    An empty database is always to be set up; an older one only when `automatic` allows it.
+def prepare(storage: Storage, stored: Manifest | None, wanted: Manifest) -> bool:
+    """Make an opened storage, which holds `stored`, ready for the declarations; say whether it must be upgraded first.
 
     Raises:
         NewerDatabase: see `check_not_newer`.
-        UpgradeNeeded: the database is older and is not to be upgraded on the way.
     """
-    stored = storage.schema()
     check_not_newer(stored, wanted)
     target = merged_manifest(stored, wanted)
     if stored is not None and same_but_order(stored, target):
         storage.use(target)
         return False
-    if stored is None or automatic:
-        return True
-    raise UpgradeNeeded(
-        "the database is older than what the kernel and the installed plugins declare",
-        hint="look with `crm storage upgrade --dry-run`, then run `crm storage upgrade`",
-    )
+    return True
 
 
 def upgrade(

@@ -20,7 +20,7 @@ from crm_core.ledger.turns import in_turns
 from crm_core.ledger.work import Edit, Transaction, UnitOfWork
 from crm_core.query.ast import And, Compare, In
 from crm_core.records import Record, RecordType, Registry
-from crm_core.records.schema import Primitive, Row
+from crm_core.records.schema import Primitive, Row, Table
 from crm_core.values import format_id
 
 _EMPTIED: Final = "what it was before is no longer in the ledger: it was erased, or the ledger compacted"
@@ -69,7 +69,7 @@ class Reversal:
         self._sliced = {one.id for one in operations if one.kind == "import"}
         self._reversed: dict[tuple[str, int], None] = {}
         self._came_and_went: set[tuple[str, int]] = set()
-        self.staying = Staying(storage, registry, history, self._transactions)
+        self.staying = Staying(storage, registry, work.stored, history, self._transactions)
 
     @property
     def reversed(self) -> dict[str, int]:
@@ -77,7 +77,8 @@ class Reversal:
 
         Records that were made and deleted again in what is taken back are there neither before nor after.
         """
-        return dict(Counter(self._types[one[0]].name for one in self._reversed if one not in self._came_and_went))
+        names = {table: kind.name for table, kind in self._types.items()}
+        return dict(Counter(names.get(one[0], one[0]) for one in self._reversed if one not in self._came_and_went))
 
     def steps(self) -> Iterator[Step]:
         """Yield what is done in one transaction each, newest first; without a transaction only the report is made.
@@ -102,9 +103,11 @@ class Reversal:
         away = self._refuse_what_cannot_return(changed)
         if self._refuse_merges(entry, [one for batch in batches for one in batch], away=away):
             return
+        self._point_back(entry, tx)  # away from who goes
         self._take_back(changed, tx)
         for batch in reversed(inserted):
             self._take_back(batch, tx)
+        self._point_back(entry, tx)  # to who came back
 
     def _refuse_merges(self, entry: TransactionEntry, changes: Sequence[RowChange], *, away: bool) -> bool:
         """Return whether a transaction stays as it is, because it merged customers, or joins them, and cannot wholly.
@@ -123,6 +126,34 @@ class Reversal:
             self.staying.refuse(kind, (gone,) if row is None else row, reason)
         stays = any((kind.plural, gone) in self.staying for gone in joining)
         return bool(pairs) and (away or stays or bool(refused))
+
+    def _point_back(self, entry: TransactionEntry, tx: Transaction | None) -> None:
+        """Let what plugins not at work stored point where it did, as far as that is there: a merge moved it."""
+        tables = {
+            name: table
+            for name, table in self._work.stored.items()
+            if name not in self._types and any(column.references for column in table.columns)
+        }
+        for batch in self._history.changes(attrs.evolve(entry, notes=()), tuple(tables)) if tables else ():
+            for change in batch:
+                row = self._storage.get_many(change.table, [change.id]) if change.action == "updated" else []
+                back = self._pointing_back(tables[change.table], row[0], change) if row else {}
+                if back:
+                    self._reversed[(change.table, change.id)] = None
+                if back and tx is not None:
+                    tx.update(tables[change.table], [Edit(row[0], back)])
+
+    def _pointing_back(self, table: Table, row: Row, change: RowChange) -> dict[str, Primitive]:
+        """Return the references of a row that nobody changed since, and whose former target is there."""
+        now = dict(zip(table.column_names, row, strict=True))
+        back: dict[str, Primitive] = {}
+        for column in table.columns:
+            old, new = change.cells.get(column.name, (None, None))
+            if column.references in self._types and old not in (None, new) and now[column.name] == new:
+                target = self._types[column.references]
+                if self._current(target, [cast(int, old)])[cast(int, old)] is not None:
+                    back[column.name] = old
+        return back
 
     def _take_back(self, batch: Sequence[RowChange], tx: Transaction | None) -> None:
         tables = list(dict.fromkeys(change.table for change in batch))

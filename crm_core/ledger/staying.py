@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import cast
 
 import attrs
 
 from crm_core.extend import Storage
+from crm_core.ledger.detached import in_words, pointing_at
 from crm_core.ledger.history import History, RowChange, TransactionEntry
 from crm_core.query.ast import And, Compare, In
 from crm_core.records import RecordType, Registry
 from crm_core.records.registry import Field
-from crm_core.records.schema import Primitive, Row
+from crm_core.records.schema import Primitive, Row, Table
 from crm_core.values import format_id
 
 _LABELS = ("name", "title", "value", "external")
@@ -36,9 +38,16 @@ class Staying:
     """
 
     def __init__(
-        self, storage: Storage, registry: Registry, history: History, transactions: Sequence[TransactionEntry]
+        self,
+        storage: Storage,
+        registry: Registry,
+        stored: Mapping[str, Table],
+        history: History,
+        transactions: Sequence[TransactionEntry],
     ) -> None:
+        """Take the tables as the storage keeps them too: also those of plugins that are not at work."""
         self._storage = storage
+        self._stored = stored
         self._registry = registry
         self._history = history
         self._transactions = transactions
@@ -92,6 +101,8 @@ class Staying:
                     self._keep_whole(kind, rows[record_id], (other.counted(count),))
                 else:
                     self.refuse(kind, rows[record_id], f"referenced since by {other.counted(count)}")
+        for record_id, counts in self._pointed_at_by_detached(kind, rows).items():
+            self.refuse(kind, rows[record_id], f"referenced by {in_words(counts)}")
 
     def _keep_whole(self, kind: RecordType, row: Row, fields: Sequence[str]) -> None:
         self._records.add((kind.plural, cast(int, row[0])))
@@ -121,15 +132,25 @@ class Staying:
         columns = ["id", "created_tx", field.column]
         found = self._storage.find(other.plural, In(field.column, tuple(rows)), columns=columns)
         foreign = {cast(int, row[0]): cast(int, row[2]) for row in found if not self._brought(other, row[0], row[1])}
-        # A reference that the operation itself set on an older record goes back with it.
-        for tx_id, image in self._history.images_of(other.plural, list(foreign)) if foreign else ():
-            set_here = tx_id in self._own and image.action == "updated" and field.column in image.cells
-            if set_here and image.cells[field.column][1] == foreign.get(image.id):
-                foreign.pop(image.id)
-        counts: dict[int, int] = {}
-        for target in foreign.values():
-            counts[target] = counts.get(target, 0) + 1
+        return Counter(self._not_set_here(other.plural, field.column, foreign))
+
+    def _pointed_at_by_detached(self, kind: RecordType, rows: Mapping[int, Row]) -> dict[int, Counter[str]]:
+        """Return by how many rows of plugins that are not at work, by table, each of these is referenced."""
+        counts: dict[int, Counter[str]] = {}
+        for table, column in pointing_at(self._stored, self._registry, kind.plural) if rows else ():
+            found = self._storage.find(table.name, In(column, tuple(rows)), columns=["id", column])
+            foreign = {cast(int, row[0]): cast(int, row[1]) for row in found}
+            for target in self._not_set_here(table.name, column, foreign):
+                counts.setdefault(target, Counter())[table.name] += 1
         return counts
+
+    def _not_set_here(self, table: str, column: str, foreign: dict[int, int]) -> list[int]:
+        """Return the targets of references, by row; one that the operation itself set goes back with it."""
+        for tx_id, image in self._history.images_of(table, list(foreign)) if foreign else ():
+            set_here = tx_id in self._own and image.action == "updated" and column in image.cells
+            if set_here and image.cells[column][1] == foreign.get(image.id):
+                foreign.pop(image.id)
+        return list(foreign.values())
 
     def _brought(self, kind: RecordType, record_id: Primitive, created_tx: Primitive) -> bool:
         """Whether the operation brought this row, by creating it or by putting it back."""

@@ -289,7 +289,8 @@ class RecordService(Generic[R]):
         with self._session.work.transaction(f"delete {self.kind.name}") as tx:
             stored = self._as_read([record])[0] if isinstance(record, Record) else self.get(record)
             self._chunks.refuse_vetoed(tx, [Change(stored, None)])
-            Removal(self._session.storage, self._session.registry).remove(tx, self.kind, [stored.id])
+            removal = Removal(self._session.storage, self._session.registry, self._session.work.stored)
+            removal.remove(tx, self.kind, [stored.id])
 
     @retried
     def _added(self, records: Sequence[R], externals: Sequence[tuple[str, str]] | None) -> list[R]:

@@ -7,9 +7,10 @@ a consent that was withdrawn.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryDirectory, gettempdir
 from typing import IO, Final, Literal
 
 import attrs
@@ -274,10 +275,7 @@ class _Restoring:
                 f"{self.file} is a copy made by {self.info.engine}, which {self.storage.status().engine} cannot read",
                 hint="make one that any storage takes: crm storage backup FILE --portable",
             )
-        with TemporaryDirectory(prefix=".crm-restore-", dir=self.settings.directory) as folder:
-            copy = Path(folder, "copy")
-            with copy.open("wb") as target:
-                shutil.copyfileobj(source, target)
+        with self._unpacked(source) as copy:
             inside = self.storage.opened_backup(copy)
             try:
                 held = held_by(inside, self.asked)
@@ -292,6 +290,23 @@ class _Restoring:
                 self.storage.restore(copy)
                 require_same(held_by(self.storage), self.info, "the restored database")
         return report
+
+    @contextmanager
+    def _unpacked(self, source: IO[bytes]) -> Iterator[Path]:
+        """Give the copy as a file beside the settings, which is gone at the end."""
+        with ExitStack() as stack:
+            try:
+                folder = stack.enter_context(TemporaryDirectory(prefix=".crm-restore-", dir=self.settings.directory))
+                copy = Path(folder, "copy")
+                with copy.open("wb") as target:
+                    shutil.copyfileobj(source, target)
+            except OSError as error:
+                place = self.settings.directory or gettempdir()
+                raise StorageError(
+                    f"{self.file} cannot be unpacked in {place}: {error.strerror}; nothing was changed",
+                    hint="free as much space there as the backup has bytes, and see that you may write there",
+                ) from error
+            yield copy
 
     def report(self, held: Content, faults: Iterable[str] = ()) -> RestoreReport:
         """Check what a backup holds, and say what putting it back means."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -144,6 +145,25 @@ def test_a_copy_of_one_engine_is_refused_by_another_that_names_the_portable_form
     said = Crm(Path("memory:"))("storage", "restore", str(tmp_path / "b.crm"), "--json")
     assert 1 == said.code
     assert "--portable" in said.error["hint"]
+
+
+def test_a_restore_without_room_to_unpack_says_so_and_changes_nothing(
+    shop: Crm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "monday.crm"
+    shop.ok("storage", "backup", str(file))
+    before = shop.ok("customers", "list", "--json").json
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "copyfileobj", full)
+        said = shop("storage", "restore", str(file), "--force", "--json")
+    assert (1, "StorageError") == (said.code, said.error["type"])
+    assert f"{file} cannot be unpacked in {shop.directory}: No space left on device" in said.error["message"]
+    assert before == shop.ok("customers", "list", "--json").json
+    assert [] == list(shop.directory.glob(".crm-restore-*"))
 
 
 def test_a_portable_backup_is_checked_by_itself_and_brings_everything_back(shop: Crm, tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ def test_a_time_without_an_offset_is_local() -> None:
     assert datetime(2017, 12, 31, 13, tzinfo=UTC) == instant("2017-12-31T14:00", ZoneInfo("Europe/Berlin"))
 
 
-def test_what_is_neither_is_refused() -> None:
+@pytest.mark.parametrize("typed", ["yesterday", "9999-12-31"])
+def test_what_is_neither_or_does_not_end_is_refused(typed: str) -> None:
     with pytest.raises(click.BadParameter, match="neither a day"):
-        instant("yesterday", UTC)
+        instant(typed, UTC)

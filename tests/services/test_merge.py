@@ -519,6 +519,31 @@ def test_what_a_detached_plugin_keeps_follows_too(tmp_path: Path) -> None:
         assert "gold" == crm.customers.get(keep.id).ext(Club).level
 
 
+@pytest.mark.parametrize("storage", DATABASES)
+def test_what_a_detached_plugin_keeps_goes_back_with_an_undo_and_follows_again(storage: str, tmp_path: Path) -> None:
+    url = new_url(storage, tmp_path)
+    with CRM.open(url, plugins=[ClubPlugin()]) as crm:
+        keep, gone = two(crm)
+        card = crm.records(Card).add(Card(customer_id=gone.id, balance=1))
+
+    def holder() -> int:
+        with CRM.open(url, plugins=[ClubPlugin()]) as attached:
+            return attached.records(Card).get(card.id).customer_id
+
+    with CRM.open(url) as crm:
+        crm.customers.merge(keep, gone)
+    assert keep.id == holder()
+    with CRM.open(url) as crm:
+        assert 1 == crm.ledger.undo("last", dry_run=True).reversed["cards"]
+        assert 1 == crm.ledger.undo("last").reversed["cards"]
+    assert gone.id == holder()
+    with CRM.open(url) as crm:
+        crm.ledger.undo("last")
+        assert [keep.id] == [one.id for one in crm.customers.iterate()]
+        assert crm.ledger.verify().intact
+    assert keep.id == holder()
+
+
 def test_revenue_is_the_same_before_and_after(crm: CRM) -> None:
     keep, gone = two(crm)
     for customer, amount in ((keep, "10"), (gone, "20"), (gone, "5")):

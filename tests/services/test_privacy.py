@@ -558,7 +558,10 @@ def test_what_a_detached_plugin_keeps_is_named(tmp_path: Path) -> None:
         ada = crm.customers.add(Customer(name="Ada").with_ext(Clinic(allergy="nuts")))
         crm.records(Visit).add(Visit(guest_id=ada.id, badge="A-1"))
     with CRM.open(url) as crm:
+        missing = {one["what"]: one for one in crm.privacy.export(ada.id)["not_included"]}
         kept = {one.what: one for one in crm.privacy.erase(ada.id).receipt.kept}
+    assert {"customers.clinic__allergy": 1, "visits": 1} == {what: one["count"] for what, one in missing.items()}
+    assert all("not at work; enable it and export again" in one["reason"] for one in missing.values())
     for what in ("customers.clinic__allergy", "visits"):
         assert "not at work" in kept[what].reason
         assert 1 == kept[what].count

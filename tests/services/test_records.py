@@ -22,6 +22,7 @@ from crm_core.errors import (
     NotFound,
     PluginError,
     StillReferenced,
+    UndoRefused,
     UsageError,
     Vetoed,
 )
@@ -38,6 +39,8 @@ from crm_core.records import (
     text,
 )
 from crm_core.values import format_id
+from tests.databases import DATABASES, drop_all, new_url
+from tests.distributions import installed
 from tests.strategies import records_of
 
 
@@ -371,6 +374,37 @@ def test_what_a_detached_plugin_stored_survives_edits_deletes_and_undo(tmp_path:
         crm.ledger.undo(changed)
     with CRM.open(url, plugins=[Additions()]) as crm:
         assert 7 == crm.customers.get(ada.id).ext(Stamps).points
+
+
+@record("badge")
+class Badge(Record):
+    customer_id: int = reference("customer", "Customer", part_of=True)
+
+
+class Badges:
+    @hookimpl
+    def register_record_types(self) -> list[type[Record]]:
+        return [Badge]
+
+
+@pytest.mark.parametrize("storage", [*DATABASES, pytest.param("jsonl", id="jsonl")])
+def test_nobody_goes_whom_records_of_a_detached_plugin_point_at(storage: str, tmp_path: Path) -> None:
+    with installed([Path(__file__).parents[2] / "examples" / "crm-storage-jsonl"], tmp_path / "site"):
+        url = f"jsonl:///{tmp_path}/data" if storage == "jsonl" else new_url(storage, tmp_path)
+        with CRM.open(url, plugins=[Badges()]) as crm:
+            ada = crm.customers.add(Customer(name="Ada"))
+            crm.records(Badge).add(Badge(customer_id=ada.id))
+        with CRM.open(url) as crm:
+            with pytest.raises(StillReferenced, match="1 in badges, which a plugin that is not at work stored"):
+                crm.customers.delete(ada)
+            first = min(crm.ledger.operations(), key=lambda entry: entry.id)
+            with pytest.raises(UndoRefused, match="1 in badges, which a plugin that is not at work stored"):
+                crm.ledger.undo(first.id)
+            assert ada == crm.customers.get(ada.id)
+        with CRM.open(url, plugins=[Badges()]) as crm:
+            crm.customers.delete(ada)  # with its badge
+            assert 0 == crm.records(Badge).count()
+    drop_all()
 
 
 class Judge:

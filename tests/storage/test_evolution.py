@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from crm_core.errors import NewerDatabase, StorageError, UpgradeNeeded
+from crm_core.errors import NewerDatabase, StorageError
 from crm_core.extend import DataMigration
 from crm_core.extend.storage import Storage
 from crm_core.ledger.evolution import (
@@ -167,15 +167,12 @@ def test_a_dry_run_changes_nothing(both: Opener) -> None:
         storage.close()
 
 
-def test_only_an_embedded_or_empty_database_is_upgraded_unasked(both: Opener) -> None:
+def test_what_holds_nothing_or_less_than_is_declared_is_to_be_upgraded(both: Opener) -> None:
     for storage in both():
-        assert prepare(storage, manifest(), automatic=False)
+        assert prepare(storage, storage.schema(), manifest())
         upgrade(storage, manifest())
-        assert not prepare(storage, manifest(), automatic=False)
-        with pytest.raises(UpgradeNeeded) as error:
-            prepare(storage, manifest(TITLE), automatic=False)
-        assert "crm storage upgrade" in error.value.hint
-        assert prepare(storage, manifest(TITLE), automatic=True)
+        assert not prepare(storage, storage.schema(), manifest())
+        assert prepare(storage, storage.schema(), manifest(TITLE))
         storage.close()
 
 

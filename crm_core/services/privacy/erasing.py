@@ -245,21 +245,9 @@ class Eraser:
 
     def _kept_of_detached(self) -> Iterator[Kept]:
         """Name what plugins that are not at work keep of the person: what of it is personal, only they could say."""
-        known = {kind.plural: kind for kind in self._types.values()}
         why = "{} is not at work, so what of it is personal is not known; enable it and erase again"
-        for table in self._session.work.stored.values():
-            kind = known.get(table.name)
-            if kind is None:
-                columns = [column.name for column in table.columns if column.references == self._types[PERSON].plural]
-                count = sum(self._storage.count(table.name, In(c, tuple(self._found.persons))) for c in columns)
-                if count:
-                    yield Kept(what=table.name, count=count, reason=why.format(table.owner))
-                continue
-            for column in table.columns[len(kind.table.columns) :]:
-                place = table.column_names.index(column.name)
-                count = sum(row[place] is not None for rows in self._found.rows(kind.name) for row in rows)
-                if count:
-                    yield Kept(what=f"{table.name}.{column.name}", count=count, reason=why.format(column.owner))
+        for what, owner, count in self._found.of_detached():
+            yield Kept(what=what, count=count, reason=why.format(owner))
 
     def _kept_elsewhere(self) -> Iterator[Kept]:
         if self._kept_names:

@@ -42,7 +42,13 @@ class Export:
             "records": {kind.plural: self._of_type(kind) for kind in shown},
             "known_elsewhere_as": list(self._names()),
             "former_values": list(self._former()),
+            "not_included": list(self._not_included()),
         }
+
+    def _not_included(self) -> Iterator[dict[str, Any]]:
+        """Name what plugins that are not at work keep of the person: only they can say what it means."""
+        for what, owner, count in self._found.of_detached():
+            yield {"what": what, "count": count, "reason": f"{owner} is not at work; enable it and export again"}
 
     def _of_type(self, kind: RecordType) -> dict[str, Any]:
         rows = [row for batch in self._found.rows(kind.name) for row in batch]

@@ -13,7 +13,7 @@ from functools import cached_property
 from typing import Any, Final, cast
 
 from crm_core.ledger.session import Session
-from crm_core.query.ast import And, Compare
+from crm_core.query.ast import And, Compare, In
 from crm_core.records import RecordType
 from crm_core.records.registry import Field
 from crm_core.records.schema import Primitive, Row
@@ -108,6 +108,23 @@ class Found:
         """What merges that came apart since carried to others."""
         known = self._known()
         return Carried(self._session, self.persons, lambda kind, record_id: record_id in known.get(kind.name, ()))
+
+    def of_detached(self) -> Iterator[tuple[str, str, int]]:
+        """Yield what plugins that are not at work keep of the person: table or column, whose it is, how many."""
+        known = {kind.plural: kind for kind in self._types.values()}
+        for table in self._session.work.stored.values():
+            kind = known.get(table.name)
+            if kind is None:
+                columns = [column.name for column in table.columns if column.references == self._types[PERSON].plural]
+                count = sum(self._storage.count(table.name, In(c, tuple(self.persons))) for c in columns)
+                if count:
+                    yield table.name, table.owner, count
+                continue
+            for column in table.columns[len(kind.table.columns) :]:
+                place = table.column_names.index(column.name)
+                count = sum(row[place] is not None for rows in self.rows(kind.name) for row in rows)
+                if count:
+                    yield f"{table.name}.{column.name}", column.owner, count
 
     def _known(self) -> dict[str, Set[int]]:
         names = {**self.present, **self.deleted}

@@ -39,7 +39,8 @@ class PrivacyService:
         """Return everything about a person as plain JSON data.
 
         It holds all records about them by type, with the labels of their fields; how other systems know them; and what
-        the ledger still holds of former values. Other customers show by their id only.
+        the ledger still holds of former values. Other customers show by their id only. What a plugin that is not at
+        work stored of them is counted under `not_included`.
 
         Raises:
             NotFound: there is no such customer.

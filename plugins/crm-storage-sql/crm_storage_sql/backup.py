@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 
@@ -25,7 +25,12 @@ def read_copy(file: Path, connection: sqlite3.Connection) -> None:
     Raises:
         sqlite3.Error: the file is no database, or the other cannot be written.
     """
-    with closing(sqlite3.connect(f"{file.absolute().as_uri()}?mode=ro&immutable=1", uri=True)) as source:
+    log = file.with_name(file.name + "-wal")
+    # Whoever closed the file may have found no room to bring its write-ahead log into it: that is a part of it then.
+    still = "" if log.exists() and log.stat().st_size else "&immutable=1"
+    with closing(sqlite3.connect(f"{file.absolute().as_uri()}?mode=ro{still}", uri=True)) as source:
         source.backup(connection)
-    # All of it stands in the write-ahead log now, which would otherwise stay as large as the database.
-    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    # All of it is committed, and stands in the write-ahead log, which would otherwise stay as large as the database.
+    # Where there is no room to bring it from there into the file, it is brought when there is.
+    with suppress(sqlite3.OperationalError):
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")

@@ -113,6 +113,7 @@ class SqlStorage(Storage, Generic[S]):
         self._prefixes: dict[str, frozenset[str]] = {}
         self._inserted: Counter[str] = Counter()
         self._manifest: Manifest | None = None
+        self._claimed = False
 
     @abstractmethod
     def connected(self) -> S:
@@ -131,7 +132,7 @@ class SqlStorage(Storage, Generic[S]):
     def schema(self) -> Manifest | None:
         """Return the manifest the database holds now, None when it is empty."""
         session = self._session()
-        rows = session.read(f'SELECT "json" FROM {MANIFEST}') if self.has_manifest(session) else []
+        rows = self._manifest_rows(session) if self.is_claimed(session) else []
         try:
             return Manifest.from_text(str(rows[0][0])) if rows else None
         except (ValueError, KeyError, TypeError) as error:
@@ -139,6 +140,20 @@ class SqlStorage(Storage, Generic[S]):
                 f"the database is damaged: what {MANIFEST} says of its tables cannot be read ({error})",
                 hint="put a backup back: crm storage restore FILE",
             ) from error
+
+    def is_claimed(self, session: S) -> bool:
+        """Return whether the database has the table of the manifest; of one that had it, nobody takes it away."""
+        self._claimed = self._claimed or self.has_manifest(session)
+        return self._claimed
+
+    def _manifest_rows(self, session: S) -> list[Row]:
+        try:
+            return session.read(f'SELECT "json" FROM {MANIFEST}')
+        except CrmError:
+            if session.mode or self.has_manifest(session):
+                raise
+            self._claimed = False  # somebody has made the database anew
+            return []
 
     def use(self, manifest: Manifest) -> None:
         """Read rows in the order of this manifest from now on."""

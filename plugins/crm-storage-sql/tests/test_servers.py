@@ -701,3 +701,28 @@ def test_many_addresses_that_are_alike_are_not_found_by_their_trigrams(tmp_path:
                     plans[name, mode] = "trigrams" if "contact_points(key)~" in f"{rows}" else "plain"
     assert {"part"} == {name for (name, _), index in plans.items() if index == "trigrams"}
     assert {"trigrams"} == {index for (name, _), index in plans.items() if name == "part"}
+
+
+def test_opening_a_crm_asks_a_server_for_little(database: str, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    CRM.open(url).close()
+    asked: list[str] = []
+    kind = type(OPENERS[database](url, {}).connected())
+    fetch = kind.fetch
+
+    def counted(session: Any, statement: str, parameters: Any) -> Any:
+        asked.append(statement)
+        return fetch(session, statement, parameters)
+
+    monkeypatch.setattr(kind, "fetch", counted)
+    CRM.open(url).close()
+    assert 2 == sum("crm_manifest" in one for one in asked)
+    assert 5 >= len(asked)
+
+
+def test_a_database_that_was_made_anew_under_an_open_storage_is_an_empty_one(storage: ServerStorage[Any]) -> None:
+    session = storage.connected()
+    session.change("DROP TABLE crm_manifest")
+    assert None is storage.schema()
+    upgrade(storage, MANIFEST)
+    assert MANIFEST == storage.schema()
+    session.close()

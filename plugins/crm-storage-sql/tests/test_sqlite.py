@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from datetime import UTC, date, datetime
 from importlib.metadata import entry_points
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import attrs
@@ -33,6 +35,7 @@ from crm_core.query.ast import And, Compare, SortKey
 from crm_core.records import KERNEL_RECORDS, Customer, Deal, Registry, Sale, build_registry
 from crm_core.testing.tables import MANIFEST, THINGS, thing
 from crm_core.values import Money
+from crm_storage_sql.backup import read_copy
 from crm_storage_sql.plugin import open_sqlite, plugin
 from crm_storage_sql.storage import SqliteStorage
 from crm_storage_sql.url import Place, place_of
@@ -599,3 +602,39 @@ def test_a_file_that_may_only_be_read_is_read_and_what_others_write_to_it_is_see
         "['1', '2'] wal",
         "['1', '2'] ['1', '2']",
     ] == run.stdout.splitlines()
+
+
+def test_what_stands_only_in_the_log_of_a_copy_is_restored_too(storage: SqliteStorage, tmp_path: Path) -> None:
+    """A full disk may keep what a copy's log holds from coming into the copy when it is closed."""
+    made = tmp_path / "made.db"
+    copy = SqliteStorage(Place(made, 1.0))
+    upgrade(copy, MANIFEST)
+    copy.begin()
+    copy.insert_many("things", THINGS.column_names, [thing(7, name="in the log")])
+    copy.commit()
+    left = tmp_path / "left.db"
+    for end in ("", "-wal"):
+        shutil.copy(f"{made}{end}", f"{left}{end}")
+    copy.close()
+    storage.restore(left)
+    assert [thing(7, name="in the log")] == storage.get_many("things", [7])
+
+
+class NoRoomInTheFile(sqlite3.Connection):
+    """A connection to a file that cannot grow, while its log can."""
+
+    def execute(self, sql: str, *parameters: Any) -> sqlite3.Cursor:
+        if "wal_checkpoint" in sql:
+            raise sqlite3.OperationalError("database or disk is full")
+        return super().execute(sql, *parameters)
+
+
+def test_a_restore_that_was_committed_does_not_fail_for_the_room_in_the_file(
+    storage: SqliteStorage, path: Path, tmp_path: Path
+) -> None:
+    fill(storage, thing(7, name="restored"))
+    storage.backup(tmp_path / "copy.db")
+    fill(storage, thing(8, name="later"))
+    with closing(sqlite3.connect(path, factory=NoRoomInTheFile)) as connection:
+        read_copy(tmp_path / "copy.db", connection)
+    assert [thing(7, name="restored")] == storage.find("things")

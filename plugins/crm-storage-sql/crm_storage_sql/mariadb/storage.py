@@ -127,9 +127,9 @@ class MariadbStorage(ServerStorage[MariadbSession]):
                 raise
             self._create_database()
             session = self._session()
-        if not self.has_manifest(session):
+        if not self.is_claimed(session):
             others = session.read("SELECT table_name FROM information_schema.tables WHERE table_schema = DATABASE()")
-            if others and not self.has_manifest(session):
+            if others and not self.is_claimed(session):
                 raise NotADatabase(
                     f"{self.title} holds tables of another program, {others[0][0]} for one",
                     hint="name an empty database in the storage URL",

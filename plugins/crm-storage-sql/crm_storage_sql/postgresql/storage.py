@@ -72,9 +72,9 @@ class PostgresqlStorage(ServerStorage[PostgresqlSession]):
         if self.server.parameters.get("schema") and not session.read("SELECT current_schema()")[0][0]:
             with suppress(StorageError):  # where another process was faster
                 self._run(session, f"CREATE SCHEMA IF NOT EXISTS {quote(self.server.parameters['schema'])}")
-        if not self.has_manifest(session):
+        if not self.is_claimed(session):
             others = session.read("SELECT tablename FROM pg_tables WHERE schemaname = current_schema() LIMIT 1")
-            if others and not self.has_manifest(session):
+            if others and not self.is_claimed(session):
                 raise NotADatabase(
                     f"{self.title} holds tables of another program, {others[0][0]} for one",
                     hint="name an empty database in the storage URL, or a schema of its own: ?schema=crm",
