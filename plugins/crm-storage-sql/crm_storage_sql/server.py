@@ -232,6 +232,7 @@ class ServerStorage(SqlStorage[S]):
         lookup = ServerLookup(searched, question, clauses=self._clauses, find=self.find, read=session.read)
         if session.mode:
             return lookup.page(after, limit)
+        self._refresh_statistics(session)
         session.begin(write=False)
         try:
             return lookup.page(after, limit)

@@ -13,6 +13,7 @@ from crm_core.ledger.evolution import upgrade
 from crm_core.query.ast import Contains
 from crm_core.query.search import INSIDE, WORDS, Hit, question_of
 from crm_core.testing.searching import ADDRESSES, PEOPLE, SEARCHED
+from crm_storage_sql import room
 from crm_storage_sql.postgresql import ddl
 from crm_storage_sql.postgresql.storage import PostgresqlStorage
 from tests.databases import OPENERS, SERVERS, drop_all, new_url, postgresql_connection
@@ -60,6 +61,22 @@ def test_addresses_of_several_words_have_an_index_that_is_missed_and_made_anew(t
         crm.storage.reindex()
         assert [] == crm.storage.check_indexes()
         assert ["Ada Lovelace"] == names(crm, "ada@ lov")
+
+
+@pytest.mark.database("postgresql")
+def test_the_first_search_after_many_inserts_puts_them_into_the_trigram_index(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(room, "STALE_STATISTICS", 300)
+    url = new_url("postgresql", tmp_path)
+    with CRM.open(url) as crm, closing(postgresql_connection(url)) as raw:
+        crm.customers.search("nobody")
+        if not ddl.trigram_indexes(crm.storage._session().read):  # type: ignore[attr-defined]
+            pytest.skip("NOT RUN: this server has no pg_trgm")
+        crm.customers.add_many(Customer(name=f"Person {number}") for number in range(300))
+        assert ["Person 7"] == names(crm, "rson 7")[:1]
+        left = """SELECT gin_clean_pending_list('"customers(name_key)~~"'::regclass)"""
+        assert (0,) == raw.execute(left).fetchone()
 
 
 @pytest.mark.database("postgresql")
