@@ -237,34 +237,41 @@ class ServerLookup:
         """Return the select of the records in whose texts all of the terms are; `whole`: they are all there are."""
         begin = tuple(ranks) == (WORDS,)
         fragments = list(dict.fromkeys(one for term in terms for way in term for one in way))
-        sought = [(one, begin) for one in fragments]
+        without_better = whole and tuple(ranks) == (INSIDE,)
         had = _had_all(terms, fragments, 0)
-        if whole and tuple(ranks) == (INSIDE,):
-            sought += [(one, True) for one in fragments]
+        if without_better:
             had = f"{had} AND NOT ({_had_all(terms, fragments, len(fragments))})"
-        parts = [self._holding(text, sought, len(fragments)) for text in self._searched.texts]
+        parts = [
+            self._holding(text, fragments, begin=begin, and_whether_begun=without_better)
+            for text in self._searched.texts
+        ]
         return (
             "SELECT u.owner FROM (" + _joined(" UNION ALL ", parts) + f") u WHERE u.owner IS NOT NULL "
             f"GROUP BY u.owner HAVING {had}"
         )
 
-    def _holding(self, text: SearchedText, sought: Sequence[tuple[str, bool]], first: int) -> _Sql:
-        """Return the select of the texts that hold one of the first fragments, and which of all they hold."""
-        holds = [self._holds(text, fragment, begin=begin) for fragment, begin in sought]
+    def _holding(self, text: SearchedText, fragments: Sequence[str], *, begin: bool, and_whether_begun: bool) -> _Sql:
+        """Return the select of the texts that hold one of the fragments: which, and those that surely begin a word."""
+        sought = [self._holds(text, fragment, begin=begin) for fragment in fragments]
+        begun = [self._holds(text, fragment, begin=True, sure=True) for fragment in fragments]
+        holds = sought + begun * and_whether_begun
         numbers = [f"n{at}" for at in range(len(holds))]
         flags = [_case(one) + f" AS {number}" for one, number in zip(holds, numbers, strict=True)]
         table, owner = quote(text.table), quote(text.owner)
-        rows = "FROM " + table + " t0 WHERE " + _joined(" OR ", holds[:first])
+        rows = "FROM " + table + " t0 WHERE " + _joined(" OR ", sought)
         if not self._dialect.covers or text.owner == "id":
             return f"SELECT t0.{owner} AS owner, " + _joined(", ", flags) + " " + rows
         covered = "SELECT t0.id, " + _joined(", ", flags) + " " + rows + f" {_WHOLE}"
         named = ", ".join(f"x.{number}" for number in numbers)
         return f"SELECT p.{owner} AS owner, {named} FROM (" + covered + f") x JOIN {table} p ON p.id = x.id"
 
-    def _holds(self, text: SearchedText, fragment: str, *, begin: bool) -> _Sql:
-        """Return the condition that a text has a fragment, or that a part of it which tells as much."""
+    def _holds(self, text: SearchedText, fragment: str, *, begin: bool, sure: bool = False) -> _Sql:
+        """Return the condition that a text has a fragment, or that a part of it which tells as much.
+
+        What begins a word and is `sure` does not hold of a text that might have it, but of one that has it.
+        """
         if self._dialect.covers:
-            return self._beginning_holds(text, fragment, begin=begin)
+            return self._beginning_holds(text, fragment, begin=begin, sure=sure)
         clauses, name = self._clauses(text.table), text.column
         if not begin and len(fragment) >= SHORT:
             return _Sql(f"({clauses.condition(Contains(name, telling_part(fragment)))})", tuple(clauses.parameters))
@@ -274,14 +281,14 @@ class ServerLookup:
             later = f"{self._dialect.several_words.format(clauses.column(name))} AND {later}"
         return _Sql(f"(({first}) OR ({later}))", tuple(clauses.parameters))
 
-    def _beginning_holds(self, text: SearchedText, fragment: str, *, begin: bool) -> _Sql:
-        """Return the same of what an index has of a text, which is read alone; of one that is cut off, who knows."""
+    def _beginning_holds(self, text: SearchedText, fragment: str, *, begin: bool, sure: bool) -> _Sql:
+        """Return the same of what an index has of a text, which is read alone; one that is cut off might have it."""
         clauses, dialect = self._clauses(text.table), self._dialect
         cell, is_cut = clauses.lead(text.column), clauses.is_cut(text.column)
         if begin or len(fragment) < SHORT:
             cell, fragment = f"concat(' ', {cell})", f" {fragment}"
         condition = dialect.contains.format(cell)
-        if is_cut:
+        if is_cut and not sure:
             condition += f" OR char_length({clauses.lead(text.column)}) = {PREFIX}"
         return _Sql(f"({condition})", (fragment,))
 

@@ -101,6 +101,21 @@ def test_the_last_of_many_long_texts_is_found(tmp_path: Path, database: str) -> 
             assert [Hit(rank, "ada", 1)] == storage.search("people", question_of(typed), limit=5)
 
 
+@pytest.mark.parametrize("database", [pytest.param(name, marks=pytest.mark.database(name)) for name in SERVERS])
+def test_what_stands_inside_words_of_a_text_that_an_index_cuts_off_is_found_on_the_last_pages(
+    tmp_path: Path, database: str
+) -> None:
+    with closing(OPENERS[database](new_url(database, tmp_path), {})) as storage:
+        upgrade(storage, SEARCHED)
+        storage.begin()
+        nick = "madam " + "long " * 100
+        storage.insert_many("people", PEOPLE.column_names, [(2, 1, 1, 1, "n2", None, nick)])
+        storage.commit()
+        there, before = Hit(INSIDE, "n2", 2), Hit(INSIDE, "n1", 1)
+        assert [there] == storage.search("people", question_of("adam"), limit=5)
+        assert [there] == storage.search("people", question_of("adam"), after=before, limit=5)
+
+
 @pytest.mark.database("mariadb")
 def test_mariadb_reads_and_says_so(tmp_path: Path) -> None:
     with CRM.open(new_url("mariadb", tmp_path)) as crm:
