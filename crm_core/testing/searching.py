@@ -98,6 +98,15 @@ class SearchContract:
         assert [6] == _ids_found(searched, "b")
         assert [] == _ids_found(searched, "ada%")
 
+    def test_records_without_a_name_come_before_all_others_of_a_rank(self, searched: Storage) -> None:
+        names = ["zoe", None, "", "bo", None, "", "ada"]
+        rows = [_person(n, name, "nick ada") for n, name in enumerate(names, 1)]
+        _write(searched, lambda: _insert(searched, rows))
+        whole = _by_model("ick", {row[0]: row for row in rows}, {})
+        assert [2, 3, 5, 6, 7, 4, 1] == _ids_found(searched, "ick") == [hit.id for hit in whole]
+        for at, place in enumerate(whole, 1):
+            assert whole[at : at + 2] == _asked(searched, "ick", after=place, limit=2)
+
     def test_a_search_follows_every_write(self, searched: Storage) -> None:
         _write(searched, lambda: _insert(searched, [_person(1, "ada"), _person(2, "bo")]))
         _write(searched, lambda: _insert_addresses(searched, [(1, 1, "ada@example.org")]))

@@ -1,4 +1,7 @@
-"""A search beside FTS5 by hand on the same texts: names, e-mail addresses, phone numbers, and how deep pages go."""
+"""A search beside FTS5 by hand on the same texts: names, e-mail addresses, phone numbers, and how deep pages go.
+
+What the same questions take on the servers stands beside what they take on SQLite.
+"""
 
 from __future__ import annotations
 
@@ -11,11 +14,16 @@ from random import Random
 from statistics import median, quantiles
 from time import perf_counter, process_time
 
+import pytest
+
 from crm_core import CRM
 from tests.benchmarks import Row, at_most, beside
 from tests.benchmarks.company import Person, fill
+from tests.databases import SERVERS, drop_all, new_url
 
 _ROUNDS = 200
+_ON_SERVERS = 15
+"""Rounds there: one may take a hundred times as long."""
 _MOST = 5.0
 """Milliseconds of one search, whatever there is beside the customers."""
 _SIZES = {False: (20_000, 0), True: (200_000, 1_000_000)}
@@ -23,15 +31,47 @@ _SIZES = {False: (20_000, 0), True: (200_000, 1_000_000)}
 
 
 def run(full: bool) -> list[Row]:
-    """Measure on a new SQLite file; the long form has 200,000 customers, a million deals and as many interactions."""
+    """Measure on new databases; the long form has 200,000 customers, a million deals and as many interactions."""
     customers, others = _SIZES[full]
-    with tempfile.TemporaryDirectory() as folder, CRM.open(f"sqlite:///{folder}/bench.db") as crm:
+    with tempfile.TemporaryDirectory() as folder:
+        rows, on_sqlite = _on_sqlite(folder, customers, others)
+        for database in SERVERS:
+            try:
+                url = new_url(database, Path(folder))
+            except pytest.skip.Exception as reason:
+                print(reason.msg)
+                continue
+            with CRM.open(url) as crm:
+                rows += _on_server(crm, f"{database}: ", customers, on_sqlite)
+        drop_all()
+    return rows
+
+
+def _on_sqlite(folder: str, customers: int, others: int) -> tuple[list[Row], dict[str, float]]:
+    """Return the rows, and what the middle one of each kind of question took."""
+    with CRM.open(f"sqlite:///{folder}/bench.db") as crm:
         people = fill(crm, customers, others).people
-        rows = [_catching_up(crm, customers)]
+        rows, middle = [_catching_up(crm, customers)], {}
         with closing(_by_hand(Path(folder) / "by-hand.db", people)) as raw:
             for name, typed in _questions(people).items():
-                rows += _asked(crm, raw, f"{name}, {customers:,} customers", typed)
-        return [*rows, *_deep(crm)]
+                asked = _asked(crm, raw, f"{name}, {customers:,} customers", typed)
+                rows += asked
+                middle[name] = asked[0].ours
+        return [*rows, *_deep(crm, process_time)], middle
+
+
+def _on_server(crm: CRM, where: str, customers: int, on_sqlite: dict[str, float]) -> list[Row]:
+    """Ask the same of as many customers alone: a server's time is that of the clock, which all other work blurs."""
+    rows = []
+    for name, typed in _questions(fill(crm, customers, 0).people).items():
+        crm.customers.search(typed[0])
+        spent = [
+            _milliseconds(lambda text=text: crm.customers.search(text), perf_counter) for text in typed[:_ON_SERVERS]
+        ]
+        title = f"{where}{name}, beside SQLite"
+        rows.append(Row(name=title, ours=median(spent), limit=on_sqlite[name]))
+        rows.append(Row(name="  95 of 100 take less than", ours=quantiles(spent, n=20, method="inclusive")[-1]))
+    return [*rows, *_deep(crm, perf_counter, where)]
 
 
 def _catching_up(crm: CRM, customers: int) -> Row:
@@ -101,22 +141,23 @@ def _within(row: Row) -> Row:
     return Row(name=row.name, ours=row.ours, unit=row.unit, limit=row.limit, goal=goal.goal, met=goal.met)
 
 
-def _deep(crm: CRM) -> list[Row]:
+def _deep(crm: CRM, clock: Callable[[], float], where: str = "") -> list[Row]:
     """Page through what many customers have, and compare the first pages with those a hundred pages on."""
     spent, after = [], None
     for _ in range(120):
-        start = process_time()
+        start = clock()
         page = crm.customers.search("example1", after=after)
-        spent.append((process_time() - start) * 1000)
+        spent.append((clock() - start) * 1000)
         after = page.next
         if after is None:
             break
     first, last = median(spent[:20]), median(spent[-20:])
-    return [beside(f"page {len(spent)} of a fifth of all customers, beside page 1", last, first, times=1.5, slack=1)]
+    name = f"{where}page {len(spent)} of a fifth of all customers, beside page 1"
+    return [beside(name, last, first, times=1.5, slack=1)]
 
 
-def _milliseconds(call: Callable[[], object]) -> float:
-    """Return the time of this process: nothing is waited for, and other work on the machine would blur it."""
-    start = process_time()
+def _milliseconds(call: Callable[[], object], clock: Callable[[], float] = process_time) -> float:
+    """Return the time of this process by default: in it nothing is waited for, and other work would blur it."""
+    start = clock()
     call()
-    return (process_time() - start) * 1000
+    return (clock() - start) * 1000

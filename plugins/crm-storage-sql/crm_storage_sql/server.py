@@ -16,10 +16,12 @@ from weakref import WeakSet
 
 from crm_core.errors import CrmError, StorageError, StorageLocked
 from crm_core.extend import Capability, TableRows
+from crm_core.query.search import Hit, Question, Searched, searched_in
 from crm_core.records.schema import Manifest, Row, SchemaChange
 from crm_storage_sql.dialect import index_name, quote, server_name
 from crm_storage_sql.room import MANIFEST, Parameters, Session, SqlStorage
 from crm_storage_sql.server_ddl import ServerDdl, table_of_change
+from crm_storage_sql.server_lookup import ServerLookup
 from crm_storage_sql.server_url import Server
 from crm_storage_sql.views import Forms, create_view
 from crm_storage_sql.where import table_of
@@ -180,13 +182,14 @@ S = TypeVar("S", bound=ServerSession)
 class ServerStorage(SqlStorage[S]):
     """A database on a server. Many write at once; who changes the schema does so alone."""
 
-    capabilities: ClassVar[frozenset[Capability]] = frozenset({"execute", "concurrent", "replace"})
+    capabilities: ClassVar[frozenset[Capability]] = frozenset({"execute", "concurrent", "replace", "search"})
     forms: ClassVar[Forms]
 
     def __init__(self, server: Server) -> None:
         super().__init__(server.title)
         self.server = server
         self._keys: dict[str, tuple[str, tuple[str, ...]]] = {}
+        self._searched: dict[str, Searched] = {}
         self.prepare()
         self._manifest = self.schema()
         if self._manifest is not None:
@@ -220,6 +223,22 @@ class ServerStorage(SqlStorage[S]):
     def refill(self, session: S, ddl: ServerDdl, tables: Iterable[TableRows], before: Sequence[str]) -> None:
         """Put tables and rows, the views of them and the manifest of `ddl` in the place of the tables `before`."""
 
+    def search(self, table: str, question: Question, *, after: Hit | None = None, limit: int) -> list[Hit] | None:
+        """Look records up by their texts, all of one state of the data; None where only parts of them have texts."""
+        searched = self._searched.get(table)
+        if searched is None or not searched.own:
+            return None
+        session = self._session()
+        lookup = ServerLookup(searched, question, clauses=self._clauses, find=self.find, read=session.read)
+        if session.mode:
+            return lookup.page(after, limit)
+        self._refresh_statistics(session)
+        session.begin(write=False)
+        try:
+            return lookup.page(after, limit)
+        finally:
+            session.rollback()
+
     def connected(self) -> S:
         """Open a connection for this thread."""
         session = self.open_session()
@@ -229,6 +248,7 @@ class ServerStorage(SqlStorage[S]):
     def use(self, manifest: Manifest) -> None:
         """Read rows in the order of this manifest from now on."""
         super().use(manifest)
+        self._searched = searched_in(manifest.tables)
         self._keys.clear()
         self._keys.update(keys_of(manifest))
 

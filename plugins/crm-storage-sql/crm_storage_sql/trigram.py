@@ -161,6 +161,16 @@ def needle(fragment: str, *, begin: bool) -> str:
     return _WORD + fragment if begin or len(fragment) < SHORT else fragment
 
 
+def telling_part(fragment: str) -> str:
+    """Return the part of a fragment that tells most records apart: the end of a number, an address without its host."""
+    if fragment.lstrip("+").isdecimal() and len(fragment) > _DIGITS:
+        return fragment[-_DIGITS:]
+    local, at, _ = fragment.partition("@")
+    if local and at and len(fragment) >= SHORT:
+        return fragment[: max(min(len(local), _LONGEST) + len(at), SHORT)]
+    return fragment
+
+
 def whole_line(text: str) -> str:
     """Return what a document contains when one of its texts is this."""
     return _LINE + _WORD + text.replace(" ", _WORD) + _LINE
@@ -233,12 +243,7 @@ def _spread(fragment: str) -> list[str]:
 
 def _looked_up(fragment: str) -> str:
     """Return the part of a needle whose trigrams tell most records apart."""
-    if fragment.lstrip("+").isdecimal() and len(fragment) > _DIGITS:
-        return fragment[-_DIGITS:]
-    local, at, _ = fragment.partition("@")
-    if local and at and len(fragment) >= SHORT:
-        return fragment[: max(min(len(local), _LONGEST) + len(at), SHORT)]
-    return _without_first(needle(fragment, begin=False))[:_LONGEST]
+    return _without_first(needle(telling_part(fragment), begin=False))[:_LONGEST]
 
 
 def _without_first(text: str) -> str:

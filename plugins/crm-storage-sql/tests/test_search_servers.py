@@ -9,10 +9,14 @@ from pathlib import Path
 import pytest
 
 from crm_core import CRM, Customer
+from crm_core.ledger.evolution import upgrade
 from crm_core.query.ast import Contains
+from crm_core.query.search import INSIDE, WORDS, Hit, question_of
+from crm_core.testing.searching import ADDRESSES, PEOPLE, SEARCHED
+from crm_storage_sql import room
 from crm_storage_sql.postgresql import ddl
 from crm_storage_sql.postgresql.storage import PostgresqlStorage
-from tests.databases import drop_all, new_url, postgresql_connection
+from tests.databases import OPENERS, SERVERS, drop_all, new_url, postgresql_connection
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -45,12 +49,71 @@ def test_postgresql_looks_texts_up_by_trigrams_where_it_can(tmp_path: Path) -> N
 
 
 @pytest.mark.database("postgresql")
+def test_addresses_of_several_words_have_an_index_that_is_missed_and_made_anew(tmp_path: Path) -> None:
+    url = new_url("postgresql", tmp_path)
+    with CRM.open(url) as crm:
+        crm.customers.add(Customer(name="Ada Lovelace"), email="ada@example.org")
+        assert [] == crm.storage.check_indexes()
+        with closing(postgresql_connection(url)) as raw:
+            raw.execute('DROP INDEX "contact_points(key)~ ~"')
+            raw.commit()
+        assert ["the index over contact_points (key) of several words is missing"] == crm.storage.check_indexes()
+        crm.storage.reindex()
+        assert [] == crm.storage.check_indexes()
+        assert ["Ada Lovelace"] == names(crm, "ada@ lov")
+
+
+@pytest.mark.database("postgresql")
+def test_the_first_search_after_many_inserts_puts_them_into_the_trigram_index(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(room, "STALE_STATISTICS", 300)
+    url = new_url("postgresql", tmp_path)
+    with CRM.open(url) as crm, closing(postgresql_connection(url)) as raw:
+        crm.customers.search("nobody")
+        if not ddl.trigram_indexes(crm.storage._session().read):  # type: ignore[attr-defined]
+            pytest.skip("NOT RUN: this server has no pg_trgm")
+        crm.customers.add_many(Customer(name=f"Person {number}") for number in range(300))
+        assert ["Person 7"] == names(crm, "rson 7")[:1]
+        left = """SELECT gin_clean_pending_list('"customers(name_key)~~"'::regclass)"""
+        assert (0,) == raw.execute(left).fetchone()
+
+
+@pytest.mark.database("postgresql")
 def test_postgresql_without_the_extension_reads_and_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ddl, "_EXTENSION", "SELECT 1 WHERE FALSE")
     with CRM.open(new_url("postgresql", tmp_path)) as crm:
         crm.customers.add(Customer(name="Ada Lovelace"))
         assert ["Ada Lovelace"] == names(crm, "ovela")
         assert "reads every row" in crm.storage.status().details["search"]
+
+
+@pytest.mark.parametrize("database", [pytest.param(name, marks=pytest.mark.database(name)) for name in SERVERS])
+def test_the_last_of_many_long_texts_is_found(tmp_path: Path, database: str) -> None:
+    with closing(OPENERS[database](new_url(database, tmp_path), {})) as storage:
+        upgrade(storage, SEARCHED)
+        storage.begin()
+        storage.insert_many("people", PEOPLE.column_names, [(1, 1, 1, 1, "ada", None, None)])
+        long = [(n, 1, 1, 1, 1, f"{'long ' * 20_000}number{n}") for n in range(1, 16)]
+        storage.insert_many("addresses", ADDRESSES.column_names, long)
+        storage.commit()
+        for typed, rank in (("umber15", INSIDE), ("number15 long", WORDS)):
+            assert [Hit(rank, "ada", 1)] == storage.search("people", question_of(typed), limit=5)
+
+
+@pytest.mark.parametrize("database", [pytest.param(name, marks=pytest.mark.database(name)) for name in SERVERS])
+def test_what_stands_inside_words_of_a_text_that_an_index_cuts_off_is_found_on_the_last_pages(
+    tmp_path: Path, database: str
+) -> None:
+    with closing(OPENERS[database](new_url(database, tmp_path), {})) as storage:
+        upgrade(storage, SEARCHED)
+        storage.begin()
+        nick = "madam " + "long " * 100
+        storage.insert_many("people", PEOPLE.column_names, [(2, 1, 1, 1, "n2", None, nick)])
+        storage.commit()
+        there, before = Hit(INSIDE, "n2", 2), Hit(INSIDE, "n1", 1)
+        assert [there] == storage.search("people", question_of("adam"), limit=5)
+        assert [there] == storage.search("people", question_of("adam"), after=before, limit=5)
 
 
 @pytest.mark.database("mariadb")

@@ -1,6 +1,6 @@
-"""Searching a company's records, most of which have the same host and the same network: SQLite's index leaves that out.
+"""Searching a company's records, most of which have the same host and the same network: what is usual is left out.
 
-What it leaves out it has to look at in the documents, so every page is compared with what reading all records finds.
+What is left out has to be looked at in the records, so every page is compared with what reading all of them finds.
 """
 
 from __future__ import annotations
@@ -15,11 +15,9 @@ from crm_core.extend import Storage
 from crm_core.ledger.evolution import upgrade
 from crm_core.query.search import Hit, question_of, rank_of
 from crm_core.testing.searching import ADDRESSES, PEOPLE, SEARCHED
-from crm_storage_sql import lookup
-from crm_storage_sql.plugin import open_sqlite
+from crm_storage_sql import lookup, server_lookup
 from crm_storage_sql.trigram import loose_expression, rough_expression
-
-pytestmark = pytest.mark.database("sqlite")
+from tests.databases import OPENERS, SERVERS, drop_all, new_url
 
 _FIRST = ["ada", "orla", "oren", "exa", "joan", "noor"]
 _LAST = ["miller", "organ", "exner", "plener", "orgel", "amples"]
@@ -41,9 +39,27 @@ def company() -> Texts:
     return texts
 
 
+@pytest.fixture(autouse=True, scope="module")
+def databases() -> Iterator[None]:
+    yield
+    drop_all()
+
+
 @pytest.fixture
-def storage(tmp_path: Path, company: Texts) -> Iterator[Storage]:
-    opened = open_sqlite(f"sqlite:///{tmp_path}/crm.db", {})
+def sqlite(tmp_path: Path, company: Texts) -> Iterator[Storage]:
+    yield from filled("sqlite", tmp_path, company)
+
+
+@pytest.fixture(scope="module", params=[pytest.param(name, marks=pytest.mark.database(name)) for name in SERVERS])
+def server(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, company: Texts
+) -> Iterator[Storage]:
+    yield from filled(request.param, tmp_path_factory.mktemp("server"), company)
+
+
+def filled(database: str, folder: Path, company: Texts) -> Iterator[Storage]:
+    """Yield a storage of that kind with the records of the company."""
+    opened = OPENERS[database](new_url(database, folder), {})
     upgrade(opened, SEARCHED)
     opened.begin()
     opened.insert_many("people", PEOPLE.column_names, [(n, 1, 1, 1, own[0], None, None) for n, own in company.items()])
@@ -55,8 +71,8 @@ def storage(tmp_path: Path, company: Texts) -> Iterator[Storage]:
     opened.close()
 
 
-def questions(company: Texts) -> list[str]:
-    """Return parts of the texts of some records, as people type them."""
+def questions(company: Texts, people: int = 12) -> list[str]:
+    """Return parts of the texts of so many records, as people type them."""
     asked = [
         "org",
         "or",
@@ -73,7 +89,7 @@ def questions(company: Texts) -> list[str]:
         "0170",
     ]
     asked += ["nn", "organ example1.org", "example.org", "example1.orgx", "ada home", "x@example0.org", "170 org"]
-    for name, mail, phone in list(company.values())[:12]:
+    for name, mail, phone in list(company.values())[:people]:
         first, last = name.split()
         local, host = mail.split("@")
         asked += [name, f"{last} {first}", f"{first[1:]}", f"{last[-3:]} {first[:2]}", f"{first} {host}", mail[-15:]]
@@ -102,24 +118,44 @@ def expected(company: Texts, typed: str) -> list[Hit]:
     return sorted(Hit(rank, company[number][0], number) for number, rank in ranks.items() if rank is not None)
 
 
-def paged(storage: Storage, typed: str) -> list[Hit]:
-    """Return what the index finds, seven at a time."""
+def paged(storage: Storage, typed: str, limit: int = 7) -> list[Hit]:
+    """Return what the storage finds, seven at a time, or as many as given."""
     found: list[Hit] = []
     while True:
-        page = storage.search("people", question_of(typed), after=found[-1] if found else None, limit=7)
+        page = storage.search("people", question_of(typed), after=found[-1] if found else None, limit=limit)
         assert page is not None
         found += page
-        if len(page) < 7:
+        if len(page) < limit:
             return found
 
 
+@pytest.mark.database("sqlite")
 @pytest.mark.parametrize("many", [1, 20, lookup.MANY])
 def test_what_most_records_have_changes_no_result(
-    storage: Storage, company: Texts, many: int, monkeypatch: pytest.MonkeyPatch
+    sqlite: Storage, company: Texts, many: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(lookup, "MANY", many)
     for typed in questions(company):
-        assert (typed, expected(company, typed)) == (typed, paged(storage, typed))
+        assert (typed, expected(company, typed)) == (typed, paged(sqlite, typed))
+
+
+@pytest.mark.parametrize(
+    "limits",
+    [
+        pytest.param({}, id="as-it-is"),
+        pytest.param({"FREQUENT": 10**6, "MANY": 20}, id="some-candidates-are-many"),
+        pytest.param({"FREQUENT": 10**6}, id="by-candidates"),
+        pytest.param({"FREQUENT": 1, "LOOK": 10, "PATIENCE": 30}, id="out-of-patience"),
+        pytest.param({"FREQUENT": 10**6, "MANY": 0, "_MOST": 50}, id="in-order"),
+    ],
+)
+def test_a_server_finds_the_same_whichever_way_it_takes(
+    server: Storage, company: Texts, limits: dict[str, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in limits.items():
+        monkeypatch.setattr(server_lookup, name, value)
+    for typed in questions(company, people=3):
+        assert (typed, expected(company, typed)) == (typed, paged(server, typed, limit=25))
 
 
 def test_what_most_records_have_is_not_looked_up() -> None:

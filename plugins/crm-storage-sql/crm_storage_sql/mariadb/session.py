@@ -33,6 +33,8 @@ _TOGETHER: Final = 1_000
 _MODE: Final = "ANSI_QUOTES,STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION,ERROR_FOR_DIVISION_BY_ZERO"
 _SORTED: Final = 1 << 16
 """The bytes of a text by which MariaDB sorts; its own default, 1024, ends within 256 characters of emoji."""
+_GATHERED: Final = 1 << 30
+"""The bytes of texts that MariaDB puts together, of the addresses of one record; its own default cuts them at 1 MB."""
 _SPECIAL: Final = re.compile(r"[\0\n\r\x1a\"'\\]")
 _KEY: Final = re.compile(r"'([^']*)'\s*$")
 _DUPLICATE, _GAVE_WAY, _WAITED, _FULL = {1062, 1586}, {1213, 1020, 1412}, {1205}, {1021, 1114, 3675}
@@ -193,6 +195,7 @@ class MariadbSession(ServerSession):
             f"innodb_lock_wait_timeout = {wait}",
             f"lock_wait_timeout = {wait}",
             f"max_sort_length = {_SORTED}",
+            f"group_concat_max_len = {_GATHERED}",
         )
         with connection.cursor() as cursor:
             cursor.execute(f"SET NAMES utf8mb4 COLLATE {COLLATION}")

@@ -12,6 +12,7 @@ from crm_storage_sql.room import MANIFEST
 from crm_storage_sql.server_ddl import ServerDdl
 
 _TRIGRAMS: Final = "{0}({1})~~"
+_SEVERAL_WORDS: Final = "{0}({1})~ ~"
 _EXTENSION: Final = (
     "SELECT quote_ident(n.nspname) FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace "
     "WHERE e.extname = 'pg_trgm'"
@@ -96,11 +97,23 @@ class PostgresqlDdl(ServerDdl):
         """Do nothing: text has no limit here."""
 
     def search_by(self, table: str, searched: Sequence[SearchedColumn]) -> None:
-        """Create a trigram index over each text, where the extension pg_trgm is or can be installed."""
+        """Create a trigram index over each text, where the extension pg_trgm is or can be installed.
+
+        Its words end at every sign, those of a search at spaces alone: for what begins a word, it has all that is
+        behind a dot or an @ looked at. The texts of parts (addresses) hardly ever have a space, so those that have one
+        get an index of their own, and only these are looked at.
+        """
         wanted = {server_name(_TRIGRAMS.format(table, one.column)): one.column for one in searched}
         for name, whose in self._trigrams:
             if whose == table and name not in wanted:
                 self.run(f"DROP INDEX IF EXISTS {quote(name)}")
+        apart = {server_name(_SEVERAL_WORDS.format(table, one.column)): one for one in searched if one.owner != "id"}
+        for name, whose in self._partial:
+            if whose == table and name not in apart:
+                self.run(f"DROP INDEX IF EXISTS {quote(name)}")
+        for name, one in apart.items():
+            several = POSTGRESQL.several_words.format(quote(one.column))
+            self.run(f"CREATE INDEX IF NOT EXISTS {quote(name)} ON {quote(table)} ({quote(one.owner)}) WHERE {several}")
         if wanted and self._operators:
             for name, column in wanted.items():
                 self.run(
@@ -112,6 +125,11 @@ class PostgresqlDdl(ServerDdl):
     def _trigrams(self) -> list[tuple[str, str]]:
         """The trigram indexes that were there at first, each with its table."""
         return trigram_indexes(self.ask)
+
+    @cached_property
+    def _partial(self) -> list[tuple[str, str]]:
+        """The indexes over some rows only that were there at first, each with its table."""
+        return partial_indexes(self.ask)
 
     @cached_property
     def _operators(self) -> str:
@@ -129,17 +147,17 @@ class PostgresqlDdl(ServerDdl):
         return {str(name) for (name,) in found}
 
     def index_faults(self) -> list[str]:
-        """Add the trigram indexes, where this database has any: without pg_trgm there are none."""
+        """Add those of the search: the trigram indexes where this database has any (without pg_trgm there are none)."""
         found, there = super().index_faults(), self.index_names()
-        if not trigram_indexes(self.ask):
-            return found
-        missing = (
-            (table.name, one.column)
-            for table in self.manifest.tables.values()
-            for one in table.searched
-            if server_name(_TRIGRAMS.format(table.name, one.column)) not in there
-        )
-        return [*found, *(f"the trigram index over {table} ({column}) is missing" for table, column in missing)]
+        has_trigrams = bool(trigram_indexes(self.ask))
+        for table in self.manifest.tables.values():
+            for one in table.searched:
+                where = f"{table.name} ({one.column})"
+                if has_trigrams and server_name(_TRIGRAMS.format(table.name, one.column)) not in there:
+                    found.append(f"the trigram index over {where} is missing")
+                if one.owner != "id" and server_name(_SEVERAL_WORDS.format(table.name, one.column)) not in there:
+                    found.append(f"the index over {where} of several words is missing")
+        return found
 
     def rebuild_indexes(self, table: Table) -> None:
         """Create the indexes that are missing, of the search too, and make all others anew."""
@@ -180,6 +198,17 @@ class PostgresqlDdl(ServerDdl):
         name = quote(server_name(index_name(table.name, index)))
         unique = "UNIQUE " if index.unique else ""
         self.run(f"CREATE {unique}INDEX IF NOT EXISTS {name} ON {quote(table.name)} ({', '.join(parts)})")
+
+
+def partial_indexes(ask: Callable[[str, Sequence[Any]], list[Row]]) -> list[tuple[str, str]]:
+    """Return the names of all indexes over some rows of a table only, each with its table."""
+    found = ask(
+        "SELECT i.relname, t.relname FROM pg_index x JOIN pg_class i ON i.oid = x.indexrelid "
+        "JOIN pg_class t ON t.oid = x.indrelid WHERE x.indpred IS NOT NULL "
+        "AND i.relnamespace = (SELECT oid FROM pg_namespace WHERE nspname = current_schema())",
+        (),
+    )
+    return [(str(name), str(table)) for name, table in found]
 
 
 def trigram_indexes(ask: Callable[[str, Sequence[Any]], list[Row]]) -> list[tuple[str, str]]:

@@ -42,6 +42,12 @@ _TREES: Final = (
     "WHERE x.indisvalid AND a.amname = 'btree' AND t.relname = ANY(%s) "
     "AND i.relnamespace = (SELECT oid FROM pg_namespace WHERE nspname = current_schema()) ORDER BY i.relname"
 )
+_PUT_IN: Final = (
+    "SELECT gin_clean_pending_list(i.oid) FROM pg_index x JOIN pg_class i ON i.oid = x.indexrelid "
+    "JOIN pg_class t ON t.oid = x.indrelid JOIN pg_am a ON a.oid = i.relam WHERE a.amname = 'gin' AND x.indisvalid "
+    "AND pg_has_role(i.relowner, 'USAGE') AND t.relname = ANY(%s) "
+    "AND i.relnamespace = (SELECT oid FROM pg_namespace WHERE nspname = current_schema())"
+)
 _SINCE: Final = "to_char(timestamp '1970-01-01' + {0} * interval '1 second', "
 
 
@@ -90,9 +96,13 @@ class PostgresqlStorage(ServerStorage[PostgresqlSession]):
         return bool(session.read(question, (MANIFEST,))[0][0])
 
     def refresh_statistics(self, session: PostgresqlSession, tables: Sequence[str]) -> bool:
-        """Refresh what the planner knows; the server does so by itself, but a minute later."""
+        """Refresh what the planner knows, and put new texts into the trigram indexes, beside which they are kept.
+
+        The server does so by itself, but a minute later; until then each search reads all that is kept there.
+        """
         for table in tables:
             self._run(session, f"ANALYZE {quote(table)}")
+        session.read(_PUT_IN, (list(tables),))
         return True
 
     def next_position(self, session: PostgresqlSession) -> int:
