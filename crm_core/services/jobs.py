@@ -26,7 +26,7 @@ _LONGEST: Final = 86_400.0
 
 @attrs.frozen(kw_only=True)
 class JobOutcome:
-    """What one run came to: what was done in words, or the error and the seconds until it is tried again."""
+    """What one run came to: what was done in words, the error or trouble, and the seconds until it is tried again."""
 
     plugin: str
     job: str
@@ -195,9 +195,10 @@ def note_success(cursor: Cursor, done: JobDone, every: float) -> JobOutcome:
     """Note a success in a cursor that is to be saved."""
     now = to_micros(SystemClock().now())
     pause = every if done.again_in is None else done.again_in
-    cursor.position, cursor.attempts, cursor.error = now, 0, None
+    fresh = done.trouble if done.trouble != cursor.error else ""  # the same again and again is told once
+    cursor.position, cursor.attempts, cursor.error = now, 0, done.trouble or None
     cursor.next_at = now + int(pause * 1_000_000)
-    return _outcome(cursor, told=done.told)
+    return _outcome(cursor, told=done.told, error=fresh)
 
 
 def note_failure(cursor: Cursor, error: str, delay: float | None) -> JobOutcome:
