@@ -118,7 +118,8 @@ class _News:
         elif isinstance(news, JobOutcome):
             self.jobs.append(news)
             fate = "" if news.again_in is None else f"; tried again in {news.again_in:g} s"
-            self.line("job", f"{news.job} {news.part}: {news.told or news.error}{fate}", **content)
+            words = "; ".join(each for each in (news.told, news.error) if each)
+            self.line("job", f"{news.job} {news.part}: {words}{fate}", **content)
         elif self._quiet:
             note(news.text)
         else:

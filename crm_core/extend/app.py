@@ -166,11 +166,13 @@ class JobDone:
     """What a run came to.
 
     `told` says it in words for the log, empty when there was nothing to do; `again_in` is the number of seconds until
-    the part is due again, None for its own pause.
+    the part is due again, None for its own pause; `trouble` says what is wrong although it did its work, and is shown
+    until a run comes to an end without.
     """
 
     told: str = ""
     again_in: float | None = None
+    trouble: str = ""
 
 
 @attrs.frozen(kw_only=True)

@@ -166,14 +166,16 @@ class StatusReceipt:
 class Received:
     """What came in. `cursor` is where the next poll goes on; `more` says that there is more at once.
 
-    `reply` is what the answer to a webhook's request says, where the service asks for something: the challenge, say, by
-    which it proves the address.
+    `trouble` says in words what is wrong though the rest came in, a folder that is gone, say: it is shown, and the
+    account is polled on. `reply` is what the answer to a webhook's request says, where the service asks for something:
+    the challenge, say, by which it proves the address.
     """
 
     messages: Sequence[IncomingMessage] = ()
     receipts: Sequence[StatusReceipt] = ()
     cursor: str = ""
     more: bool = False
+    trouble: str = ""
     reply: str = ""
 
 

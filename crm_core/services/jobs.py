@@ -26,7 +26,7 @@ _LONGEST: Final = 86_400.0
 
 @attrs.frozen(kw_only=True)
 class JobOutcome:
-    """What one run came to: what was done in words, or the error and the seconds until it is tried again."""
+    """What one run came to: what was done in words, the error or trouble, and the seconds until it is tried again."""
 
     plugin: str
     job: str
@@ -58,6 +58,8 @@ class JobService:
         self.leases = Leases(crm.storage, SystemClock(), JOBS)
         self.calling: Callable[[Call], None] = lambda call: None
         """Is told of each run before it begins."""
+        self.at_work: Callable[[Call, bool], None] = lambda call, begins: None
+        """Is told of each run in a thread of its own, in that thread: when it begins, and (false) when it is over."""
         self._last: tuple[str, Job, str] | None = None
 
     @property
@@ -90,7 +92,7 @@ class JobService:
         """The parts that stay at work in this process."""
         from crm_core.services.staying import Staying
 
-        return Staying(self._crm, self.leases)
+        return Staying(self._crm, self.leases, self.at_work)
 
     def run(self, stopping: Callable[[], bool] = lambda: False, *, lasting: bool = False) -> list[JobOutcome]:
         """Run each part that is due, once; returns what came of those that had something to do.
@@ -119,9 +121,18 @@ class JobService:
                 outcomes.append(JobOutcome(plugin=each.plugin, job=job.name, part="", error=words_of(error)))
         return found
 
-    def settle(self, name: str, failed: Call | None, error: str) -> JobOutcome | None:
-        """Give back what a worker held that ended without doing so itself; see `Delivery.settle`."""
+    def settle(
+        self, name: str, failed: Call | None, error: str, part: tuple[str, str] | None = None
+    ) -> JobOutcome | None:
+        """Give back what a worker held that ended without doing so itself; see `Delivery.settle`.
+
+        `part` is one in a thread of its own, by its plugin and hook, at which the worker ended.
+        """
         outcome = None
+        cursor = None if part is None else self.leases.cursor(*part)
+        if cursor is not None and cursor.lease is not None and self.leases.is_free(cursor):
+            outcome = note_failure(cursor, f"{error} while it was at work", None)
+            self.leases.give_back(cursor, cursor.lease, lambda: None)
         for cursor in self.leases.left_by(name):
             if failed is not None and (cursor.plugin, cursor.hook) == (failed.plugin, failed.hook):
                 outcome = note_failure(cursor, error, None)
@@ -184,9 +195,10 @@ def note_success(cursor: Cursor, done: JobDone, every: float) -> JobOutcome:
     """Note a success in a cursor that is to be saved."""
     now = to_micros(SystemClock().now())
     pause = every if done.again_in is None else done.again_in
-    cursor.position, cursor.attempts, cursor.error = now, 0, None
+    fresh = done.trouble if done.trouble != cursor.error else ""  # the same again and again is told once
+    cursor.position, cursor.attempts, cursor.error = now, 0, done.trouble or None
     cursor.next_at = now + int(pause * 1_000_000)
-    return _outcome(cursor, told=done.told)
+    return _outcome(cursor, told=done.told, error=fresh)
 
 
 def note_failure(cursor: Cursor, error: str, delay: float | None) -> JobOutcome:
@@ -197,7 +209,7 @@ def note_failure(cursor: Cursor, error: str, delay: float | None) -> JobOutcome:
     return _outcome(cursor, error=error, again_in=pause)
 
 
-def words_of(error: Exception) -> str:
+def words_of(error: BaseException) -> str:
     """Say what went wrong, and what to do."""
     if isinstance(error, CrmError):
         return f"{error.message}{f'; {error.hint}' if error.hint else ''}"

@@ -17,6 +17,7 @@ from crm_core.errors import CrmError, TryLater
 from crm_core.extend import Job, JobDone, JobRun
 from crm_core.ledger.leases import Cursor, Leases
 from crm_core.ledger.tables import JOBS
+from crm_core.ledger.telling import Call
 from crm_core.services.jobs import JobOutcome, checked, note_failure, note_success, words_of
 from crm_core.values import SystemClock
 
@@ -33,11 +34,15 @@ _SLICE: Final = 5.0
 
 
 class Staying:
-    """The parts that stay at work in this process; `leases` are those of its jobs."""
+    """The parts that stay at work in this process; `leases` are those of its jobs.
 
-    def __init__(self, crm: Any, leases: Leases) -> None:
+    `at_work` is told, in the thread of a part, when that begins and (false) when it is over.
+    """
+
+    def __init__(self, crm: Any, leases: Leases, at_work: Callable[[Call, bool], None]) -> None:
         self._crm = crm
         self._leases = leases
+        self._at_work = at_work
         self._ended = Event()
         self._stays: list[_Stay] = []
         self.stuck = ""
@@ -56,7 +61,7 @@ class Staying:
             self.stuck = f"{job.name} {part}"
             return
         kind = _Stay if stays else _Apart
-        stay = kind(self._crm, plugin, job, part, every, self._leases.patience, self._ended, self._news)
+        stay = kind(self._crm, plugin, job, part, every, self._leases.patience, self._ended, self._news, self._at_work)
         self._stays.append(stay)
         stay.start()
 
@@ -103,6 +108,7 @@ class _Stay(Thread):
         patience: float,
         ended: Event,
         news: SimpleQueue[JobOutcome],
+        at_work: Callable[[Call, bool], None],
     ) -> None:
         super().__init__(name=f"crm-core {job.name} {part}", daemon=True)  # one that hangs keeps no process alive
         self.given_up = False
@@ -113,6 +119,7 @@ class _Stay(Thread):
         self._longest = self._silence(patience)
         self._ended = ended
         self._news = news
+        self._at_work = at_work
         self._begun = self._sign_at = monotonic()
         self._leases = Leases(crm.storage, SystemClock(), JOBS)
         self._leases.patience = self._longest
@@ -149,7 +156,10 @@ class _Stay(Thread):
         try:
             with self._leases.taken(self._plugin, self._hook) as cursor:
                 if cursor is not None:
+                    call = Call(self._plugin, self._hook, 0)
+                    self._at_work(call, True)
                     self._work(cursor)
+                    self._at_work(call, False)
         except CrmError as error:
             self._news.put(JobOutcome(plugin=self._plugin, job=self._job.name, part=self._part, error=words_of(error)))
 
@@ -182,7 +192,7 @@ class _Stay(Thread):
         done = None
         try:
             done = checked(self._job, self._job.run(run))
-        except Exception as error:  # whatever it is: told, and tried again
+        except BaseException as error:  # whatever it is, an exit too, which would end the thread without a word
             outcome = note_failure(cursor, words_of(error), error.delay if isinstance(error, TryLater) else None)
         else:
             outcome = note_success(cursor, done, pause())

@@ -43,7 +43,8 @@ class Orders:
         patience: seconds for which a lease is renewed during one call.
         retry: a plugin to be told of what was given up on, and of nothing else; `without` as in `Delivery.retry`.
         begun: when the whole of it began, in microseconds; a worker that takes another's place knows it too.
-        left_by: the name of a worker that ended without giving back its leases; its `call`, if any, failed by `error`.
+        left_by: the name of a worker that ended without giving back its leases; its `call`, if any, failed by `error`,
+            or its `part`, a run of a job in a thread of its own.
     """
 
     place: str
@@ -58,6 +59,7 @@ class Orders:
     begun: int = 0
     left_by: str = ""
     call: tuple[str, str, int] | None = None
+    part: tuple[str, str] | None = None
     error: str = ""
 
 
@@ -127,11 +129,13 @@ def work(crm: CRM, orders: Orders, line: Line, stop: Event) -> None:
     jobs = crm.jobs
     jobs.leases.name, jobs.leases.patience, jobs.leases.begun = orders.name, orders.patience, delivery.leases.begun
     delivery.calling = jobs.calling = lambda call: line.say("call", **attrs.asdict(call))
+    jobs.at_work = lambda call, begins: line.say("begun" if begins else "over", plugin=call.plugin, hook=call.hook)
     if orders.left_by:
         call = None if orders.call is None else Call(*orders.call)
         failure = delivery.settle(orders.left_by, call, orders.error)
         line.report(DeliveryReport(delivered=0, told=(), failures=() if failure is None else (failure,)))
-        _report_jobs(line, [] if (left := jobs.settle(orders.left_by, call, orders.error)) is None else [left])
+        left = jobs.settle(orders.left_by, call, orders.error, orders.part)
+        _report_jobs(line, [] if left is None else [left])
     line.say("ready", listened=delivery.listened() or jobs.has_parts())
     if orders.retry:
         line.report(delivery.retry(orders.retry, without=[(hook, position) for hook, position in orders.without]))

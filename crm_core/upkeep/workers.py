@@ -59,13 +59,17 @@ class RunReport:
 
 @attrs.define(eq=False)
 class _Worker:
-    """One process; `call` is the one under way, since `since`; `made` are those of the round under way."""
+    """One process; `call` is the one under way, since `since`; `made` are those of the round under way.
+
+    `parts` are runs of jobs in threads of their own, by plugin and hook, the one begun last at the end.
+    """
 
     orders: Orders
     process: subprocess.Popen[str]
     call: tuple[str, str, int] | None = None
     made: list[tuple[str, str, int]] = attrs.field(factory=list)
     since: float = 0.0
+    parts: dict[tuple[str, str], float] = attrs.field(factory=dict)
     ready: bool = False
     ended: bool = False
     overdue: bool = False
@@ -195,7 +199,10 @@ class Workers:
     def _said(self, worker: _Worker, message: Mapping[str, Any]) -> None:
         content = {name: value for name, value in message.items() if name != "kind"}
         kind = message["kind"]
-        if kind != "warning":
+        if kind in ("begun", "over"):
+            worker.parts.pop(part := (content["plugin"], content["hook"]), None)
+            worker.parts |= {part: monotonic()} if kind == "begun" else {}
+        elif kind != "warning":
             worker.call = (content["plugin"], content["hook"], content["position"]) if kind == "call" else None
             worker.made = [*worker.made, worker.call] if worker.call else []
             worker.since = monotonic()
@@ -241,19 +248,23 @@ class Workers:
         if worker.ended:
             return
         why = self._why(worker, code)
+        part = _to_blame(worker)
+        call = worker.call if part is None else None
         if self._is_hopeless(worker, code) or (self._orders.once and worker.call is None):
             raise (
                 _refusal(worker.refused) if worker.refused else CrmError(why, hint="crm doctor looks at the workspace")
             )
         self._crashes += 1
         self._count_round({"told": _told(worker), "failures": []})
-        self._tell(Trouble(text=f"{'.'.join(worker.call[:2])}: {why}" if worker.call else why))
-        left = attrs.evolve(self._orders, left_by=worker.orders.name, call=worker.call, error=why)
+        blamed = ".".join(part or (call or ())[:2])
+        self._tell(Trouble(text=f"{blamed}: {why}" if blamed else why))
+        left = attrs.evolve(self._orders, left_by=worker.orders.name, call=call, part=part, error=why)
         if worker.orders.retry:
             left = attrs.evolve(left, without=(*worker.orders.without, *(call[1:] for call in worker.made)))
         # One that was to settle what another had left, and did not come so far, leaves that to the next.
         left = left if worker.ready or not worker.orders.left_by else worker.orders
-        pause = 0.0 if worker.call is not None else min(_LONGEST_PAUSE, 2.0**self._crashes / 2)
+        # What is to blame has a pause of its own, and keeps nobody else waiting.
+        pause = 0.0 if blamed else min(_LONGEST_PAUSE, 2.0**self._crashes / 2)
         self._waiting.append((monotonic() + pause, left))
 
     def _is_hopeless(self, worker: _Worker, code: int) -> bool:
@@ -267,6 +278,18 @@ class Workers:
         if worker.refused is not None:
             return str(worker.refused["message"])
         return f"its worker ended by {f'signal {-code}' if code < 0 else f'itself with exit code {code}'}"
+
+
+def _to_blame(worker: _Worker) -> tuple[str, str] | None:
+    """Return the part in a thread of its own that ended its worker, as far as can be told; None: it was none.
+
+    That is whatever began last, for most that ends a process does so at once. Of several that began together an
+    innocent one may be blamed: it waits for a second, and the guilty one is then alone.
+    """
+    if worker.overdue or worker.refused is not None or not worker.parts:
+        return None
+    part, since = list(worker.parts.items())[-1]
+    return part if worker.call is None or worker.since < since else None
 
 
 def _told(worker: _Worker) -> list[dict[str, Any]]:

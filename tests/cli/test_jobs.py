@@ -83,6 +83,23 @@ def test_one_that_fails_is_tried_again_ever_later_and_stops_no_other() -> None:
         assert ["", ""] == [one.error for one in crm.jobs.standing()]
 
 
+def test_what_is_wrong_although_the_work_was_done_is_told_once_and_shown_until_it_is_over() -> None:
+    chores = Chores()
+    chores.parts, troubles = {"a": 60.0}, ["a folder is gone", "a folder is gone", "two are", "", ""]
+    left = iter(troubles)
+    chores.work = lambda run: JobDone(told="did a", trouble=next(left))
+    with CRM.open("memory:", plugins=[chores]) as crm:
+        told = []
+        for trouble in troubles:
+            told += [(each.told, each.error, each.again_in) for each in crm.jobs.run()]
+            (standing,) = crm.jobs.standing()
+            assert (trouble, 0) == (standing.error, standing.attempts)
+            assert standing.last_success_at is not None
+            make_due(crm)
+        wanted = ["a folder is gone", "", "two are", "", ""]
+        assert [("did a", each, None) for each in wanted] == told
+
+
 def test_the_delay_that_a_service_asks_for_is_kept_and_a_part_may_name_its_own_pause() -> None:
     chores = Chores()
     chores.parts = {"a": 60.0}

@@ -15,13 +15,15 @@ from crm_core import CRM, hookimpl
 from crm_core.errors import CrmError, TryLater
 from crm_core.extend import Job, JobDone, JobRun
 from crm_core.services import staying
-from crm_core.services.jobs import JobOutcome
+from crm_core.services.jobs import JobOutcome, JobStanding
 from crm_core.upkeep.worker import Line, Orders
 from crm_core.upkeep.worker import work as work_on
 from tests.databases import DATABASES
 from tests.opening import url_for
 
+from .calling import Crm
 from .test_jobs import make_due
+from .test_run import daemon, posix, wait_until
 
 
 class Listeners:
@@ -254,3 +256,79 @@ def test_a_worker_in_which_a_part_hangs_again_and_again_ends_to_be_started_again
             hurry.join()
         assert 3 == plugin.begun.count("hangs")
         assert "did works" in told.getvalue()
+
+
+def exit_at_once(run: JobRun) -> JobDone:
+    raise SystemExit("a library that ends what it is in")
+
+
+@pytest.mark.parametrize("kind", [Listeners, Doers])
+def test_one_that_means_to_end_its_process_ends_itself_with_its_reason_and_is_tried_ever_later(
+    kind: type[Listeners],
+) -> None:
+    plugin = kind("a")
+    plugin.work = exit_at_once
+    with CRM.open("memory:", plugins=[plugin]) as crm:
+        waits: list[float | None] = []
+        for _ in range(3):
+            waits += [each.again_in for each in until(crm, lambda found: any(e.error for e in found)) if each.error]
+            make_due(crm)
+        assert [1.0, 10.0, 60.0] == waits
+        assert "SystemExit: a library that ends what it is in" in crm.jobs.standing()[0].error
+        crm.jobs.staying.end()
+
+
+CRASHING = """
+import os, signal, time
+from pathlib import Path
+from crm_core import hookimpl
+from crm_core.extend import Job, JobDone
+
+PLACE = Path(__file__).parent
+
+def run(job):
+    with (PLACE / "begun").open("a") as file:
+        file.write(job.part + "\\n")
+    if job.part == "crashes":
+        time.sleep(0.1)
+        os.kill(os.getpid(), signal.SIGKILL)
+    if job.part == "stays":
+        while not job.stopping():
+            job.note(JobDone())
+            time.sleep(0.02)
+    return JobDone()
+
+@hookimpl
+def register_jobs():
+    parts = {"stays": 0.5, "crashes": 0.05, "works": 0.05}
+    stays = lambda crm, part: part == "stays"
+    return [Job(name="do", help="", parts=lambda crm: parts, run=run, stays=stays, apart=True)]
+"""
+
+
+@posix
+def test_one_that_ends_its_worker_again_and_again_waits_ever_longer_with_its_reason_and_stops_no_other(
+    crm: Crm,
+) -> None:
+    (crm.directory / "crashing.py").write_text(CRASHING, "utf-8")
+    with (crm.directory / "crm.toml").open("a", encoding="utf-8") as settings:
+        settings.write('\n[plugins]\npaths = ["./crashing.py"]\n')
+    begun = crm.directory / "begun"
+
+    def count(part: str) -> int:
+        return begun.read_text("utf-8").split().count(part) if begun.exists() else 0
+
+    def standing(part: str) -> JobStanding:
+        with CRM.open(crm.directory) as opened:
+            return next(each for each in opened.jobs.standing() if each.part == part)
+
+    with daemon(crm):
+        wait_until(lambda: all(count(part) for part in ("stays", "crashes", "works")))
+        wait_until(lambda: standing("crashes").attempts >= 2)
+        found = standing("crashes")
+        assert "its worker ended by signal 9 while it was at work" == found.error
+        assert found.next_try_at is not None
+        crashes, works = count("crashes"), count("works")
+        wait_until(lambda: count("works") > works + 20)
+        assert crashes == count("crashes"), "it waits while the others go on"
+        wait_until(lambda: standing("stays").running and not any(standing(part).error for part in ("stays", "works")))

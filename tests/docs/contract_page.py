@@ -57,12 +57,16 @@ Events carry batches. A plugin is an object with methods, or a module with funct
 `crm_core.hookimpl`: exactly these names and parameters, without defaults; a misspelt one is refused, with the
 name that was meant.
 """
+_SPOKEN = (
+    *(extend.ChannelAccount, extend.Address, extend.Attachment, extend.IncomingMessage, extend.OutgoingMessage),
+    *(extend.Received, extend.Receipt, extend.StatusReceipt, extend.WebhookRequest),
+)
 _SHARED = (events.Change, events.ChangedRecord, events.Origin, events.Veto, events.Derived)
 
 
 def page() -> str:
     """Return the page."""
-    return "\n".join([*_introduction(), *_hooks(), *_shared(), *_descriptors()]).rstrip() + "\n"
+    return "\n".join([*_introduction(), *_hooks(), *_shared(), *_descriptors(), *_channels()]).rstrip() + "\n"
 
 
 def users() -> Mapping[str, list[str]]:
@@ -155,6 +159,25 @@ def _descriptors() -> Iterator[str]:
     yield "## What plugins hand over"
     yield ""
     for cls in _handed_over():
+        yield from _class(cls, "###")
+
+
+def _channels() -> Iterator[str]:
+    yield "## What channels speak in { #what-channels-speak-in }"
+    yield ""
+    yield "### Channel { #channel }"
+    yield ""
+    yield inspect.getdoc(extend.Channel) or ""
+    yield ""
+    for name in ("send", "poll", "listen", "parse", "check", "close"):
+        method = getattr(extend.Channel, name)
+        yield "```python"
+        yield f"def {name}{inspect.signature(method)}".replace("'", "")
+        yield "```"
+        yield ""
+        yield inspect.getdoc(method) or ""
+        yield ""
+    for cls in _SPOKEN:
         yield from _class(cls, "###")
 
 

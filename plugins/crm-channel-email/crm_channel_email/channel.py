@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Final
 
@@ -69,14 +69,11 @@ class EmailChannel(Channel):
                 octets -= len(each.raw)
             places[folder] = (page.validity, page.reached)
             more = more or page.more
+        trouble = self._missing(missing)
+        if trouble and len(missing) == len(self._settings.read_folders):
+            raise TryLater(trouble, delay=600)
         reached = json.dumps(places, ensure_ascii=False, sort_keys=True)
-        if missing and reached == json.dumps(_places(cursor), ensure_ascii=False, sort_keys=True):
-            # Only now, so that a folder that is gone keeps nothing of the others back.
-            known = ", ".join(self._mailbox.names())
-            raise TryLater(
-                f"{self._mailbox.place} has no folder {', '.join(missing)}", delay=600, hint=f"folders there: {known}"
-            )
-        return Received(messages=messages, receipts=receipts, cursor=reached, more=more or bool(missing))
+        return Received(messages=messages, receipts=receipts, cursor=reached, more=more, trouble=trouble)
 
     def listen(self, cursor: str, seconds: float, stopping: Callable[[], bool]) -> bool:
         """Have the server say when a mail comes to one of `folders` (IDLE); the folder of sent mails waits for polls.
@@ -102,11 +99,17 @@ class EmailChannel(Channel):
             try:
                 told.append(self._mailbox.check(self._settings.read_folders))
             except NoFolder as error:
-                known = ", ".join(self._mailbox.names())
-                raise TryLater(f"{self._mailbox.place} has no folder {error}", hint=f"folders there: {known}") from None
+                raise TryLater(self._missing([str(error)])) from None
         if self._settings.smtp_host:
             told.append(self._sender.check())
         return f"{self._settings.address} {' and '.join(told)}"
+
+    def _missing(self, folders: Sequence[str]) -> str:
+        """Say which folders are not there, and which are; empty if all are."""
+        if not folders:
+            return ""
+        known = ", ".join(self._mailbox.names())
+        return f"{self._mailbox.place} has no folder {', '.join(folders)}; folders there: {known}"
 
     def close(self) -> None:
         """Hang up."""

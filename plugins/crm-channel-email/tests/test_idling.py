@@ -19,6 +19,7 @@ from crm_channel_email import idling
 from crm_core import CRM
 from crm_core.errors import TryLater
 from crm_core.extend import Channel
+from crm_core.services.jobs import JobStanding
 from crm_inbox import InboxMessage
 from tests.mail import PASSWORD, Dovecot, free_port
 
@@ -217,6 +218,25 @@ def test_a_new_mail_is_in_the_timeline_within_two_seconds_whatever_other_account
         assert "refused" in standing["dead"].error
         assert not any(each.running for each in standing.values()), "SIGTERM gives back what was held"
         assert [str(n) for n in range(7) for _ in range(2)] == texts(crm)
+
+
+@pytest.mark.database("sqlite")
+def test_a_folder_that_is_gone_is_shown_and_the_others_are_listened_to(place: Path, imap: Dovecot, user: str) -> None:
+    with (place / "crm.toml").open("a", encoding="utf-8") as settings:
+        settings.write('folders = ["Gone", "INBOX"]\n')
+    imap.deliver(user, mail(0))
+    with CRM.open(place) as crm, running(place):
+
+        def standing() -> JobStanding:
+            return next(each for each in crm.jobs.standing() if each.job == "poll")
+
+        until(lambda: texts(crm) == ["0"] and standing().error)
+        assert "has no folder Gone" in standing().error
+        assert (True, 0) == (standing().running, standing().attempts)
+        time.sleep(1)
+        imap.deliver(user, mail(1))
+        assert until(lambda: texts(crm) == ["0", "1"]) < PROMPT
+        assert 1 == (place / "log").read_text("utf-8").count("has no folder Gone"), "told once"
 
 
 @pytest.mark.database("sqlite")

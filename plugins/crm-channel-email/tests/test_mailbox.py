@@ -70,11 +70,15 @@ def test_a_folder_that_is_gone_is_told_and_keeps_nothing_back(imap: Dovecot, use
     imap.deliver(user, mail(1))
     desk = account(imap_port=imap.port, folders=("Gone", "INBOX"))
     found = desk.poll("")
-    assert ["<1@example.org>"] == ids(found)
-    for call in (lambda: desk.poll(found.cursor), desk.check):
-        with pytest.raises(TryLater, match="has no folder Gone") as caught:
+    assert (["<1@example.org>"], False) == (ids(found), found.more)
+    assert "has no folder Gone; folders there: " in found.trouble
+    assert "INBOX" in found.trouble
+    for call in (desk.check, lambda: account(imap_port=imap.port, folders=("Gone",)).poll("")):
+        with pytest.raises(TryLater, match=r"has no folder Gone; .* INBOX"):
             call()
-        assert "INBOX" in caught.value.hint
+    with logged_in(imap, user) as client:
+        client.create("Gone")
+    assert "" == desk.poll(found.cursor).trouble
 
 
 def test_nothing_is_marked_and_nothing_is_gone(imap: Dovecot, user: str, account: Open) -> None:

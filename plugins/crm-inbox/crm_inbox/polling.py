@@ -39,20 +39,21 @@ def poll_account(run: JobRun) -> JobDone:
             called = channel.listen(_cursor(run), run.pause, run.stopping)
             done = _read(run, channel)
             in_vain = in_vain + 1 if called and not done.told else 0
-        return JobDone() if run.stays else done
+        return JobDone(trouble=done.trouble) if run.stays else done
 
 
 def _read(run: JobRun, channel: OpenChannel) -> JobDone:
-    total, more = Intake(), True
+    total, more, trouble = Intake(), True, ""
     while more:
         received = channel.poll(_cursor(run))
         page = receive(run.crm, run.part, received, polled=True)
         total = total.plus(page)
-        run.note(JobDone(told=told_of(page)))
+        trouble = channel.redacted(received.trouble)
+        run.note(JobDone(told=told_of(page), trouble=trouble))
         more = received.more
         if more and run.stopping():
             break
-    return JobDone(told=told_of(total), again_in=0 if more else None)
+    return JobDone(told=told_of(total), again_in=0 if more else None, trouble=trouble)
 
 
 def _cursor(run: JobRun) -> str:
