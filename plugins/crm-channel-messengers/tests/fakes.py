@@ -146,10 +146,14 @@ class FakeKavenegar(Fake):
 
 
 class FakeTwilio(Fake):
-    """The REST interface of 2010-04-01: messages by POST of a form, wrong credentials are 20003."""
+    """The REST interface of 2010-04-01: messages by POST of a form, wrong credentials are 20003.
+
+    Nothing goes to whoever wrote STOP to it: 21610.
+    """
 
     def __init__(self, token: str) -> None:
         super().__init__()
+        self.unsubscribed: set[str] = set()
         self._authorization = "Basic " + base64.b64encode(f"AC1:{token}".encode()).decode()
 
     def answer(self, path: str, headers: Mapping[str, str], body: bytes) -> Answer:
@@ -157,7 +161,11 @@ class FakeTwilio(Fake):
             return 401, {"code": 20003, "message": "Authenticate", "status": 401}, {}
         if not path.endswith("/Messages.json"):
             return 200, {"sid": "AC1", "friendly_name": "Shop", "status": "active"}, {}
-        self.texts.append(parse_qs(body.decode())["Body"][0])
+        asked = {name: values[0] for name, values in parse_qs(body.decode()).items()}
+        if asked["To"] in self.unsubscribed:
+            told = "Attempt to send to unsubscribed recipient"
+            return 400, {"code": 21610, "message": told, "status": 400}, {}
+        self.texts.append(asked["Body"])
         return 201, {"sid": f"SM{len(self.texts)}", "status": "queued"}, {}
 
 
