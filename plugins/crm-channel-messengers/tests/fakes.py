@@ -10,7 +10,7 @@ import json
 from collections.abc import Callable, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
-from time import monotonic, sleep
+from time import monotonic, sleep, time
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -124,25 +124,73 @@ class FakeWhatsApp(Fake):
 
 
 class FakeKavenegar(Fake):
-    """The REST interface of version 1: a `localid` that came before sends nothing again, a wrong key is 403."""
+    """The REST interface of version 1: a `localid` that came before sends nothing again, a wrong key is 403.
+
+    Of the inbox: `receive` gives what is unread, 100 at most, the oldest first, and marks it as read; `inboxpaged`
+    gives what is read of two days at most, the newest first, 200 a page. `status` of what it does not know is 100.
+    """
 
     def __init__(self, key: str) -> None:
         super().__init__()
         self._key = key
         self._entries: dict[str, Mapping[str, Any]] = {}
+        self._unread: list[Mapping[str, Any]] = []
+        self._read: list[Mapping[str, Any]] = []
+        self._known: dict[str, int] = {}
+        self.statuses: dict[str, int] = {}
+        self.blocked: set[str] = set()
+
+    def arrive(self, key: str, sender: str, text: str, *, ago: int = 0, **odd: Any) -> Mapping[str, Any]:
+        """Have a message come, so many seconds ago; the same key is the same message, which comes only once."""
+        number = self._known.setdefault(key, 35_850_015 + len(self._known))
+        entry = {"messageid": number, "message": text, "sender": sender, "receptor": "10004346", **odd}
+        entry.setdefault("date", int(time()) - ago)
+        if number not in [each.get("messageid") for each in (*self._unread, *self._read)]:
+            self._unread.append(entry)
+        return entry
 
     def answer(self, path: str, headers: Mapping[str, str], body: bytes) -> Answer:
         _, version, key, method = path.split("/", 3)
         if (version, key) != ("v1", self._key):
             return 403, {"return": {"status": 403, "message": "کد شناسائی معتبر نمی باشد"}, "entries": None}, {}
         done = {"status": 200, "message": "تایید شد"}
+        asked = {name: values[0] for name, values in parse_qs(body.decode()).items()}
         if method == "account/info.json":
             return 200, {"return": done, "entries": {"remaincredit": 1500}}, {}
-        asked = {name: values[0] for name, values in parse_qs(body.decode()).items()}
+        if method == "sms/receive.json" and asked["isread"] == "0":
+            found, self._unread = self._unread[:100], self._unread[100:]
+            self._read = [*reversed(found), *self._read]
+            return 200, {"return": done, "entries": found or None}, {}
+        if method == "sms/inboxpaged.json" and asked["isread"] == "1":
+            return self._page(done, **{name: int(asked[name]) for name in ("startdate", "enddate", "pagenumber")})
+        if method == "sms/status.json":
+            code = self.statuses.get(asked["messageid"], 100)
+            told = {"messageid": int(asked["messageid"]), "status": code, "statustext": f"وضعیت {code}"}
+            return 200, {"return": done, "entries": [told]}, {}
+        if asked["receptor"] in self.blocked:
+            entry = {"messageid": 1, "receptor": asked["receptor"], "status": 14, "statustext": "بلاک شده"}
+            return 200, {"return": done, "entries": [entry]}, {}
         if asked["localid"] not in self._entries:
             self.texts.append(asked["message"])
-            self._entries[asked["localid"]] = {"messageid": 8_792_343 + len(self.texts), "receptor": asked["receptor"]}
+            entry = {"messageid": 8_792_343 + len(self.texts), "receptor": asked["receptor"], "status": 1}
+            self._entries[asked["localid"]] = entry
         return 200, {"return": done, "entries": [self._entries[asked["localid"]]]}, {}
+
+    def _page(self, done: Mapping[str, Any], *, startdate: int, enddate: int, pagenumber: int) -> Answer:
+        if not 0 <= enddate - startdate <= 172_800:
+            return 417, {"return": {"status": 417, "message": "تاریخ معتبر نمی باشد"}, "entries": None}, {}
+        now = int(time())
+        dates = [(each["date"] if isinstance(each["date"], int) else now, each) for each in self._read]
+        found = [each for date, each in dates if startdate <= date <= enddate]
+        some = found[200 * (pagenumber - 1) : 200 * pagenumber]
+        told = {
+            "totalcount": len(found),
+            "currentpage": pagenumber,
+            "totalpages": -(-len(found) // 200),
+            "pagesize": 200,
+        }
+        metadata = {name: str(value) for name, value in told.items()}
+        return 200, {"return": done, "entries": some or None, "metadata": metadata}, {}
 
 
 class FakeTwilio(Fake):
