@@ -146,7 +146,14 @@ class Messenger(Channel):
         )
 
     def _call(self, method: str, path: str, **given: Any) -> Reply:
-        reply = called(self._service, method, f"/{self._settings.page_id}{path}", self._settings.token, **given)
+        reply = called(
+            self._service,
+            method,
+            f"/{self._settings.page_id}{path}",
+            self._settings.token,
+            self._settings.app_secret,
+            **given,
+        )
         if dict_of(reply.content.get("error")).get("error_subcode") in _LATE:
             raise MessageRejected(
                 f"{self.NAME} takes nothing more than 24 hours after the person last wrote",

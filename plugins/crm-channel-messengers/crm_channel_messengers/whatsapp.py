@@ -115,7 +115,14 @@ class WhatsApp(Channel):
                     yield value
 
     def _call(self, method: str, path: str, **given: Any) -> Reply:
-        reply = called(self._service, method, f"/{self._settings.phone_number_id}{path}", self._settings.token, **given)
+        reply = called(
+            self._service,
+            method,
+            f"/{self._settings.phone_number_id}{path}",
+            self._settings.token,
+            self._settings.app_secret,
+            **given,
+        )
         require_done(reply, "WhatsApp", _PATIENCE, _CREDENTIALS)
         return reply
 

@@ -6,6 +6,7 @@ They were never compared with the services themselves; Kavenegar's status codes 
 from __future__ import annotations
 
 import base64
+import hmac
 import json
 from collections.abc import Callable, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -99,12 +100,21 @@ class FakeTelegram(Fake):
         return 200, {"ok": True, "result": {"id": 1, "is_bot": True, "username": "shop_bot"}}, {}
 
 
+def unproved(path: str, token: str, app_secret: str) -> Answer | None:
+    """Return what the Graph API answers an app that requires its secret's proof, if that is wrong; None if not."""
+    given = parse_qs(urlsplit(path).query).get("appsecret_proof", [""])[0]
+    if given == hmac.digest(app_secret.encode(), token.encode(), "sha256").hex():
+        return None
+    told = "Invalid appsecret_proof provided in the API argument" if given else "require an appsecret_proof argument"
+    return 400, {"error": {"message": told, "type": "GraphMethodException", "code": 100}}, {}
+
+
 class FakeWhatsApp(Fake):
-    """The Cloud API: messages by POST, an expired token is code 190."""
+    """The Cloud API: messages by POST, an expired token is code 190; the app requires the proof of its secret."""
 
     def __init__(self, token: str) -> None:
         super().__init__()
-        self._token = token
+        self._token = self.app_secret = token
         self.ids: list[str] = []
         self.asked: list[Mapping[str, Any]] = []
 
@@ -112,6 +122,8 @@ class FakeWhatsApp(Fake):
         if headers.get("authorization") != f"Bearer {self._token}":
             error = {"message": "Error validating access token", "type": "OAuthException", "code": 190}
             return 401, {"error": error}, {}
+        if (refused := unproved(path, self._token, self.app_secret)) is not None:
+            return refused
         if not urlsplit(path).path.endswith("/messages"):
             return 200, {"display_phone_number": "+1 555", "verified_name": "Shop", "id": "77"}, {}
         asked = json.loads(body)
@@ -242,17 +254,19 @@ class FakeViber(Fake):
 
 
 class FakePages(Fake):
-    """The Graph API of pages: messages by POST, errors with code and subcode."""
+    """The Graph API of pages: messages by POST, errors with code and subcode, proof of the app's secret required."""
 
     def __init__(self, token: str) -> None:
         super().__init__()
-        self._token = token
+        self._token = self.app_secret = token
         self.asked: list[Mapping[str, Any]] = []
 
     def answer(self, path: str, headers: Mapping[str, str], body: bytes) -> Answer:
         if headers.get("authorization") != f"Bearer {self._token}":
             error = {"message": "Invalid OAuth access token.", "type": "OAuthException", "code": 190}
             return 400, {"error": error}, {}
+        if (refused := unproved(path, self._token, self.app_secret)) is not None:
+            return refused
         if not urlsplit(path).path.endswith("/messages"):
             return 200, {"name": "Shop", "id": "77"}, {}
         asked = json.loads(body)
