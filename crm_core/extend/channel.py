@@ -89,7 +89,7 @@ class IncomingMessage:
         recipient: whom it went to; None where `sender` says that.
         others: whom else it went to; it is on the card of each of them who is known.
         wish: "stop" if it says, as a whole, that its sender wants no more messages, "start" if some again: consent
-            follows, and it needs no answer.
+            follows, and what did nothing else needs no answer.
     """
 
     external_id: str = attrs.field(validator=_filled)

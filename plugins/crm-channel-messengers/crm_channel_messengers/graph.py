@@ -14,6 +14,7 @@ API: Final = "https://graph.facebook.com/v23.0"
 _PATIENCE: Final = frozenset({1, 2, 4, 17, 32, 341, 368, 613})
 """Codes of errors that pass in every service: too many calls, or a fault of theirs."""
 _CREDENTIALS: Final = frozenset({0, 102, 190})
+_PROOF: Final = "appsecret_proof"
 _OWN: Final = 1_000
 """From here on a code is a service's own."""
 
@@ -45,9 +46,14 @@ def event_of(request: WebhookRequest, app_secret: Secret, kind: str) -> dict[str
     return content
 
 
-def called(service: Service, method: str, path: str, token: Secret, **given: Any) -> Reply:
-    """Ask the service with the account's token."""
-    return service.call(method, path, headers={"authorization": f"Bearer {token.reveal()}"}, **given)
+def called(service: Service, method: str, path: str, token: Secret, app_secret: Secret, **given: Any) -> Reply:
+    """Ask the service with the account's token, and with the proof that we know the app's secret.
+
+    An app may ask for that proof with every call (`Require App Secret`).
+    """
+    proof = {"appsecret_proof": hex_signature(app_secret, token.reveal().encode())}
+    headers = {"authorization": f"Bearer {token.reveal()}"}
+    return service.call(method, path, headers=headers, **{**given, "params": {**given.get("params", {}), **proof}})
 
 
 def require_done(reply: Reply, name: str, patience: Collection[int], credentials: Collection[int]) -> None:
@@ -72,6 +78,10 @@ def require_done(reply: Reply, name: str, patience: Collection[int], credentials
     told = f"{error.get('message', reply.status)} {details}".strip()[:300]
     if reply.status == 429 or code in _PATIENCE or code in patience:
         raise TryLater(f"{name} asks for patience: {told}", delay=reply.delay)
+    if _PROOF in text_of(error.get("message")):
+        raise CredentialsWrong(
+            f"{name} does not take the proof of the app's secret: {told}", hint="token and app_secret are of two apps"
+        )
     # Of a service's own code 403 may be about one recipient, such as one in a country that it does not serve.
     forbidden = reply.status == 403 and (code is None or code < _OWN)
     if reply.status == 401 or forbidden or code in _CREDENTIALS or code in credentials:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -13,6 +14,8 @@ from crm_core.extend import Channel, ChannelAccount, OutgoingMessage, Receipt
 from crm_core.settings import Secret
 
 _WHOM: Final = "{to}"
+_AUTHORITY: Final = re.compile(r"[^/]*//([^/?#]*).*", re.DOTALL)
+"""What stands where the server, or what is in its place, stands in an address."""
 
 
 @attrs.frozen(kw_only=True)
@@ -67,9 +70,15 @@ class Notifier(Channel):
                 "the address says the same recipient for every message",
                 hint=f"put {_WHOM} where the recipient stands in it",
             )
-        service = apprise.Apprise()
+        service = apprise.Apprise(asset=apprise.AppriseAsset(http_redirects=False))
         if not service.add(url.replace(_WHOM, quote(recipient, safe=""))) or len(service) != 1:
             raise CredentialsWrong(
                 "apprise does not know the service", hint="its documentation shows the address of each service"
+            )
+        server = _AUTHORITY.sub(r"\1", url).rpartition("@")[2]
+        if _WHOM in server and "{host}" in " ".join(service[0].templates):
+            raise CredentialsWrong(
+                "the address has the recipient in the place of the server, which no customer may choose",
+                hint=f"put {_WHOM} behind the server",
             )
         return service

@@ -19,6 +19,7 @@ from crm_channel_messengers.service import (
     require_length,
     text_of,
 )
+from crm_channel_messengers.wishes import WishSettings, heeded
 from crm_core.errors import MessageRejected, TryLater
 from crm_core.extend import (
     Address,
@@ -42,7 +43,7 @@ _OURS: Final = "crm:"
 
 
 @attrs.frozen(kw_only=True)
-class PageSettings:
+class PageSettings(WishSettings):
     """The keys of `[channels.<name>]`.
 
     Args:
@@ -85,7 +86,7 @@ class Messenger(Channel):
             message = self._message(event)
             if message is not None:
                 messages.append(message)
-        return Received(messages=messages, receipts=receipts)
+        return Received(messages=heeded(messages, self._settings), receipts=receipts)
 
     def send(self, message: OutgoingMessage) -> Receipt:
         """Send a text; the service takes no id of ours to know a repetition by, so that one comes twice."""
@@ -145,7 +146,14 @@ class Messenger(Channel):
         )
 
     def _call(self, method: str, path: str, **given: Any) -> Reply:
-        reply = called(self._service, method, f"/{self._settings.page_id}{path}", self._settings.token, **given)
+        reply = called(
+            self._service,
+            method,
+            f"/{self._settings.page_id}{path}",
+            self._settings.token,
+            self._settings.app_secret,
+            **given,
+        )
         if dict_of(reply.content.get("error")).get("error_subcode") in _LATE:
             raise MessageRejected(
                 f"{self.NAME} takes nothing more than 24 hours after the person last wrote",

@@ -56,8 +56,8 @@ class MessengersPlugin:
                 address_kind="phone",
                 settings=KavenegarSettings,
                 open=Kavenegar,
-                capabilities=frozenset({"send"}),
-                help="A line for SMS, outbound.",
+                capabilities=frozenset({"send", "poll", "webhook", "receipts", "threads"}),
+                help="A line for SMS.",
             ),
             ChannelType(
                 name="viber",

@@ -21,6 +21,7 @@ from crm_channel_messengers.service import (
     require_length,
     text_of,
 )
+from crm_channel_messengers.wishes import WishSettings, heeded
 from crm_core.errors import CredentialsWrong, MessageRejected, RequestRefused, TryLater
 from crm_core.extend import (
     Address,
@@ -52,7 +53,7 @@ _LONGEST: Final = 4_096
 
 
 @attrs.frozen(kw_only=True)
-class TelegramSettings:
+class TelegramSettings(WishSettings):
     """The keys of `[channels.<name>]`: the bot's token, and the `secret_token` that was given to setWebhook, if any."""
 
     token: Secret
@@ -77,7 +78,7 @@ class Telegram(Channel):
             return Received(cursor=cursor)
         messages = [found for each in updates if (found := _message(each)) is not None]
         reached = str(max(each["update_id"] for each in updates) + 1) if updates else cursor
-        return Received(messages=messages, cursor=reached, more=len(updates) == _PAGE)
+        return Received(messages=heeded(messages, self._settings), cursor=reached, more=len(updates) == _PAGE)
 
     def listen(self, cursor: str, seconds: float, stopping: Callable[[], bool]) -> bool:
         """Have getUpdates wait for an update (a long poll), again and again; for a bot with a webhook none comes."""
@@ -101,7 +102,7 @@ class Telegram(Channel):
         if not isinstance(update.get("update_id"), int):
             raise RequestRefused("the body is no update")
         message = _message(update)
-        return Received(messages=[message] if message is not None else [])
+        return Received(messages=heeded([message], self._settings) if message is not None else [])
 
     def send(self, message: OutgoingMessage) -> Receipt:
         """Send a text; the Bot API knows no id of ours, so that a repetition comes twice."""

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import base64
 import hmac
-from collections.abc import Mapping
-from typing import Any, Final
-from urllib.parse import parse_qsl
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, Literal
+from urllib.parse import parse_qsl, urlsplit
 
 import attrs
 
 from crm_channel_messengers.service import Reply, Service, Status, is_same, require_length
+from crm_channel_messengers.wishes import START_WORDS, STOP_WORDS, WishSettings, heeded
 from crm_core.errors import CredentialsWrong, InvalidValue, MessageRejected, RequestRefused, TryLater
 from crm_core.extend import (
     Address,
@@ -26,6 +27,8 @@ from crm_core.extend import (
 from crm_core.settings import Secret
 
 _LONGEST: Final = 1_600
+_UNSUBSCRIBED: Final = 21_610
+_WISHES: Final[Mapping[str, Literal["stop", "start"]]] = {"STOP": "stop", "START": "start"}
 _FIELDS: Final = 200
 _STATUSES: Final[Mapping[str, Status]] = {
     "sent": "sent",
@@ -37,8 +40,8 @@ _STATUSES: Final[Mapping[str, Status]] = {
 
 
 @attrs.frozen(kw_only=True)
-class TwilioSettings:
-    """The keys of `[channels.<name>]`.
+class TwilioSettings(WishSettings):
+    """The keys of `[channels.<name>]`. The words are those that Twilio heeds too, where it does not say that it did.
 
     Args:
         account_sid: the account, AC...
@@ -53,6 +56,8 @@ class TwilioSettings:
     number: str
     url: str
     api: str = "https://api.twilio.com"
+    stop_words: tuple[str, ...] = (*STOP_WORDS, "cancel", "end", "quit", "revoke", "arrete")
+    start_words: tuple[str, ...] = (*START_WORDS, "yes")
 
 
 class Twilio(Channel):
@@ -68,10 +73,7 @@ class Twilio(Channel):
             found = parse_qsl(request.body.decode("ascii"), True, max_num_fields=_FIELDS, errors="strict")
         except ValueError:
             raise RequestRefused("the body is no form in UTF-8") from None
-        plain = self._settings.url + "".join(f"{name}{value}" for name, value in sorted(found))
-        key = self._settings.token.reveal().encode()
-        signed = base64.b64encode(hmac.digest(key, plain.encode(), "sha1"))
-        if not found or not is_same(signed, request.headers.get("x-twilio-signature", "")):
+        if not found or not self._is_signed(found, request.headers.get("x-twilio-signature", "")):
             raise RequestRefused(
                 "the signature is not that of the auth token", hint="`url` must be what Twilio calls, letter by letter"
             )
@@ -82,12 +84,17 @@ class Twilio(Channel):
         if fields.get("MessageStatus", "received") not in ("received", "receiving"):
             status = _STATUSES.get(fields["MessageStatus"])
             code = fields.get("ErrorCode", "")
-            reason = f"error {code}" if code else ""
-            return Received(
-                receipts=[StatusReceipt(message_id=name, status=status, reason=reason)] if status is not None else []
+            if status is None:
+                return Received()
+            told = StatusReceipt(
+                message_id=name,
+                status=status,
+                reason=f"error {code}" if code else "",
+                unsubscribed=code == str(_UNSUBSCRIBED),
             )
+            return Received(receipts=[told])
         try:
-            return Received(messages=[_message(name, fields)])
+            return Received(messages=heeded([_message(name, fields)], self._settings))
         except InvalidValue as error:
             raise RequestRefused(f"the request is no message: {error.message}") from None
 
@@ -112,6 +119,13 @@ class Twilio(Channel):
         """Close the connection."""
         self._service.close()
 
+    def _is_signed(self, found: Sequence[tuple[str, str]], given: str) -> bool:
+        """Whether the auth token signed the form; of two fields of one name and value one is signed."""
+        key = self._settings.token.reveal().encode()
+        form = "".join(f"{name}{value}" for name, value in sorted(set(found)))
+        signed = [hmac.digest(key, f"{url}{form}".encode(), "sha1") for url in _written(self._settings.url)]
+        return any(is_same(base64.b64encode(each), given) for each in signed)
+
     def _call(self, method: str, path: str, **given: Any) -> Reply:
         account = self._settings.account_sid
         reply = self._service.call(
@@ -120,11 +134,27 @@ class Twilio(Channel):
         if reply.status < 300:
             return reply
         told = f"{reply.content.get('message', '')} ({reply.content.get('code', reply.status)})"[:300]
+        if reply.content.get("code") == _UNSUBSCRIBED:
+            raise MessageRejected(
+                f"the recipient told Twilio STOP: {told}", unsubscribed=True, hint="it sends again after their START"
+            )
         if reply.status == 429:
             raise TryLater(f"Twilio asks for patience: {told}", delay=reply.delay)
         if reply.status in (401, 403):
             raise CredentialsWrong(f"Twilio does not know the account or its token: {told}")
         raise MessageRejected(f"Twilio refuses the message: {told}")
+
+
+def _written(url: str) -> tuple[str, ...]:
+    """Return an address as it is, and with the port of its scheme or without: Twilio may sign either.
+
+    >>> _written("https://crm.example.org/hooks/sms?a=1")
+    ('https://crm.example.org/hooks/sms?a=1', 'https://crm.example.org:443/hooks/sms?a=1')
+    """
+    parts = urlsplit(url)
+    usual = {"https": ":443", "http": ":80"}.get(parts.scheme, "")
+    host = parts.netloc.removesuffix(usual) if usual and parts.netloc.endswith(usual) else f"{parts.netloc}{usual}"
+    return (url, url.replace(parts.netloc, host, 1))
 
 
 def _message(name: str, fields: Mapping[str, str]) -> IncomingMessage:
@@ -136,4 +166,5 @@ def _message(name: str, fields: Mapping[str, str]) -> IncomingMessage:
         sender=Address(kind="phone", value=sender),
         text=text if media in ("", "0") else f"{text}\n[{media} files]".strip(),
         thread=sender,
+        wish=_WISHES.get(fields.get("OptOutType", ""), ""),
     )

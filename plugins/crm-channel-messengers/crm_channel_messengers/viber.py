@@ -22,6 +22,7 @@ from crm_channel_messengers.service import (
     require_length,
     text_of,
 )
+from crm_channel_messengers.wishes import WishSettings, heeded
 from crm_core.errors import CredentialsWrong, InvalidValue, MessageRejected, RequestRefused, TryLater
 from crm_core.extend import (
     Address,
@@ -51,7 +52,7 @@ def _short(instance: Any, attribute: attrs.Attribute[str], value: str) -> None:
 
 
 @attrs.frozen(kw_only=True)
-class ViberSettings:
+class ViberSettings(WishSettings):
     """The keys of `[channels.<name>]`.
 
     Args:
@@ -84,7 +85,7 @@ class Viber(Channel):
         if not event:
             raise RequestRefused("the body is no event")
         if event == "message":
-            return Received(messages=[_message(content)])
+            return Received(messages=heeded([_message(content)], self._settings))
         if event == "conversation_started" and self._settings.welcome:
             shown = {"sender": {"name": self._settings.sender}, "type": "text", "text": self._settings.welcome}
             return Received(reply=json.dumps(shown))

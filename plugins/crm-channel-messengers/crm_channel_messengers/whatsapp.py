@@ -10,6 +10,7 @@ import attrs
 from crm_channel_messengers.contents import choice, lines, order, place, whatsapp_contact
 from crm_channel_messengers.graph import API, called, event_of, require_done, verified
 from crm_channel_messengers.service import Reply, Service, Status, at_second, dict_of, dicts_of, one_line, text_of
+from crm_channel_messengers.wishes import WishSettings, heeded
 from crm_core.errors import TryLater
 from crm_core.extend import (
     Address,
@@ -37,7 +38,7 @@ _STATUSES: Final[Mapping[str, Status]] = {
 
 
 @attrs.frozen(kw_only=True)
-class WhatsAppSettings:
+class WhatsAppSettings(WishSettings):
     """The keys of `[channels.<name>]`.
 
     Args:
@@ -77,7 +78,7 @@ class WhatsApp(Channel):
             went = [_went(each, people) for each in dicts_of(value.get("message_echoes"))]
             messages += [each for each in (*came, *went) if each is not None]
             receipts += [each for one in dicts_of(value.get("statuses")) if (each := _status(one)) is not None]
-        return Received(messages=messages, receipts=receipts)
+        return Received(messages=heeded(messages, self._settings), receipts=receipts)
 
     def send(self, message: OutgoingMessage) -> Receipt:
         """Send a text; our message id goes with it as `biz_opaque_callback_data`."""
@@ -114,7 +115,14 @@ class WhatsApp(Channel):
                     yield value
 
     def _call(self, method: str, path: str, **given: Any) -> Reply:
-        reply = called(self._service, method, f"/{self._settings.phone_number_id}{path}", self._settings.token, **given)
+        reply = called(
+            self._service,
+            method,
+            f"/{self._settings.phone_number_id}{path}",
+            self._settings.token,
+            self._settings.app_secret,
+            **given,
+        )
         require_done(reply, "WhatsApp", _PATIENCE, _CREDENTIALS)
         return reply
 

@@ -6,11 +6,12 @@ They were never compared with the services themselves; Kavenegar's status codes 
 from __future__ import annotations
 
 import base64
+import hmac
 import json
 from collections.abc import Callable, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
-from time import monotonic, sleep
+from time import monotonic, sleep, time
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -99,12 +100,21 @@ class FakeTelegram(Fake):
         return 200, {"ok": True, "result": {"id": 1, "is_bot": True, "username": "shop_bot"}}, {}
 
 
+def unproved(path: str, token: str, app_secret: str) -> Answer | None:
+    """Return what the Graph API answers an app that requires its secret's proof, if that is wrong; None if not."""
+    given = parse_qs(urlsplit(path).query).get("appsecret_proof", [""])[0]
+    if given == hmac.digest(app_secret.encode(), token.encode(), "sha256").hex():
+        return None
+    told = "Invalid appsecret_proof provided in the API argument" if given else "require an appsecret_proof argument"
+    return 400, {"error": {"message": told, "type": "GraphMethodException", "code": 100}}, {}
+
+
 class FakeWhatsApp(Fake):
-    """The Cloud API: messages by POST, an expired token is code 190."""
+    """The Cloud API: messages by POST, an expired token is code 190; the app requires the proof of its secret."""
 
     def __init__(self, token: str) -> None:
         super().__init__()
-        self._token = token
+        self._token = self.app_secret = token
         self.ids: list[str] = []
         self.asked: list[Mapping[str, Any]] = []
 
@@ -112,6 +122,8 @@ class FakeWhatsApp(Fake):
         if headers.get("authorization") != f"Bearer {self._token}":
             error = {"message": "Error validating access token", "type": "OAuthException", "code": 190}
             return 401, {"error": error}, {}
+        if (refused := unproved(path, self._token, self.app_secret)) is not None:
+            return refused
         if not urlsplit(path).path.endswith("/messages"):
             return 200, {"display_phone_number": "+1 555", "verified_name": "Shop", "id": "77"}, {}
         asked = json.loads(body)
@@ -124,32 +136,84 @@ class FakeWhatsApp(Fake):
 
 
 class FakeKavenegar(Fake):
-    """The REST interface of version 1: a `localid` that came before sends nothing again, a wrong key is 403."""
+    """The REST interface of version 1: a `localid` that came before sends nothing again, a wrong key is 403.
+
+    Of the inbox: `receive` gives what is unread, 100 at most, the oldest first, and marks it as read; `inboxpaged`
+    gives what is read of two days at most, the newest first, 200 a page. `status` of what it does not know is 100.
+    """
 
     def __init__(self, key: str) -> None:
         super().__init__()
         self._key = key
         self._entries: dict[str, Mapping[str, Any]] = {}
+        self._unread: list[Mapping[str, Any]] = []
+        self._read: list[Mapping[str, Any]] = []
+        self._known: dict[str, int] = {}
+        self.statuses: dict[str, int] = {}
+        self.blocked: set[str] = set()
+
+    def arrive(self, key: str, sender: str, text: str, *, ago: int = 0, **odd: Any) -> Mapping[str, Any]:
+        """Have a message come, so many seconds ago; the same key is the same message, which comes only once."""
+        number = self._known.setdefault(key, 35_850_015 + len(self._known))
+        entry = {"messageid": number, "message": text, "sender": sender, "receptor": "10004346", **odd}
+        entry.setdefault("date", int(time()) - ago)
+        if number not in [each.get("messageid") for each in (*self._unread, *self._read)]:
+            self._unread.append(entry)
+        return entry
 
     def answer(self, path: str, headers: Mapping[str, str], body: bytes) -> Answer:
         _, version, key, method = path.split("/", 3)
         if (version, key) != ("v1", self._key):
             return 403, {"return": {"status": 403, "message": "کد شناسائی معتبر نمی باشد"}, "entries": None}, {}
         done = {"status": 200, "message": "تایید شد"}
+        asked = {name: values[0] for name, values in parse_qs(body.decode()).items()}
         if method == "account/info.json":
             return 200, {"return": done, "entries": {"remaincredit": 1500}}, {}
-        asked = {name: values[0] for name, values in parse_qs(body.decode()).items()}
+        if method == "sms/receive.json" and asked["isread"] == "0":
+            found, self._unread = self._unread[:100], self._unread[100:]
+            self._read = [*reversed(found), *self._read]
+            return 200, {"return": done, "entries": found or None}, {}
+        if method == "sms/inboxpaged.json" and asked["isread"] == "1":
+            return self._page(done, **{name: int(asked[name]) for name in ("startdate", "enddate", "pagenumber")})
+        if method == "sms/status.json":
+            code = self.statuses.get(asked["messageid"], 100)
+            told = {"messageid": int(asked["messageid"]), "status": code, "statustext": f"وضعیت {code}"}
+            return 200, {"return": done, "entries": [told]}, {}
+        if asked["receptor"] in self.blocked:
+            entry = {"messageid": 1, "receptor": asked["receptor"], "status": 14, "statustext": "بلاک شده"}
+            return 200, {"return": done, "entries": [entry]}, {}
         if asked["localid"] not in self._entries:
             self.texts.append(asked["message"])
-            self._entries[asked["localid"]] = {"messageid": 8_792_343 + len(self.texts), "receptor": asked["receptor"]}
+            entry = {"messageid": 8_792_343 + len(self.texts), "receptor": asked["receptor"], "status": 1}
+            self._entries[asked["localid"]] = entry
         return 200, {"return": done, "entries": [self._entries[asked["localid"]]]}, {}
+
+    def _page(self, done: Mapping[str, Any], *, startdate: int, enddate: int, pagenumber: int) -> Answer:
+        if not 0 <= enddate - startdate <= 172_800:
+            return 417, {"return": {"status": 417, "message": "تاریخ معتبر نمی باشد"}, "entries": None}, {}
+        now = int(time())
+        dates = [(each["date"] if isinstance(each["date"], int) else now, each) for each in self._read]
+        found = [each for date, each in dates if startdate <= date <= enddate]
+        some = found[200 * (pagenumber - 1) : 200 * pagenumber]
+        told = {
+            "totalcount": len(found),
+            "currentpage": pagenumber,
+            "totalpages": -(-len(found) // 200),
+            "pagesize": 200,
+        }
+        metadata = {name: str(value) for name, value in told.items()}
+        return 200, {"return": done, "entries": some or None, "metadata": metadata}, {}
 
 
 class FakeTwilio(Fake):
-    """The REST interface of 2010-04-01: messages by POST of a form, wrong credentials are 20003."""
+    """The REST interface of 2010-04-01: messages by POST of a form, wrong credentials are 20003.
+
+    Nothing goes to whoever wrote STOP to it: 21610.
+    """
 
     def __init__(self, token: str) -> None:
         super().__init__()
+        self.unsubscribed: set[str] = set()
         self._authorization = "Basic " + base64.b64encode(f"AC1:{token}".encode()).decode()
 
     def answer(self, path: str, headers: Mapping[str, str], body: bytes) -> Answer:
@@ -157,7 +221,11 @@ class FakeTwilio(Fake):
             return 401, {"code": 20003, "message": "Authenticate", "status": 401}, {}
         if not path.endswith("/Messages.json"):
             return 200, {"sid": "AC1", "friendly_name": "Shop", "status": "active"}, {}
-        self.texts.append(parse_qs(body.decode())["Body"][0])
+        asked = {name: values[0] for name, values in parse_qs(body.decode()).items()}
+        if asked["To"] in self.unsubscribed:
+            told = "Attempt to send to unsubscribed recipient"
+            return 400, {"code": 21610, "message": told, "status": 400}, {}
+        self.texts.append(asked["Body"])
         return 201, {"sid": f"SM{len(self.texts)}", "status": "queued"}, {}
 
 
@@ -186,17 +254,19 @@ class FakeViber(Fake):
 
 
 class FakePages(Fake):
-    """The Graph API of pages: messages by POST, errors with code and subcode."""
+    """The Graph API of pages: messages by POST, errors with code and subcode, proof of the app's secret required."""
 
     def __init__(self, token: str) -> None:
         super().__init__()
-        self._token = token
+        self._token = self.app_secret = token
         self.asked: list[Mapping[str, Any]] = []
 
     def answer(self, path: str, headers: Mapping[str, str], body: bytes) -> Answer:
         if headers.get("authorization") != f"Bearer {self._token}":
             error = {"message": "Invalid OAuth access token.", "type": "OAuthException", "code": 190}
             return 400, {"error": error}, {}
+        if (refused := unproved(path, self._token, self.app_secret)) is not None:
+            return refused
         if not urlsplit(path).path.endswith("/messages"):
             return 200, {"name": "Shop", "id": "77"}, {}
         asked = json.loads(body)

@@ -190,6 +190,17 @@ def test_an_error_of_whatsapp_is_about_the_account_or_the_message(
         fake.close()
 
 
+def test_a_token_of_another_app_stops_the_account_and_loses_no_message(workspace: Workspace) -> None:
+    fake = FakeWhatsApp(SECRET)
+    try:
+        fake.app_secret = "the secret of another app"
+        with pytest.raises(CredentialsWrong, match="proof") as caught:
+            sent_by(fake, whatsapp(workspace, fake.url), Address(kind="whatsapp", value="+491751234567"), "")
+        assert SECRET not in f"{caught.value!r} {caught.value.hint}"
+    finally:
+        fake.close()
+
+
 def test_why_a_message_failed_is_told_in_full(workspace: Workspace) -> None:
     told = {
         "code": 131047,

@@ -14,12 +14,14 @@ from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
+from time import time
 from typing import Any, ClassVar
 from urllib.parse import urlencode
 
 import attrs
 import pytest
 
+from crm_core import CRM
 from crm_core.errors import CredentialsWrong, MessageRejected, RequestRefused, TryLater
 from crm_core.extend import Address, IncomingMessage, OutgoingMessage, Receipt, Received, WebhookRequest
 from crm_core.testing import ChannelContract, ChannelFault, OpenChannel, PluginContract
@@ -251,7 +253,10 @@ class TestTwilio(OfAFake):
 class TestKavenegar(OfAFake):
     channel = "kavenegar"
     make = FakeKavenegar
+    fake: FakeKavenegar
     faulty = (
+        (TryLater, "poll", (200, {"return": {"status": 451, "message": "too many calls"}, "entries": None}, {})),
+        (CredentialsWrong, "poll", (200, {"return": {"status": 407, "message": "not from here"}, "entries": None}, {})),
         (TryLater, "send", (409, {"return": {"status": 409, "message": "busy"}, "entries": None}, {})),
         (MessageRejected, "send", (411, {"return": {"status": 411, "message": "no such number"}, "entries": None}, {})),
         (CredentialsWrong, "send", (418, {"return": {"status": 418, "message": "no credit"}, "entries": None}, {})),
@@ -259,10 +264,104 @@ class TestKavenegar(OfAFake):
     )
 
     def options(self, place: Path, secret: Mapping[str, str]) -> Mapping[str, Any]:
-        return {"key": secret, "line": "10004346", "api": self.fake.url}
+        return {"key": secret, "webhook_secret": secret, "line": "10004346", "api": self.fake.url}
 
     def sender(self, number: int) -> Address:
-        return Address(kind="phone", value=f"۰۹۱۲{number:07}")
+        return Address(kind="phone", value=f"+98912{number:07}")
+
+    def samples(self, count: int) -> list[IncomingMessage]:
+        return [attrs.evolve(each, thread=each.sender.value) for each in super().samples(count)]
+
+    def arrive(self, place: Path, message: IncomingMessage) -> None:
+        sender = message.sender.value.replace("+98", "0")  # as Kavenegar writes them
+        self.fake.arrive(message.external_id, sender, message.text)
+
+    def arrive_garbage(self, place: Path, number: int, content: bytes) -> None:
+        odd: Any = (None, True, [], {"a": 1}, content.decode("latin-1"))[number % 5]
+        field = ("messageid", "sender", "message", "date")[number % 4]
+        self.fake.arrive(f"garbage {number}", **{"sender": "0912", "text": "x", field: odd})
+
+    def call(self, fields: Mapping[str, str], at: datetime) -> WebhookRequest:
+        path = f"/hooks/tested/{self.secret}"
+        return WebhookRequest(path=path, body=urlencode(fields).encode(), received_at=at)
+
+    def request(self, place: Path, message: IncomingMessage, at: datetime) -> WebhookRequest:
+        self.arrive(place, message)
+        name = str(self.fake.arrive(message.external_id, "", "")["messageid"])
+        told = {"messageid": name, "from": message.sender.value, "to": "10004346", "message": message.text}
+        return self.call(told, at)
+
+    def bring_receipt(self, place: Path, channel: OpenChannel, message_id: str, receipt: Receipt) -> Received:
+        self.fake.statuses[receipt.provider_id] = 10
+        return channel.parse(self.call({"messageid": receipt.provider_id, "status": "10"}, NOW))
+
+    def test_a_request_that_the_service_did_not_make_is_refused(self, tmp_path: Path, account: Account) -> None:
+        """Overridden: Kavenegar signs nothing, so that its address alone says that it calls."""
+        request = self.request(tmp_path, self.samples(1)[0], NOW)
+        paths = ["/hooks/tested", "/hooks/tested/", f"/hooks/tested/{self.secret}x", f"/{self.secret}/x"]
+        forged = [attrs.evolve(request, path=path) for path in paths]
+        bodies = [b"", b"\xff", b"{", b"[]", b"messageid=1", b"messageid=-1&message=x", b'{"id": 1}', b"[" * 100_000]
+        unknown = [b"messageid=35859999&message=x&from=0912", b'{"messageid": 35859999, "message": "x"}']
+        for each in [*forged, *(attrs.evolve(request, body=body) for body in (*bodies, *unknown))]:
+            with pytest.raises(RequestRefused):
+                account().parse(each)
+
+    def test_what_comes_in_is_what_kavenegar_says_not_what_the_call_says(
+        self, tmp_path: Path, account: Account
+    ) -> None:
+        self.arrive(tmp_path, self.samples(1)[0])
+        name = str(self.fake.arrive(self.samples(1)[0].external_id, "", "")["messageid"])
+        forged = {"messageid": name, "from": "09120000009", "to": "1", "message": "STOP"}
+        (found,) = account().parse(self.call(forged, NOW)).messages
+        assert ("+989120000000", self.samples(1)[0].text, "") == (found.sender.value, found.text, found.wish)
+        query = {"messageid": name, "message": "x"}
+        asked = attrs.evolve(self.call({}, NOW), method="GET", body=b"", query=query)
+        assert [found] == list(account().parse(asked).messages)
+
+    def test_a_status_is_what_kavenegar_says_not_what_the_call_says(self, tmp_path: Path, account: Account) -> None:
+        receipt = account().send(self.outgoing(1))
+        call = self.call({"messageid": receipt.provider_id, "status": "10"}, NOW)
+        assert not account().parse(call).receipts  # it is unknown there
+        for code, wanted in {1: [], 4: ["sent"], 10: ["delivered"], 11: ["failed"], 14: ["failed"], 99: []}.items():
+            self.fake.statuses[receipt.provider_id] = code
+            told = account().parse(call).receipts
+            assert (wanted, [code == 14] * len(told)) == ([e.status for e in told], [e.unsubscribed for e in told])
+
+    def test_whom_it_does_not_send_to_any_more_has_no_consent(self, account: Account) -> None:
+        self.fake.blocked.add(self.recipient().value)
+        with pytest.raises(MessageRejected) as caught:
+            account().send(self.outgoing(1))
+        assert caught.value.unsubscribed
+
+    def test_a_line_that_was_not_read_for_long_is_read_in_windows(self, tmp_path: Path, account: Account) -> None:
+        days = (29, 20, 3, 0)
+        for day in days:
+            self.fake.arrive(f"m{day}", "09121234567", f"{day} days ago", ago=day * 86_400)
+        cursor, found = str(int(time()) - 1_000 * 86_400), list[str]()
+        for _ in range(40):
+            received = account().poll(cursor)
+            found += [each.text for each in received.messages]
+            cursor = received.cursor
+            if not received.more:
+                break
+        assert [f"{day} days ago" for day in days] == list(dict.fromkeys(found))
+        assert int(time()) - 3_700 < int(cursor) <= int(time()) - 3_600
+
+    def test_what_waited_unread_for_long_is_not_passed_over_at_first(self, account: Account) -> None:
+        self.fake.arrive("old", "09121234567", "11", ago=9 * 86_400)
+        (found,) = account().poll("").messages
+        assert ("11", "stop", "+989121234567") == (found.text, found.wish, found.thread)
+
+    def test_a_secret_that_can_be_guessed_is_none(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("KEY", "short")
+        secrets = 'key = {env = "KEY"}\nwebhook_secret = {env = "KEY"}\n'
+        text = f'[storage]\nurl = "memory:"\n[channels.a]\ntype = "kavenegar"\nline = "1"\n{secrets}'
+        (tmp_path / "crm.toml").write_text(text, "utf-8")
+        with CRM.open(tmp_path) as crm, crm.channels.open("a") as channel:
+            calls = (channel.check, lambda: channel.parse(WebhookRequest(path="/hooks/a/short", received_at=NOW)))
+            for call in calls:
+                with pytest.raises(CredentialsWrong, match="nobody guesses"):
+                    call()
 
     def test_a_repetition_does_not_leave_twice(self, tmp_path: Path, account: Account) -> None:
         receipts = [account().send(self.outgoing(1)) for _ in range(2)]

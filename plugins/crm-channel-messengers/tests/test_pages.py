@@ -292,6 +292,33 @@ class TestApprise(OfAFake):
             account().send(self.outgoing(1))
         assert "canary" not in f"{caught.value!r} {caught.value.hint} {account().check()} {caplog.text}"
 
+    @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+    def test_a_redirect_of_the_service_is_not_followed(self, account: Account, status: int) -> None:
+        inside = FakeNotified("")
+        try:
+            self.fake.fault = lambda: (status, {}, {"location": f"{inside.url}/private"})
+            with pytest.raises(TryLater):
+                account().send(self.outgoing(1))
+            assert (1, 0) == (self.fake.connections, inside.connections)
+        finally:
+            inside.close()
+
+    @pytest.mark.parametrize("url", ["json://{to}", "json://{to}/x", "json://user:pass@{to}:8080/x", "json://x:{to}/x"])
+    def test_no_customer_says_which_server_is_called(
+        self, account: Account, monkeypatch: pytest.MonkeyPatch, url: str
+    ) -> None:
+        monkeypatch.setenv("CRM_TESTED_SECRET", url)
+        inside = attrs.evolve(self.outgoing(1), recipient=Address(kind="phone", value="169.254.169.254"))
+        for call in (account().check, lambda: account().send(inside)):
+            with pytest.raises(CredentialsWrong):
+                call()
+
+    def test_who_has_no_server_of_their_own_may_have_the_recipient_anywhere(
+        self, account: Account, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("CRM_TESTED_SECRET", "clicksend://user:key@{to}")
+        assert "by apprise" in account().check()
+
     def test_without_the_package_it_says_what_to_install(
         self, account: Account, monkeypatch: pytest.MonkeyPatch
     ) -> None:

@@ -50,6 +50,8 @@ class _Answer(Exception):
 class HookApp:
     """Takes requests to `/hooks/<account>` and answers when what they bring is committed; `/health` says how it is.
 
+    What an address has behind the account is the channel's to judge: where a service signs nothing, a secret is there.
+
     200 means stored; 403 refused, without a reason, which stands in the log; 503 try again. An account without a
     secret that can be read is not served: `refused` says why, by account.
 
@@ -112,7 +114,8 @@ class HookApp:
         path, method = scope["path"], scope["method"]
         if path == "/health" and method in ("GET", "HEAD"):
             return await self._health()
-        account = self._accounts.get(path.removeprefix(PREFIX)) if path.startswith(PREFIX) else None
+        name = path.removeprefix(PREFIX).partition("/")[0] if path.startswith(PREFIX) else ""
+        account = self._accounts.get(name)
         if account is None:
             raise _Answer(404)
         if method not in _METHODS:

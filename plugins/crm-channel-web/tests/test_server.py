@@ -90,7 +90,9 @@ def test_what_is_forged_stale_or_no_event_is_refused_without_a_reason(
 
 
 def test_only_webhooks_of_accounts_with_a_secret_are_there(client: Client, crm: CRM, place: Path) -> None:
-    assert [404, 404, 404] == [client("POST", path).status for path in ("/hooks/open", "/hooks/none", "/")]
+    assert [404] * 4 == [
+        client("POST", path).status for path in ("/hooks/open", "/hooks/none", "/hooks/none/events", "/")
+    ]
     answer = client("PUT", "/hooks/events", b"x")
     assert (405, "GET, POST") == (answer.status, answer.headers["allow"])
     with serving(crm) as again:

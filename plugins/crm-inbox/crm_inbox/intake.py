@@ -278,7 +278,7 @@ class _Batch:
             body=cleaned(message.text) or None,
             thread=thread,
             in_reply_to_id=before if before is not None or not settled else settled[-1].id,
-            needs_answer=came and writer == "person" and not talked and not message.wish,
+            needs_answer=came and writer == "person" and not talked,
             duration=message.duration,
         )
         files = self._files.get(first, ())
@@ -297,11 +297,10 @@ class _Batch:
         crm, (ready, self._ready) = self._crm, (self._ready, [])
         if not ready:
             return Intake()
+        ready = [self._heeded(each) for each in ready]
         outcome = crm.interactions.write_many(
             [Write(record=each.interaction, external=(self._system, each.key)) for each in ready]
         )
-        for each in ready:  # also one that is held: its sender said so
-            heed(crm, self._account, each.message, each.at)
         for refused in outcome.refused:
             if isinstance(refused.error, DuplicateKey):
                 raise refused.error  # it came by another way since we looked, and is found by another look
@@ -318,6 +317,12 @@ class _Batch:
             for one in each.settled:
                 crm.interactions.edit(one.evolve(needs_answer=False, answered_at=each.interaction.occurred_at))
         return Intake(new=len({each.first for _, each in stored}), held=len(outcome.refused))
+
+    def _heeded(self, ready: _Ready) -> _Ready:
+        """Do what a message wishes, also if it is held afterwards; one that says nothing else needs no answer."""
+        if not heed(self._crm, self._account, ready.message, ready.at):
+            return ready
+        return attrs.evolve(ready, interaction=ready.interaction.evolve(needs_answer=False))
 
     def _note(self, interaction_id: int, ready: _Ready) -> InboxMessage:
         message = ready.message

@@ -19,15 +19,19 @@ _STOP: Final = "STOP at "
 _START: Final = "START at "
 
 
-def heed(crm: CRM, account: str, message: IncomingMessage, at: datetime) -> None:
-    """Bring the consent of everybody at the sender's address in line with what a message wishes, if anything."""
+def heed(crm: CRM, account: str, message: IncomingMessage, at: datetime) -> bool:
+    """Bring the consent of everybody at the sender's address in line with what a message wishes, if anything.
+
+    Returns:
+        Whether that was all that the message said: who says START or YES without a STOP before it means something else.
+    """
     if not message.wish or message.direction == "out":
-        return
+        return False
     points = crm.contact_points.reached_at_many([(message.sender.kind, message.sender.value, None)])[0]
-    if message.wish == "stop":
-        stop(crm, account, points, at)
-    else:
-        _start(crm, account, points, at)
+    if message.wish == "start":
+        return _start(crm, account, points, at)
+    stop(crm, account, points, at)
+    return True
 
 
 def stop(crm: CRM, account: str, points: Sequence[ContactPoint], at: datetime) -> None:
@@ -40,14 +44,15 @@ def stop(crm: CRM, account: str, points: Sequence[ContactPoint], at: datetime) -
     )
 
 
-def _start(crm: CRM, account: str, points: Sequence[ContactPoint], at: datetime) -> None:
-    """Give back the consent that `stop` withdrew; what was withdrawn in another way stays so."""
-    crm.records(Consent).add_many(
+def _start(crm: CRM, account: str, points: Sequence[ContactPoint], at: datetime) -> bool:
+    """Give back the consent that `stop` withdrew, if any; what was withdrawn in another way stays so."""
+    given = crm.records(Consent).add_many(
         Consent(contact_point_id=point, purpose=purpose, status="granted", at=at, source=f"{_START}{account}")
         for point, latest in _latest(crm, points)
         for purpose, entry in sorted(latest.items())
         if entry.status == "withdrawn" and (entry.source or "").startswith(_STOP)
     )
+    return bool(given)
 
 
 def _latest(crm: CRM, points: Sequence[ContactPoint]) -> Iterator[tuple[int, dict[str, Consent]]]:

@@ -63,7 +63,7 @@ def test_start_gives_back_what_stop_withdrew_and_nothing_else(crm: CRM, sara: Cu
     by_link = Consent(contact_point_id=point.id, purpose="news", status="withdrawn", at=NOW, source="a link")
     crm.records(Consent).add(by_link)
     receive(crm, "desk", Received(messages=[wished("1", "start")]))
-    assert 2 == len(consents(crm))
+    assert (2, True) == (len(consents(crm)), crm.interactions.find()[0].needs_answer)
     both = [wished("2", "stop"), wished("3", "stop", 1), wished("4", "start", 2), wished("5", "start", 3)]
     receive(crm, "desk", Received(messages=both))
     receive(crm, "desk", Received(messages=both))
@@ -73,6 +73,9 @@ def test_start_gives_back_what_stop_withdrew_and_nothing_else(crm: CRM, sara: Cu
         ("marketing", "granted", "START at desk"),
         ("service", "granted", "START at desk"),
     ] == consents(crm)[2:]
+    assert [True, False, False, False, True] == [
+        each.needs_answer for each in crm.interactions.find(sort="occurred_at,id")
+    ]
     send(crm, "Offer", customer=sara.id, purpose="marketing")
     assert "1 sent" == run(crm)
 
