@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import io
+from pathlib import Path
 
 import pytest
 from rich.console import Console
 
-from tests.benchmarks import Row, at_least, at_most, beside, side_by_side
+from tests import benchmarks, databases
+from tests.benchmarks import Row, at_least, at_most, beside, on_postgresql, rate_of_pandas, side_by_side
 from tests.benchmarks.__main__ import as_table, main
 
 
@@ -49,3 +51,20 @@ def test_an_unknown_benchmark_is_refused_by_name(capsys: pytest.CaptureFixture[s
     with pytest.raises(SystemExit):
         main(["no-such-benchmark"])
     assert "no benchmark no-such-benchmark" in capsys.readouterr().err
+
+
+def test_what_is_not_there_is_said_to_be_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def absent(database: str, folder: Path) -> str:
+        pytest.skip(f"NOT RUN: no {database} here")
+
+    monkeypatch.setattr(databases, "new_url", absent)
+    monkeypatch.setattr(benchmarks, "find_spec", lambda name: None)
+    assert ["  postgresql: NOT RUN: no postgresql here"] == [
+        row.name for row in on_postgresql(tmp_path, lambda url: [])
+    ]
+    assert "NOT RUN, pandas is not installed" in rate_of_pandas("5 rows", 5, lambda: 1.0).name
+
+
+def test_pandas_is_told_in_rows_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(benchmarks, "find_spec", lambda name: name)
+    assert (2.5, "rows/s") == ((row := rate_of_pandas("5 rows", 5, lambda: 2.0)).ours, row.unit)

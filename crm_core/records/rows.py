@@ -184,8 +184,10 @@ def _stamped(cls: type[Record], namespace: dict[str, Any]) -> list[str]:
 
 
 def _stamp(namespace: dict[str, Any]) -> list[str]:
-    namespace["set_slot"] = object.__setattr__
-    setting = [f"    set_slot(r, {name!r}, {name})" for name in SYSTEM_COLUMNS]
+    """Write the lines that set the system values, by the slots where `_constructed` found some."""
+    namespace["put"] = object.__setattr__
+    quick = all(f"set_{name}" in namespace for name in SYSTEM_COLUMNS)
+    setting = [f"    set_{name}(r, {name})" if quick else f"    put(r, {name!r}, {name})" for name in SYSTEM_COLUMNS]
     return [f"def stamp(r, {', '.join(SYSTEM_COLUMNS)}):", *setting, "    return r"]
 
 

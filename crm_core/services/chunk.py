@@ -23,13 +23,14 @@ _USUAL: Final = 100
 """Characters of an external id that need not be counted."""
 
 
-@attrs.frozen(kw_only=True)
+@attrs.define(kw_only=True)
 class Write(Generic[R]):
     """One record to be written: a new one, or the new state of `before`, the record as it was read.
 
     `external` is (system, id) under which the record is known elsewhere; `known` its entry when there is one already;
     `row_hash` marks the source row, so that an unchanged one is skipped next time. `handed_over` says that nobody else
-    holds a new record: it receives its system values itself and not a copy of it, which a bulk write feels.
+    holds a new record: it receives its system values itself and not a copy of it, which a bulk write feels. So is it
+    felt that this is no frozen class, which takes two and a half times as long to make.
     """
 
     record: R

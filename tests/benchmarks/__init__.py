@@ -6,6 +6,8 @@ A file `bench_<name>.py` here has one function, `run(full: bool) -> list[Row]`; 
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
 from statistics import median
 from time import perf_counter
 
@@ -81,3 +83,27 @@ def _milliseconds(call: Callable[[], object], clock: Callable[[], float]) -> flo
     start = clock()
     call()
     return (clock() - start) * 1000
+
+
+def rate_of_pandas(name: str, size: int, seconds: Callable[[], float]) -> Row:
+    """The rows a second of pandas' `read_csv` and `to_sql`, or that it is not there."""
+    if find_spec("pandas") is None:
+        return Row(name=f"  pandas, {name}: NOT RUN, pandas is not installed", ours=0, unit="rows/s")
+    return Row(name=f"  pandas read_csv + to_sql, {name}", ours=size / seconds(), unit="rows/s")
+
+
+def on_postgresql(folder: Path, measured: Callable[[str], list[Row]]) -> list[Row]:
+    """What is measured at the URL of a new database of PostgreSQL; where no server is there, that it was NOT RUN."""
+    # Not in the processes that import, whose memory is measured.
+    import pytest
+
+    from tests.databases import drop_all, new_url
+
+    try:
+        url = new_url("postgresql", folder)
+    except pytest.skip.Exception as reason:
+        return [Row(name=f"  postgresql: {reason.msg}", ours=0, unit="rows/s")]
+    try:
+        return measured(url)
+    finally:
+        drop_all()

@@ -1,4 +1,8 @@
-"""Importing a flat file of ten columns, beside a bare csv reader and `executemany` into the same tables and indexes."""
+"""Importing a flat file of ten columns, beside a bare csv reader and `executemany` into the same tables and indexes.
+
+pandas (`pip install crm-core[bench]`) reads the file and writes one table by `to_sql`. PostgreSQL is measured where a
+server is there.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +14,8 @@ import sqlite3
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from time import perf_counter
@@ -19,7 +24,7 @@ from zoneinfo import ZoneInfo
 from crm_core import CRM
 from crm_core.values import local_midnight, new_ids, text_key, to_micros
 from crm_transfer import import_file, parse_mapping
-from tests.benchmarks import AS_OURS, Row, at_least, at_most
+from tests.benchmarks import AS_OURS, Row, at_least, at_most, on_postgresql, rate_of_pandas
 
 COLUMNS = ("no", "name", "kind", "source", "first_contact_at", "country", "region", "city", "industry", "language")
 MAPPING = '[file]\nsystem = "bench"\n[[record]]\ntype = "customer"\nkey = "no"\n[record.fields]\n' + "\n".join(
@@ -32,28 +37,51 @@ ROWS_A_SECOND = 20_000
 
 
 def run(full: bool) -> list[Row]:
-    """Measure each size in a process of its own, whose peak memory is its own too; the raw side beside it."""
+    """Measure each size in a process of its own, whose peak memory is its own too; the others beside it."""
     rows: list[Row] = []
     for size in FULL_SIZES if full else SIZES:
-        with tempfile.TemporaryDirectory() as folder:
-            command = [sys.executable, "-m", "tests.benchmarks.bench_import", folder, str(size)]
-            told = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
-            ours, again, peak, raw = map(float, told)
-        rows += [
-            at_least(f"import {size:,} rows", ours, ROWS_A_SECOND, unit="rows/s"),
-            Row(name=f"  csv + executemany, {size:,} rows", ours=raw, unit="rows/s"),
-            Row(name=f"  seconds of both, {size:,} rows", ours=size / ours, limit=size / raw, unit="s"),
-            Row(name=f"  again, nothing changed, {size:,} rows", ours=again, unit="rows/s"),
-            at_most(f"  peak memory, {size:,} rows", peak, MEGABYTES, unit="MB"),
-        ]
+        with tempfile.TemporaryDirectory() as name:
+            folder = Path(name)
+            rows += _on_sqlite(folder, size)
+            rows += on_postgresql(folder, partial(_on_postgresql, folder, size))
     return rows
 
 
-def measure(folder: Path, size: int) -> tuple[float, float, float, float]:
-    """Return rows per second of a first and a second import, peak memory in MB, and the raw side's rows per second."""
+def _on_sqlite(folder: Path, size: int) -> list[Row]:
+    ours, again, peak = _figures("ours", folder, size, f"sqlite:///{folder / 'crm.db'}")
+    (raw,) = _figures("raw", folder, size)
+    name = f"{size:,} rows"
+    return [
+        at_least(f"import {name}", size / ours, ROWS_A_SECOND, unit="rows/s"),
+        Row(name=f"  csv + executemany, {name}", ours=size / raw, unit="rows/s"),
+        Row(name=f"  seconds of both, {name}", ours=ours, limit=raw, unit="s"),
+        rate_of_pandas(name, size, lambda: _figures("pandas", folder, size)[0]),
+        Row(name=f"  again, nothing changed, {name}", ours=size / again, unit="rows/s"),
+        at_most(f"  peak memory, {name}", peak, MEGABYTES, unit="MB"),
+    ]
+
+
+def _on_postgresql(folder: Path, size: int, url: str) -> list[Row]:
+    ours, again, peak = _figures("ours", folder, size, url)
+    name = f"postgresql, {size:,} rows"
+    return [
+        Row(name=f"  {name}", ours=size / ours, unit="rows/s"),
+        Row(name=f"  again, nothing changed, {name}", ours=size / again, unit="rows/s"),
+        at_most(f"  peak memory, {name}", peak, MEGABYTES, unit="MB"),
+    ]
+
+
+def _figures(side: str, folder: Path, size: int, *url: str) -> list[float]:
+    command = [sys.executable, "-m", "tests.benchmarks.bench_import", side, str(folder), str(size), *url]
+    return [float(word) for word in subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()]
+
+
+def measure(folder: Path, size: int, url: str) -> Iterator[float]:
+    """Yield the seconds of a first and a second import, and the peak memory of the first one in MB."""
     path = folder / "customers.csv"
-    _write(path, size)
-    with CRM.open(f"sqlite:///{folder / 'crm.db'}") as crm:
+    if not path.exists():
+        _write(path, size)
+    with CRM.open(url) as crm:
         mapping = parse_mapping(MAPPING)
         started = perf_counter()
         import_file(crm, path, mapping)
@@ -64,8 +92,7 @@ def measure(folder: Path, size: int) -> tuple[float, float, float, float]:
         again = import_file(crm, path, mapping)
         second = perf_counter() - started
         assert (0, size) == (again.counts.created, again.counts.unchanged)
-    raw = _raw(folder, path)
-    return size / first, size / second, peak, size / raw
+    yield from (first, second, peak)
 
 
 def _write(path: Path, size: int) -> None:
@@ -92,8 +119,8 @@ def _write(path: Path, size: int) -> None:
             )
 
 
-def _raw(folder: Path, path: Path) -> float:
-    """Return the seconds that the plainest program takes: the same tables, indexes, keys, safety and chunk size."""
+def measure_raw(folder: Path, size: int) -> Iterator[float]:
+    """Yield the seconds of the plainest program: the same tables, indexes, keys, safety and chunk size."""
     with sqlite3.connect(folder / "crm.db") as made:
         schema = [
             row[0]
@@ -107,16 +134,15 @@ def _raw(folder: Path, path: Path) -> float:
     for statement in (*AS_OURS, *schema):
         base.execute(statement)
     started = perf_counter()
-    with path.open(encoding="utf-8", newline="") as file:
+    with (folder / "customers.csv").open(encoding="utf-8", newline="") as file:
         reader = csv.reader(file)
         next(reader)
         while chunk := list(islice(reader, 1_000)):
             base.execute("BEGIN IMMEDIATE")
             _insert(base, chunk)
             base.execute("COMMIT")
-    seconds = perf_counter() - started
+    yield perf_counter() - started
     base.close()
-    return seconds
 
 
 def _insert(base: sqlite3.Connection, chunk: Sequence[list[str]]) -> None:
@@ -138,5 +164,20 @@ def _insert(base: sqlite3.Connection, chunk: Sequence[list[str]]) -> None:
     )
 
 
+def measure_pandas(folder: Path, size: int) -> Iterator[float]:
+    """Yield the seconds of `read_csv` and `to_sql`, into a table that has neither keys nor indexes."""
+    import pandas
+
+    base = sqlite3.connect(folder / "pandas.db")
+    base.execute("PRAGMA journal_mode = WAL")
+    started = perf_counter()
+    pandas.read_csv(folder / "customers.csv", dtype=str, keep_default_na=False).to_sql("customers", base, index=False)
+    base.commit()
+    yield perf_counter() - started
+    base.close()
+
+
 if __name__ == "__main__":
-    print(*measure(Path(sys.argv[1]), int(sys.argv[2])))
+    side, place, number, *urls = sys.argv[1:]
+    sides: dict[str, Callable[..., Iterator[float]]] = {"ours": measure, "raw": measure_raw, "pandas": measure_pandas}
+    print(*sides[side](Path(place), int(number), *urls))

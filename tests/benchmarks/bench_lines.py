@@ -2,6 +2,7 @@
 
 The raw side is a csv reader and `executemany` into the same tables and indexes, in one process with no checks; pandas
 (`pip install crm-core[bench]`) reads the file and writes tables of its own by `to_sql`, with neither keys nor indexes.
+PostgreSQL is measured where a server is there.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
-from importlib.util import find_spec
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from time import perf_counter, process_time
@@ -25,7 +26,7 @@ from typing import Any
 from crm_core import CRM
 from crm_core.values import email_key, new_ids, text_key, to_micros
 from crm_transfer import import_file, load_mapping, parse_mapping
-from tests.benchmarks import AS_OURS, Row, at_least, at_most
+from tests.benchmarks import AS_OURS, Row, at_least, at_most, on_postgresql, rate_of_pandas
 
 SIZES = (10_000, 100_000)
 FULL_SIZES = (10_000, 100_000, 1_000_000)
@@ -66,38 +67,44 @@ def run(full: bool) -> list[Row]:
     rows: list[Row] = []
     for shape in ("several", "grouped"):
         for size in FULL_SIZES if full else SIZES:
-            rows += _measured(shape, size)
+            with tempfile.TemporaryDirectory() as name:
+                folder = Path(name)
+                rows += _on_sqlite(folder, shape, size)
+                rows += on_postgresql(folder, partial(_on_postgresql, folder, shape, size))
     return rows
 
 
-def _measured(shape: str, size: int) -> list[Row]:
-    with tempfile.TemporaryDirectory() as folder:
-
-        def figures(side: str) -> list[float]:
-            command = [sys.executable, "-m", "tests.benchmarks.bench_lines", folder, shape, str(size), side]
-            return [
-                float(word)
-                for word in subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
-            ]
-
-        seconds, cpu, own, peak, records, again = figures("ours")
-        raw, raw_cpu = figures("raw")[:2]
-        there = find_spec("pandas") is not None
-        pandas = figures("pandas")[0] if there else 0.0
+def _on_sqlite(folder: Path, shape: str, size: int) -> list[Row]:
+    seconds, cpu, own, peak, records, again = _figures("ours", folder, shape, size, f"sqlite:///{folder / 'crm.db'}")
+    raw, raw_cpu = _figures("raw", folder, shape, size)
     name = f"{shape}, {size:,} rows"
-    beside = [Row(name=f"  pandas read_csv + to_sql, {name}", ours=size / pandas, unit="rows/s")] if there else []
-    absent = [Row(name=f"  pandas, {name}: NOT RUN, pandas is not installed", ours=0, unit="rows/s")]
     return [
         Row(name=f"{name}", ours=size / seconds, unit="rows/s"),
         at_least(f"  records, {name}", records / seconds, RECORDS_A_SECOND, unit="records/s"),
         Row(name=f"  records a second of CPU, {name}", ours=records / cpu, unit="records/s"),
         Row(name=f"  csv + executemany, {name}", ours=size / raw, unit="rows/s"),
         Row(name=f"  CPU of both, {name}", ours=cpu, limit=raw_cpu, unit="s"),
-        *(beside or absent),
+        rate_of_pandas(name, size, lambda: _figures("pandas", folder, shape, size)[0]),
         Row(name=f"  again, nothing changed, {name}", ours=size / again, unit="rows/s"),
         at_most(f"  peak memory, {name}", own, MEGABYTES, unit="MB"),
         Row(name=f"  peak memory with mapped pages of the database, {name}", ours=peak, unit="MB"),
     ]
+
+
+def _on_postgresql(folder: Path, shape: str, size: int, url: str) -> list[Row]:
+    seconds, _, own, _, records, again = _figures("ours", folder, shape, size, url)
+    name = f"postgresql, {shape}, {size:,} rows"
+    return [
+        Row(name=f"  {name}", ours=size / seconds, unit="rows/s"),
+        Row(name=f"  records, {name}", ours=records / seconds, unit="records/s"),
+        Row(name=f"  again, nothing changed, {name}", ours=size / again, unit="rows/s"),
+        at_most(f"  peak memory, {name}", own, MEGABYTES, unit="MB"),
+    ]
+
+
+def _figures(side: str, folder: Path, shape: str, size: int, *url: str) -> list[float]:
+    command = [sys.executable, "-m", "tests.benchmarks.bench_lines", side, str(folder), shape, str(size), *url]
+    return [float(word) for word in subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()]
 
 
 def _write(path: Path, shape: str, size: int) -> None:
@@ -120,12 +127,13 @@ def _write(path: Path, shape: str, size: int) -> None:
 # Our side
 
 
-def measure(folder: Path, shape: str, size: int) -> Iterator[float]:
+def measure(folder: Path, shape: str, size: int, url: str) -> Iterator[float]:
     """Yield seconds, seconds of CPU, peak memory of its own and of all (MB), records, seconds of a second import."""
     path = folder / "rows.csv"
-    _write(path, shape, size)
+    if not path.exists():
+        _write(path, shape, size)
     mapping = parse_mapping(SEVERAL) if shape == "several" else load_mapping(SHOP / "orders.toml")
-    with CRM.open(f"sqlite:///{folder / 'crm.db'}") as crm:
+    with CRM.open(url) as crm:
         started, cpu = perf_counter(), process_time()
         own: list[float] = []
         report = import_file(crm, path, mapping, progress=lambda *_: own.append(_own_memory()))
@@ -312,5 +320,6 @@ def measure_pandas(folder: Path, shape: str, size: int) -> Iterator[float]:
 
 
 if __name__ == "__main__":
-    sides = {"ours": measure, "raw": measure_raw, "pandas": measure_pandas}
-    print(*sides[sys.argv[4]](Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])))
+    side, place, kind, number, *urls = sys.argv[1:]
+    sides: dict[str, Callable[..., Iterator[float]]] = {"ours": measure, "raw": measure_raw, "pandas": measure_pandas}
+    print(*sides[side](Path(place), kind, int(number), *urls))

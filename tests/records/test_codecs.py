@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from crm_core.errors import InvalidValue
 from crm_core.records import KERNEL_RECORDS, FieldDeclaration, Record, RecordType, build_registry
 from crm_core.records.codec import Codec, codec_for
-from crm_core.records.declare import Kind
+from crm_core.records.declare import Kind, record, text
 from crm_core.records.schema import Row
 from crm_core.values import Money
 from tests.strategies import ZONES, days, moments, records_of, values_of, zones
@@ -60,6 +60,20 @@ def test_a_record_made_of_some_values_equals_the_one_of_its_class(kind: RecordTy
     others = data.draw(st.sets(st.sampled_from([one.name for one in attrs.fields(kind.cls)])))
     values = {name: getattr(record, name) for name in required | others}
     assert kind.cls(**values) == kind.rows.made(values)
+
+
+def test_a_new_record_receives_its_system_values_itself_and_keeps_all_others() -> None:
+    @record("booking")
+    class Booking(Record):
+        """A record whose field is called as the function once was that sets the others."""
+
+        slot: str | None = text("Slot", default=None)
+
+    kind = build_registry(zone=ZoneInfo("UTC"), records=[(Booking, "test")]).types["booking"]
+    made = kind.rows.made({"slot": "noon"})
+    assert made is kind.rows.stamp(made, 7, 1, 5, 6)
+    assert Booking(id=7, version=1, created_tx=5, updated_tx=6, slot="noon") == made
+    assert (7, 1, 5, 6, "noon") == kind.encode(made)
 
 
 @pytest.mark.parametrize("kind", REGISTRY.types.values(), ids=lambda kind: kind.name)

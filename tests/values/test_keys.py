@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from crm_core.values import ascii_digits, email_key, phone_key, strip_marks, text_key
+from crm_core.values import ascii_digits, email_key, keys, phone_key, strip_marks, text_key
 
 # Characters whose folding interacts: accents after joiners, sharp s, dotted I, yeh with hamza, spacing accents.
 AWKWARD = st.text(
@@ -63,6 +65,13 @@ def test_spellings_of_one_name_match(one: str, other: str) -> None:
 )
 def test_different_names_stay_different(one: str, other: str) -> None:
     assert text_key(one) != text_key(other)
+
+
+def test_what_is_looked_for_before_folding_is_just_what_folding_changes() -> None:
+    every, table = map(chr, range(sys.maxunicode + 1)), keys._Table(keys._FOLDED)
+    changed = [character for character in every if character.translate(table) != character]
+    assert changed == [one for one in map(chr, range(sys.maxunicode + 1)) if keys._TO_FOLD.search(one)]
+    assert {"\u200c", "\u0640", "\u064a", "\u06f1"} < set(changed)
 
 
 def test_a_name_of_invisible_characters_is_empty() -> None:

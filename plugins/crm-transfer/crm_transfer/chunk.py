@@ -70,6 +70,7 @@ class Chunk:
 
     def prepare(self) -> None:
         """Find keys and duplicates, what is known, values and references: all that needs no write lock."""
+        self._lookup.make_room()
         for at, reader in enumerate(self._readers):
             if self._only not in (None, at):
                 continue
@@ -224,12 +225,16 @@ class Chunk:
             names = {name for entry in entries for wanted, name in entry.wanted if wanted is reference}
             self._lookup.load(reference, names if reference.by else names - self._unknown.get(reference.place, set()))
         makers = self._makers({(each.target, each.system) for each in reader.references})
-        found = self._lookup.found
+        found = self._names(reader)
         for entry in entries:
             for reference, name in entry.wanted:
-                if not isinstance(found(reference, name), int):
+                if not isinstance(found[reference.field].get(name), int):
                     self._check(at, entry, reference, name, makers)
         self._entries[at] = [entry for entry in entries if entry.row.error is None]
+
+    def _names(self, reader: RecordReader) -> Mapping[str, Mapping[str, int | BadCell]]:
+        """Return what was found by name for each reference, by its field: looked up once for all rows."""
+        return {reference.field: self._lookup.names_of(reference) for reference in reader.references}
 
     def _check(
         self,
@@ -272,7 +277,8 @@ class Chunk:
     # Writes
 
     def _store(self, at: int, reader: RecordReader) -> None:
-        entries = [entry for entry in self._entries[at] if self._fill(at, entry)]
+        names = self._names(reader)
+        entries = [entry for entry in self._entries[at] if self._fill(at, entry, names)]
         if reader.ids or reader.same:
             self._adopt(reader, entries)
         made = self._made.setdefault((reader.kind.name, reader.system), {})
@@ -339,7 +345,7 @@ class Chunk:
         for at, kept in self._arbiter.settle(reader.kind, reader.policies, claims) if claims else ():
             there[at].row.kept = (*there[at].row.kept, kept)
 
-    def _fill(self, at: int, entry: Entry) -> bool:
+    def _fill(self, at: int, entry: Entry, names: Mapping[str, Mapping[str, int | BadCell]]) -> bool:
         """Put the ids of the references in; say whether the record can be written now."""
         row, values = entry.row, entry.values
         if row.error is not None or values is None:
@@ -347,7 +353,7 @@ class Chunk:
         if not entry.wanted:
             return True
         for reference, name in entry.wanted:
-            found = self._lookup.found(reference, name)
+            found = names[reference.field].get(name)
             if not isinstance(found, int):
                 record = self._made.get((reference.target, reference.system), {}).get(name)
                 found = record.id if record is not None else None

@@ -194,10 +194,10 @@ class Reduction:
         if times and bad:
             text, why = next(iter(bad.items()))
             raise Unreadable(given[text], why.at(self.name, text))
+        if times:
+            return lambda text: (times[text], text)
         numbers, no_numbers = _read(self.number, given)
-        if times or not no_numbers:
-            return lambda text: ((times or numbers)[text], text)
-        return lambda text: text
+        return (lambda text: text) if no_numbers else (lambda text: (numbers[text], text))
 
 
 def _read(read: Callable[[str], Any], texts: Iterable[str]) -> tuple[dict[str, Any], dict[str, BadCell]]:
@@ -208,7 +208,7 @@ def _read(read: Callable[[str], Any], texts: Iterable[str]) -> tuple[dict[str, A
         try:
             good[text] = read(text)
         except BadCell as why:
-            bad[text] = why
+            bad[text] = why.with_traceback(None)  # whose frames know this dict, and all rows
     return good, bad
 
 

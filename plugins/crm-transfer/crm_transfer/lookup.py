@@ -60,11 +60,14 @@ class Lookup:
         found = merged_ids(self._crm, kind, list(mine))
         return {mine[told]: entry for told, entry in found.items()}
 
-    def load(self, reference: Reference, names: Collection[str]) -> None:
-        """Look names up that are not remembered."""
+    def make_room(self) -> None:
+        """Forget names if they are many: before a chunk looks up its own, because it needs all of these together."""
         if sum(map(len, self._found.values())) > _REMEMBERED:
             self._found.clear()
-        known = self._names_of(reference)
+
+    def load(self, reference: Reference, names: Collection[str]) -> None:
+        """Look names up that are not remembered."""
+        known = self.names_of(reference)
         wanted = [name for name in names if name not in known]
         if reference.by:
             for name in wanted:
@@ -77,10 +80,10 @@ class Lookup:
 
     def found(self, reference: Reference, name: str) -> Found:
         """Return what was found under a name."""
-        known = self._found.get(reference.place)
-        return None if known is None else known.get(name)
+        return self.names_of(reference).get(name)
 
-    def _names_of(self, reference: Reference) -> dict[str, int | BadCell]:
+    def names_of(self, reference: Reference) -> dict[str, int | BadCell]:
+        """Return what was found, by name."""
         return self._found.setdefault(reference.place, {})
 
     def forget(self) -> None:
@@ -102,9 +105,9 @@ class Lookup:
                 f"is the {reference.by} of several {kind.plural}: {listed}{more}; point at it by its external id "
                 f"(ref without by), or map the name to another one"
             )
-            self._names_of(reference)[name] = BadCell("ambiguous", message)
+            self.names_of(reference)[name] = BadCell("ambiguous", message)
         elif records:
-            self._names_of(reference)[name] = records[0].id
+            self.names_of(reference)[name] = records[0].id
 
     def _known_as(self, kind: str, record_id: int) -> str:
         """Return the external ids of a record, in brackets."""

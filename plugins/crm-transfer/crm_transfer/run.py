@@ -27,7 +27,7 @@ from crm_transfer.readers import RecordReader
 from crm_transfer.reading import CSV, JSON_LINES
 from crm_transfer.rejects import write_rejects
 from crm_transfer.report import SHOWN, FileReport, ImportReport, RowError, shown
-from crm_transfer.rows import Row
+from crm_transfer.rows import Row, groups_of
 from crm_transfer.spill import Made, Rejected, Spill, Waiting
 from crm_transfer.staging import Grouping
 from crm_transfer.takeback import TakeBack
@@ -194,6 +194,8 @@ class Run:
         bad = [row for row in rows if isinstance(row, BadRow)]
         spill.reject([Rejected(at, b.number, b.column, b.value, b.rule, b.message, tuple(b.cells)) for b in bad])
         report.counts.add("rejected", len(bad))
+        for group in groups_of(good):  # which knows its rows, as they know it: nobody would count them as gone
+            group.rows = []
 
     def _write(
         self,

@@ -82,7 +82,7 @@ class Sorter:
         characters = 0
         for row in rows:
             run.append(row)
-            characters += sum(map(len, row[2][0]))
+            characters += len("".join(row[2][0]))
             if len(run) >= _RUN or characters >= _CHARACTERS:
                 run.sort(key=_ORDER)
                 yield run

@@ -46,6 +46,7 @@ class Targets:
             required=False,
             column=column.label,
         )
+        self._lookup.make_room()
         self._lookup.load(reference, [name])
         found = self._lookup.found(reference, name)
         if isinstance(found, int):

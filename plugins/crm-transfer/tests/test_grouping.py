@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import csv
+import gc
 import importlib.util
 import os
 import random
 import signal
 import subprocess
 import sys
+import weakref
 from collections.abc import Iterator, Sequence
 from decimal import Decimal
 from pathlib import Path
@@ -24,6 +26,7 @@ from crm_transfer.importing import import_file, import_plan, resume_import
 from crm_transfer.mapping import parse_mapping
 from crm_transfer.plan import load_plan
 from crm_transfer.report import ImportReport
+from crm_transfer.rows import Group
 from tests.opening import EVERYWHERE, STORAGES, url_for
 
 _spec = importlib.util.spec_from_file_location("transfer_content", Path(__file__).parent / "content.py")
@@ -442,6 +445,27 @@ def test_a_column_that_is_no_group_does_not_fill_the_memory(tmp_path: Path, monk
         assert ((1, 0, 0, 120), {"2"}) == (counts(report), set(sales(crm)))
         assert "more than 50 rows have this key: is invoice what tells the groups apart?" == report.errors[0].message
         assert list(range(2, 122)) == [error.row for error in report.errors]
+
+
+def test_groups_are_gone_when_they_are_written_without_a_search_for_cycles(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[weakref.ref[Group]] = []
+
+    def noted(*given: Any) -> Group:
+        group = Group(*given)
+        made.append(weakref.ref(group))
+        return group
+
+    monkeypatch.setattr(staging, "Group", noted)
+    with CRM.open("memory:") as crm:
+        gc.disable()
+        try:
+            report = bring(crm, write(tmp_path / "o.csv", ROWS[:4]))
+            assert len(made) == report.types["sale"].created == 3
+            assert [] == [group() for group in made if group() is not None]
+        finally:
+            gc.enable()
 
 
 def test_a_rule_refuses_with_its_reason(crm: CRM, tmp_path: Path) -> None:

@@ -17,10 +17,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from crm_core import CRM, Customer, Money, hookimpl
+from crm_core import CRM, Customer, Money, User, hookimpl
 from crm_core.errors import UsageError
 from crm_core.events import CustomersChanging, Veto
-from crm_transfer import pace
+from crm_transfer import lookup, pace
 from crm_transfer.errors import FileFault, MappingError
 from crm_transfer.importing import import_file, resume_import
 from crm_transfer.mapping import parse_mapping
@@ -312,6 +312,32 @@ def test_a_reference_to_nothing_rejects_the_row(crm: CRM, tmp_path: Path) -> Non
         counts(report),
         [(error.row, error.column, error.value) for error in report.errors],
     )
+
+
+DEALS = """
+[file]
+system = "t"
+[[record]]
+type = "deal"
+key = "no"
+[record.fields]
+title = "no"
+customer_id = { column = "customer", ref = "customer" }
+owner_id = { column = "owner", ref = "user" }
+"""
+
+
+def test_names_that_were_looked_up_are_forgotten_between_chunks_only(
+    crm: CRM, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lookup, "_REMEMBERED", 3)
+    crm.customers.add_many([Customer(name=f"C{n}") for n in range(9)], externals=[("t", f"c{n}") for n in range(9)])
+    crm.users.add_many([User(name=f"U{n}") for n in range(9)], externals=[("t", f"u{n}") for n in range(9)])
+    rows = [[f"d{n}", f"c{n}", f"u{n}"] for n in range(9)]
+    report = bring(crm, write(tmp_path / "d.csv", rows, ["no", "customer", "owner"]), DEALS)
+    assert ((9, 0, 0, 0), []) == (counts(report), report.errors)
+    customers = {one.id: one.name for one in crm.customers.iterate()}
+    assert [f"C{n}" for n in range(9)] == [customers[one.customer_id] for one in crm.deals.find(sort="title").records]
 
 
 def test_references_may_be_names(crm: CRM, tmp_path: Path) -> None:
