@@ -27,7 +27,7 @@ from crm_transfer.guess.keys import KeyGuess, guess_key
 from crm_transfer.guess.lines import find_lines
 from crm_transfer.guess.orders import draft_orders
 from crm_transfer.guess.records import draft_records
-from crm_transfer.guess.spelling import ascii_words
+from crm_transfer.guess.systems import system_of
 from crm_transfer.guess.toml import listed, texts
 from crm_transfer.names import Labels
 from crm_transfer.opening import importer_for, open_source
@@ -109,12 +109,13 @@ def suggest(
     rows = [row for at, row in enumerate(rows) if at not in asides.places]
     columns = with_one_form([look_at(name, [row[at] for row in rows]) for at, name in enumerate(source.columns)])
     lines = find_lines(columns, rows) if kind.name == "sale" else None
+    of_people = kind.name not in ("sale", "deal", "interaction")
+    key = guess_key(columns, rows, of_people=of_people) if lines is None else lines.key
+    system, lasts = system_of(path.stem, kind.plural, key, columns)
     if lines is not None:
-        key = lines.key
-        draft = draft_orders(crm, lines, columns, _system(path))
+        draft = draft_orders(crm, lines, columns, system)
     else:
-        key = guess_key(columns, rows, of_people=kind.name not in ("sale", "deal", "interaction"))
-        draft = draft_records(crm, kind, columns, key, _system(path), rows)
+        draft = draft_records(crm, kind, columns, key, system, rows)
     questions = [
         *_encoding_question(guessed),
         *_misread_question(source.columns, rows),
@@ -127,7 +128,7 @@ def suggest(
         *draft.questions,
     ]
     return Suggestion(
-        toml=_written(path, source, seen, [*head, _system_line(path), *asides.lines], draft, questions),
+        toml=_written(path, source, seen, [*head, _system_line(system, lasts), *asides.lines], draft, questions),
         type=kind.name,
         seen=seen,
         total=source.total,
@@ -194,8 +195,11 @@ def _header_question(header: HeaderGuess | None) -> list[str]:
     return asked
 
 
-def _system_line(path: Path) -> str:
-    return f"system = {quoted(_system(path))}  # the name of the source: with the key it tells records apart"
+def _system_line(system: str, lasts: str) -> str:
+    what = (
+        f"the name of the source, {lasts}" if lasts else "the name of the source: with the key it tells records apart"
+    )
+    return f"system = {quoted(system)}  # {what}"
 
 
 def _unread(found: Sequence[SourceRow | BadRow]) -> list[str]:
@@ -314,10 +318,6 @@ def _toml(value: Any) -> str:
 def _one_line(text: str) -> str:
     """Keep a remark on one line: names of columns may hold anything."""
     return "".join(c if c.isprintable() else " " for c in text)
-
-
-def _system(path: Path) -> str:
-    return ascii_words(path.name.split(".")[0]).replace("_", "-") or "import"
 
 
 def _of_export(

@@ -11,7 +11,7 @@ from crm_core.records.registry import Field
 from crm_transfer.guess.columns import Seen
 from crm_transfer.guess.drafting import Sheet, given
 from crm_transfer.guess.toml import Block, inline, listed, source, texts
-from crm_transfer.guess.values import Matched, match_records
+from crm_transfer.guess.values import Matched, brought_before, match_records
 from crm_transfer.guess.words import (
     BUYER,
     COMPANY,
@@ -52,7 +52,8 @@ def unnamed(sheet: Sheet) -> None:
 def _point(sheet: Sheet, field: Field, columns: list[Seen]) -> None:
     """Point by the column whose values are known; where none is, by one that names records to be made."""
     target = field.declaration.references
-    for seen in columns:
+    is_known_here = any(brought_before(sheet.crm, target, seen, sheet.system) for seen in columns)
+    for seen in [] if is_known_here else columns:  # what earlier files of this source brought, this one brings as well
         matched = match_records(sheet.crm, target, seen)
         if matched.system:
             more = {"ref": quoted(target), "system": quoted(matched.system)}
