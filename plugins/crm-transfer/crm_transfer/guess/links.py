@@ -25,6 +25,8 @@ from crm_transfer.guess.words import (
 )
 from crm_transfer.toml import quoted
 
+_BELONGS: Final = {"person": "works for"}
+"""How a customer that is no organisation belongs to one."""
 _POINTING: Final = {"owner_id": OWNER, "author_id": OWNER, "customer_id": CUSTOMER}
 
 
@@ -70,7 +72,7 @@ def _point(sheet: Sheet, field: Field, columns: list[Seen]) -> None:
         if mine == "deal" and target == "customer" and _company_and_person(sheet, field, names):
             return
         ranked = (BUYER, COMPANY, CUSTOMER | OWNER)
-        name = min(names, key=lambda s: (s.empty, [is_called(s.name, words, mine) for words in ranked].index(True)))
+        name = min(names, key=lambda s: (s.empty, *(not is_called(s.name, words, mine) for words in ranked)))
         by_number = (
             number is not None and number.empty <= name.empty and not is_called(name.name, COMPANY, sheet.kind.name)
         )
@@ -141,17 +143,24 @@ def parent(sheet: Sheet) -> None:
         what = f"{len(missing):,} of its cells are no key of this file, such as {missing[0][:80]!r}"
         sheet.ask(seen, f"does it name the company that another one belongs to? {what}: kept as a text")
         return
+    told = next((guess for guess in sheet.out.guesses if guess.target == "customer.kind" and guess.values), None)
+    relation = '{ const = "subsidiary of" }'
+    if told is not None:
+        kinds = {word: _BELONGS.get(kind, "subsidiary of") for word, kind in told.values.items()}
+        relation = source(told.column, map=inline(kinds))
     block = Block("relation", [f'key = [{sheet.mine}, {{ const = "subsidiary of" }}]', given(seen)])
     block.fields += [
         ("customer_id", f'{{ column = {listed(sheet.key.columns)}, ref = "customer" }}', ""),
         ("other_id", f'{{ column = {quoted(seen.name)}, ref = "customer", later = true }}', "high: keys of this file"),
-        ("kind", '{ const = "subsidiary of" }', f"medium: the column is called {seen.name}"),
+        ("kind", relation, f"medium: the column is called {seen.name}"),
     ]
     sheet.after.append(block)
     sheet.done(seen, "relation.subsidiary of", "high", "its cells are keys of other rows")
 
 
 def _is_number(seen: Seen) -> bool:
+    if seen.distinct and all(" " in value.strip() for value in seen.distinct):
+        return False  # Odoo calls a column of names "partner_id"
     return names_key(seen.name) or seen.kind in ("integer", "decimal") or all(map(str.isdecimal, seen.distinct))
 
 
