@@ -68,6 +68,7 @@ CUSTOMER: Final = (
     "contact, contact name, primary contact, contact person, person, person name, sold to, "
     "bill to, payer, payee, counterparty, "
     "ship to name, billing name, account id, associated contact, "
+    "payer/recipient, վճարող, ստացող, վճարող/ստացող, փոխանցող, շահառու, плательщик/получатель, "
     "Kunde, Kundennr, Kundennummer, Kundenname, Name 1, Ansprechpartner, Kontakt, Kontaktperson, Debitor, "
     "Debitorennummer, "
     "Auftraggeber, Besteller, Käufer, Rechnungsempfänger, Beguenstigter/Zahlungspflichtiger, "

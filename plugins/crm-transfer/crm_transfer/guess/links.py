@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import attrs
@@ -16,12 +16,16 @@ from crm_transfer.guess.words import (
     BUYER,
     COMPANY,
     CUSTOMER,
+    NAME,
     OWNER,
     PARENT,
+    called,
     is_called,
     names_email,
     names_id_of,
     names_key,
+    remark_of,
+    tokens,
 )
 from crm_transfer.toml import quoted
 
@@ -207,10 +211,34 @@ def _pointing(
     sheet.done(seen, f"{sheet.kind.name}.{field.path}", confidence, why, values)
 
 
+def names_company(seen: Seen) -> bool:
+    """Say whether a column has the names of companies: "Firma", or "Name (Unternehmen)"."""
+    is_firm = is_called(seen.name, COMPANY, "customer")
+    is_firm = is_firm or (is_called(seen.name, NAME) and not COMPANY.isdisjoint(tokens(remark_of(seen.name))))
+    return is_firm and bool(seen.values) and seen.is_short
+
+
+def person_or_company(sheet: Sheet, parts: Sequence[Seen], firm: Seen) -> None:
+    """Let rows without a person be of the company: only a person works for one."""
+    sheet.persons = tuple(seen.name for seen in parts)
+    if not any(seen.kind == "text" and called(seen.name, "kind", "customer") is not None for seen in sheet.left):
+        choice = f'[{{ when = {_a_person(sheet)}, then = {{ const = "person" }} }}]'
+        value = f'{{ value = {{ choose = {choice}, else = {{ const = "organisation" }} }} }}'
+        sheet.put("kind", value, "medium: rows without a person are of the company")
+    at, places = sheet.place_of(firm.name), [sheet.place_of(seen.name) for seen in parts]
+    if not any(row[at].strip() and any(row[place].strip() for place in places) for row in sheet.rows):
+        sheet.done(firm, "customer.name", "high", "each row has either a person or a company")
+
+
+def _a_person(sheet: Sheet) -> str:
+    said = ", ".join(f"{{ column = {quoted(name)}, given = true }}" for name in sheet.persons)
+    return f"{{ any = [{said}] }}"
+
+
 def company(sheet: Sheet) -> None:
     """Make the company a person works for an organisation of its own; without a person it is the customer."""
     mine = sheet.kind.name
-    seen = next((s for s in sheet.left if is_called(s.name, COMPANY, mine) and s.values and s.is_short), None)
+    seen = next((s for s in sheet.left if names_company(s)), None)
     if mine != "customer" or seen is None:
         return
     if "name" not in sheet.taken:
@@ -221,9 +249,13 @@ def company(sheet: Sheet) -> None:
         return
     firm = first_of(sheet, seen)
     key = f'[{{ const = "company" }}, {quoted(firm.name)}]'
-    block = Block("customer", [f"key = {key}", "repeats = true", given(firm)])
+    there = given(firm)
+    if sheet.persons:
+        there = f"when = [{there.removeprefix('when = ')}, {_a_person(sheet)}]"
+    block = Block("customer", [f"key = {key}", "repeats = true", there])
     block.fields += [("name", quoted(firm.name), ""), ("kind", '{ const = "organisation" }', "")]
-    relation = Block("relation", [f'key = [{sheet.mine}, {{ const = "works for" }}]', given(seen)])
+    when = there if sheet.persons else given(seen)
+    relation = Block("relation", [f'key = [{sheet.mine}, {{ const = "works for" }}]', when])
     relation.fields += [
         ("customer_id", f'{{ column = {listed(sheet.key.columns)}, ref = "customer" }}', ""),
         ("other_id", f'{{ column = {key}, ref = "customer" }}', ""),

@@ -130,6 +130,15 @@ def _known(field: str) -> Mapping[str, int]:
     return _ranked(language.get(field, "") for language in vocabulary.LANGUAGES.values())
 
 
+def remark_of(name: str) -> str:
+    """Return what stands in brackets behind a name.
+
+    >>> remark_of("Vorname (natürl. Person)"), remark_of("Vorname")
+    ('natürl. Person', '')
+    """
+    return name.partition("(")[2].partition(")")[0].strip()
+
+
 def called(name: str, field: str, type_name: str = "") -> int | None:
     """Return how far down a field's list of names a column's name stands (0 is the surest), None where it does not.
 
