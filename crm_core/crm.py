@@ -10,7 +10,6 @@ from decimal import Decimal
 from fractions import Fraction
 from functools import cached_property
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from types import MappingProxyType, TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 
@@ -40,7 +39,15 @@ from crm_core.services.people import TeamService, UserService
 from crm_core.services.records import RecordService
 from crm_core.services.references import References
 from crm_core.services.workspace import calendar_of, pipelines_of, registry_of, require_known_currencies
-from crm_core.settings import Settings, add_to_settings, extended_settings, load_settings, no_file, settings_for_url
+from crm_core.settings import (
+    ScratchFolder,
+    Settings,
+    add_to_settings,
+    extended_settings,
+    load_settings,
+    no_file,
+    settings_for_url,
+)
 from crm_core.values import Clock, SystemClock
 
 if TYPE_CHECKING:
@@ -387,11 +394,11 @@ class CRM:
             fields: own fields that the rehearsal has besides, by record type and name.
             pipelines: pipelines that it has besides.
         """
-        with TemporaryDirectory(prefix="crm-rehearsal-") as folder:
-            settings = extended_settings(self.settings, Path(folder), fields=fields, pipelines=pipelines)
+        with ScratchFolder("rehearsal") as folder:
+            settings = extended_settings(self.settings, folder, fields=fields, pipelines=pipelines)
             trial, user = self, self._user if self._named else None
             if "copy" in self.storage.capabilities:
-                trial = CRM(settings, self.host, self.storage.copied(Path(folder)), self.clock, user)
+                trial = CRM(settings, self.host, self.storage.copied(folder), self.clock, user)
             elif settings is not self.settings:
                 trial = CRM(settings, self.host, open_storage(None, settings), self.clock, user)
             try:

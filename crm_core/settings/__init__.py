@@ -8,6 +8,7 @@ from __future__ import annotations
 from crm_core.settings.files import whole_file
 from crm_core.settings.model import FILE_NAME, POLICIES, AccountSettings, OwnField, Policy, Settings, default_policies
 from crm_core.settings.read import WORKSPACE_VARIABLE, find_workspace, load_settings, settings_for_url
+from crm_core.settings.scratch import ScratchFolder
 from crm_core.settings.secret import Secret
 from crm_core.settings.write import add_to_settings, extended_settings, no_file, set_disabled, write_settings
 
@@ -18,6 +19,7 @@ __all__ = [
     "AccountSettings",
     "OwnField",
     "Policy",
+    "ScratchFolder",
     "Secret",
     "Settings",
     "add_to_settings",

@@ -24,6 +24,7 @@ _FILE_KEYS: Final = frozenset(
         "columns",
         "sheet",
         "header",
+        "fill_down",
         "decimal",
         "thousands",
         "dates",
@@ -194,8 +195,7 @@ def _file_form(file: Table) -> FileForm:
     }
     if not isinstance(options.get("header", 1), int) or options.get("header", 1) < 1:
         raise file.wrong("header", f"must be the number of a row, found {options['header']!r}", "header = 4")
-    if "columns" in options:
-        options["columns"] = file.texts("columns")
+    options |= {key: file.texts(key) for key in ("columns", "fill_down") if key in file.data}
     return FileForm(
         format=file.text("format"),
         options=options,

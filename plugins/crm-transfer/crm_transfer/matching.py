@@ -6,14 +6,13 @@ What may be found is kept in a temporary file, so that half a million lines take
 from __future__ import annotations
 
 import sqlite3
-import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from pathlib import Path
 from types import TracebackType
 from typing import Final, Protocol
 
 import attrs
 
+from crm_core.settings import ScratchFolder
 from crm_transfer.cells import keys_of_column
 from crm_transfer.columns import Cells
 from crm_transfer.errors import BadCell
@@ -83,8 +82,8 @@ class Offers:
     """The temporary file of what may be found."""
 
     def __init__(self) -> None:
-        self._folder = tempfile.TemporaryDirectory(prefix="crm-import-match-")
-        self._db = sqlite3.connect(Path(self._folder.name) / "offers.db", isolation_level=None)
+        self._folder = ScratchFolder("import-match")
+        self._db = sqlite3.connect(self._folder.path / "offers.db", isolation_level=None)
         for statement in (
             "PRAGMA journal_mode = OFF",
             "PRAGMA synchronous = OFF",

@@ -13,6 +13,7 @@ from crm_core.errors import PluginError
 from crm_core.extend import Importer, Source
 from crm_transfer.again import checked
 from crm_transfer.errors import FileFault, MappingError
+from crm_transfer.filldown import filled_down
 from crm_transfer.form import regular_file
 from crm_transfer.mapping import RowMapping, parse_mapping
 
@@ -55,6 +56,8 @@ def open_source(importer: Importer, path: Path, options: Mapping[str, Any]) -> S
     source = importer.open(path, options)
     if options.get("sheet") and "sheet" not in source.guesses:
         raise MappingError(f"{path.name}: the format {importer.name} has no sheets", hint="leave --sheet out")
+    if options.get("fill_down"):
+        source = filled_down(source, options["fill_down"], path.name)
     return checked(source)
 
 

@@ -7,7 +7,6 @@ the rows, for a moment, and is gone when the sort is closed.
 from __future__ import annotations
 
 import marshal
-import tempfile
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, islice
@@ -16,6 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, Final
 
+from crm_core.settings import ScratchFolder
 from crm_transfer.errors import FileFault
 
 Keyed = tuple[str, int, Any]
@@ -34,7 +34,7 @@ class Sorter:
 
     def __init__(self) -> None:
         """Make the folder."""
-        self._folder = tempfile.TemporaryDirectory(prefix="crm-import-sort-")
+        self._folder = ScratchFolder("import-sort")
         self._made = 0
         self.largest = 0
 
@@ -49,7 +49,7 @@ class Sorter:
     @property
     def size(self) -> int:
         """Bytes that lie in the folder now."""
-        return sum(path.stat().st_size for path in Path(self._folder.name).iterdir())
+        return sum(path.stat().st_size for path in self._folder.path.iterdir())
 
     def sorted(self, rows: Iterable[Keyed]) -> Iterator[Keyed]:
         """Yield the rows by key, those of one key by number.
@@ -66,7 +66,7 @@ class Sorter:
                     path.unlink()
         except OSError as error:
             raise FileFault(
-                f"the rows cannot be sorted in {self._folder.name}: {error.strerror}",
+                f"the rows cannot be sorted in {self._folder.path}: {error.strerror}",
                 hint="make room there (about twice the size of the file), or set TMPDIR to a folder that has it",
             ) from error
         self.largest = max(self.largest, self.size)
@@ -75,7 +75,7 @@ class Sorter:
     def store(self) -> Store:
         """Return a place to put things away until the sorted rows are through."""
         self._made += 1
-        return Store(Path(self._folder.name) / f"{self._made}.kept")
+        return Store(self._folder.path / f"{self._made}.kept")
 
     def _runs(self, rows: Iterable[Keyed]) -> Iterator[list[Keyed]]:
         run: list[Keyed] = []
@@ -93,7 +93,7 @@ class Sorter:
 
     def _write(self, rows: Iterable[Any]) -> Path:
         self._made += 1
-        path = Path(self._folder.name) / f"{self._made}.run"
+        path = self._folder.path / f"{self._made}.run"
         source = iter(rows)
         with path.open("wb") as file:
             while block := list(islice(source, _BLOCK)):

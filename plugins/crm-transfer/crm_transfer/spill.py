@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import sqlite3
-import tempfile
 from collections.abc import Iterable, Iterator, Sequence, Set
 from pathlib import Path
 from types import TracebackType
@@ -16,6 +15,7 @@ from typing import Final
 import attrs
 
 from crm_core.errors import CrmError, StorageFull
+from crm_core.settings import ScratchFolder
 from crm_transfer.ascending import TABLE, Ascending
 
 _REPEATED: Final = 20_000
@@ -81,8 +81,8 @@ class Rejected:
     cells: tuple[str, ...]
 
 
-def _full(folder: str, error: sqlite3.OperationalError) -> CrmError:
-    place = Path(folder).parent
+def _full(folder: Path, error: sqlite3.OperationalError) -> CrmError:
+    place = folder.parent
     if error.sqlite_errorname != "SQLITE_FULL" and not error.sqlite_errorname.startswith("SQLITE_IOERR"):
         return CrmError(f"{place}: the temporary file of the import cannot be used: {error}")
     return StorageFull(
@@ -96,13 +96,13 @@ class Spill:
 
     def __init__(self) -> None:
         """Open an empty file that is gone when it is closed, or when the process dies."""
-        self._folder = tempfile.TemporaryDirectory(prefix="crm-import-")
+        self._folder = ScratchFolder("import")
         try:
-            self._db = sqlite3.connect(Path(self._folder.name) / "rows.db", isolation_level=None)
+            self._db = sqlite3.connect(self._folder.path / "rows.db", isolation_level=None)
             self._prepare()
         except sqlite3.OperationalError as problem:
             self._folder.cleanup()
-            raise _full(self._folder.name, problem) from problem
+            raise _full(self._folder.path, problem) from problem
         self._round = 0
         self._repeated: dict[str, dict[str, int]] = {}
         self._settled: dict[str, set[str]] = {}
@@ -137,7 +137,7 @@ class Spill:
         self._db.close()
         self._folder.cleanup()
         if isinstance(error, sqlite3.OperationalError):  # the storage's own errors are the kernel's by now
-            raise _full(self._folder.name, error) from error
+            raise _full(self._folder.path, error) from error
 
     def first_rows(self, scope: str, keys: Sequence[tuple[int, str]]) -> dict[int, int]:
         """Remember (row, key) pairs of a scope; return, by row, the earlier row that had the same key."""

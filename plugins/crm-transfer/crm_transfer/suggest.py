@@ -18,6 +18,7 @@ from crm_core.records import RecordType
 from crm_transfer.doubtful import only_failed
 from crm_transfer.errors import FileFault
 from crm_transfer.failed import failure_of
+from crm_transfer.filldown import fill
 from crm_transfer.guess.asides import find_asides
 from crm_transfer.guess.columns import Seen, look_at, with_one_form
 from crm_transfer.guess.drafting import Draft, Guess
@@ -25,9 +26,10 @@ from crm_transfer.guess.encodings import EncodingGuess, guess_encoding, misread
 from crm_transfer.guess.header import HeaderGuess, guess_header
 from crm_transfer.guess.keys import KeyGuess, guess_key
 from crm_transfer.guess.lines import find_lines
+from crm_transfer.guess.nested import find_nested
 from crm_transfer.guess.orders import draft_orders
 from crm_transfer.guess.records import draft_records
-from crm_transfer.guess.spelling import ascii_words
+from crm_transfer.guess.systems import system_of
 from crm_transfer.guess.toml import listed, texts
 from crm_transfer.names import Labels
 from crm_transfer.opening import importer_for, open_source
@@ -99,6 +101,8 @@ def suggest(
     if importer.mapping is not None:
         return _brought(kind.name, importer, source, importer.mapping(source.columns))
     found = list(islice(source.rows, _SAMPLE))
+    nested = find_nested(source.columns, found)
+    found = list(fill(found, nested.places))
     whole = [row for row in found if isinstance(row, SourceRow) or only_failed(row)]
     rows = [row.cells for row in whole]
     head, file = _file_lines(importer, source, guessed, encoding, header)
@@ -106,28 +110,35 @@ def suggest(
         return _of_export(crm, kind, path, source, head, file)
     seen = len(rows)
     asides = find_asides(source.columns, rows, [row.number for row in whole], is_whole=len(found) == source.total)
-    rows = [row for at, row in enumerate(rows) if at not in asides.places]
-    columns = with_one_form([look_at(name, [row[at] for row in rows]) for at, name in enumerate(source.columns)])
+    kept = [row for at, row in enumerate(whole) if at not in asides.places]
+    rows = [row.cells for row in kept]
+    columns = _look(source.columns, rows)
     lines = find_lines(columns, rows) if kind.name == "sale" else None
+    rules = [*(nested.filled() if lines is not None else []), *asides.lines]
+    if nested.shared and lines is None:
+        rows = [[row.cells[at] for at in nested.places] for row in kept if row.number not in nested.going_on]
+        columns, rules = _look(nested.shared, rows), [*asides.lines, *nested.left_out()]
+    of_people = kind.name not in ("sale", "deal", "interaction")
+    key = guess_key(columns, rows, of_people=of_people) if lines is None else lines.key
+    system, lasts = system_of(path.stem, kind.plural, key, columns)
     if lines is not None:
-        key = lines.key
-        draft = draft_orders(crm, lines, columns, _system(path))
+        draft = draft_orders(crm, lines, columns, system)
     else:
-        key = guess_key(columns, rows, of_people=kind.name not in ("sale", "deal", "interaction"))
-        draft = draft_records(crm, kind, columns, key, _system(path), rows)
+        draft = draft_records(crm, kind, columns, key, system, rows)
     questions = [
         *_encoding_question(guessed),
         *_misread_question(source.columns, rows),
         *_header_question(header),
         *_unread(found),
         *asides.questions,
+        *([nested.question(source.columns)] if nested.shared and lines is None else []),
         *_failed(columns, draft),
         *([key.advice] if key.advice else []),
         *(f"column {quoted(each.name)}: {each.doubt}" for each in columns if each.name in key.columns and each.doubt),
         *draft.questions,
     ]
     return Suggestion(
-        toml=_written(path, source, seen, [*head, _system_line(path), *asides.lines], draft, questions),
+        toml=_written(path, source, seen, [*head, _system_line(system, lasts), *rules], draft, questions),
         type=kind.name,
         seen=seen,
         total=source.total,
@@ -177,6 +188,10 @@ def _opened(
     return open_source(importer, path, {**options, **{k: v for k, v in said.items() if v}}), guessed, header
 
 
+def _look(names: Sequence[str], rows: Sequence[Sequence[str]]) -> list[Seen]:
+    return with_one_form([look_at(name, [row[at] for row in rows]) for at, name in enumerate(names)])
+
+
 def _header_question(header: HeaderGuess | None) -> list[str]:
     if header is None:
         return []
@@ -194,8 +209,11 @@ def _header_question(header: HeaderGuess | None) -> list[str]:
     return asked
 
 
-def _system_line(path: Path) -> str:
-    return f"system = {quoted(_system(path))}  # the name of the source: with the key it tells records apart"
+def _system_line(system: str, lasts: str) -> str:
+    what = (
+        f"the name of the source, {lasts}" if lasts else "the name of the source: with the key it tells records apart"
+    )
+    return f"system = {quoted(system)}  # {what}"
 
 
 def _unread(found: Sequence[SourceRow | BadRow]) -> list[str]:
@@ -314,10 +332,6 @@ def _toml(value: Any) -> str:
 def _one_line(text: str) -> str:
     """Keep a remark on one line: names of columns may hold anything."""
     return "".join(c if c.isprintable() else " " for c in text)
-
-
-def _system(path: Path) -> str:
-    return ascii_words(path.name.split(".")[0]).replace("_", "-") or "import"
 
 
 def _of_export(

@@ -262,6 +262,28 @@ def test_killed_and_run_again_equals_one_clean_run(folder: Path, crm: Call) -> N
 
 
 @pytest.mark.database("sqlite")
+@pytest.mark.skipif(os.name == "nt", reason="NOT RUN: no SIGKILL on this system")
+@pytest.mark.parametrize("dry_run", [False, True])
+def test_what_a_killed_import_left_in_the_temporary_folder_is_removed_by_the_next_one(
+    folder: Path, dry_run: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, place = many(folder / "p.csv", 2_000), folder / "temporary"
+    place.mkdir()
+    code = KILLED.replace("progress=told", f"progress=told, dry_run={dry_run}")
+    environment = {**os.environ, "TMPDIR": str(place)}
+    run = subprocess.run(
+        [sys.executable, "-c", code, "1"], cwd=folder, capture_output=True, check=False, env=environment
+    )
+    assert -signal.SIGKILL == run.returncode, run.stderr.decode()
+    left = {each.name.rpartition("-")[0] for each in place.iterdir()}
+    assert ({"crm-import", "crm-rehearsal"} if dry_run else {"crm-import"}) == left
+    monkeypatch.setattr(tempfile, "tempdir", str(place))
+    with CRM.open(folder / "ws") as opened:
+        import_file(opened, path, parse_mapping(NAMES), dry_run=dry_run)
+    assert [] == [*place.iterdir()]
+
+
+@pytest.mark.database("sqlite")
 def test_a_row_that_matches_a_deleted_record_says_so(folder: Path, crm: Call) -> None:
     (folder / "p.csv").write_text("no,name\n1,Ada\n2,Sara\n", encoding="utf-8")
     assert 0 == bring(crm, "p.csv")[0]

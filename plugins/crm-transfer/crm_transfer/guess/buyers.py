@@ -26,12 +26,13 @@ from crm_transfer.toml import quoted
 def buyers(sheet: Sheet) -> list[str]:
     """Draft the customer of each sale, known by number, e-mail or name, with all of them; return the columns read.
 
-    Nothing is drafted, and nothing returned, where only one column says who buys, or the numbers are known already.
+    Nothing is drafted, and nothing returned, where only one column says who buys, or another source knows the
+    numbers already.
     """
     if sheet.kind.name != "sale" or "customer_id" in sheet.taken:
         return []
     number = _first(sheet, _numbers_customers)
-    if number is not None and match_records(sheet.crm, "customer", number).system:
+    if number is not None and match_records(sheet.crm, "customer", number).system not in ("", sheet.system):
         return []
     address = _first(sheet, lambda seen: seen.kind == "email" and seen.parts == 1 and not is_called(seen.name, OWNER))
     first, last = (_named(sheet, words) for words in (FIRST, LAST))

@@ -64,6 +64,7 @@ class Sheet:
         self.left = list(columns)
         self.taken: set[str] = set()
         self.grouped = False
+        self.persons: tuple[str, ...] = ()
         self.out = Draft()
         others = f"; others that would do: {', '.join(map(quoted, key.others))}" if key.others else ""
         self.main = Block(kind.name, [f"key = {listed(key.columns)}  # {key.confidence}: {key.why}{others}"])

@@ -62,12 +62,13 @@ COMPANY: Final = (
     "կազմակերպություն, կազմակերպության անվանում, գործատու"
 )
 CUSTOMER: Final = (
-    "customer, customer id, customer no, customer number, customer name, customer code, client, client id, "
-    "client name, "
+    "customer, partner, partner id, customer id, customer no, customer number, customer name, customer code, client, "
+    "client id, client name, "
     "buyer, buyer name, party, party name, sold to party, "
     "contact, contact name, primary contact, contact person, person, person name, sold to, "
     "bill to, payer, payee, counterparty, "
     "ship to name, billing name, account id, associated contact, "
+    "payer/recipient, վճարող, ստացող, վճարող/ստացող, փոխանցող, շահառու, плательщик/получатель, "
     "Kunde, Kundennr, Kundennummer, Kundenname, Name 1, Ansprechpartner, Kontakt, Kontaktperson, Debitor, "
     "Debitorennummer, "
     "Auftraggeber, Besteller, Käufer, Rechnungsempfänger, Beguenstigter/Zahlungspflichtiger, "
@@ -81,7 +82,7 @@ CUSTOMER: Final = (
     "հաճախորդ, հաճախորդի անուն, հաճախորդի կոդ, գնորդ, գնորդի անուն, կոնտակտ, պատվիրատու"
 )
 OWNER: Final = (
-    "owner, owner name, assigned to, assigned user, responsible, responsible user, sales rep, salesperson, "
+    "owner, user id, owner name, assigned to, assigned user, responsible, responsible user, sales rep, salesperson, "
     "sales agent, "
     "account manager, account owner, contact owner, deal owner, opportunity owner, lead owner, record owner, rep, "
     "author, agent, user, created by, employee, "

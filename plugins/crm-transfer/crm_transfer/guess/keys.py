@@ -69,7 +69,11 @@ def guess_key(columns: Sequence[Seen], rows: Sequence[Sequence[str]], *, of_peop
 
 def _may_tell_apart(seen: Seen, *, of_people: bool) -> bool:
     """Say whether a column may be a key at all: what it holds is of one record alone, and by no chance."""
-    if not ACCOUNTS.isdisjoint(tokens(seen.name)) or _is_remark(seen):
+    if (
+        not ACCOUNTS.isdisjoint(tokens(seen.name))
+        or _is_remark(seen)
+        or called(seen.name, "sold_at", "sale") is not None
+    ):
         return False
     is_somebody = seen.kind == "email" or (is_called(seen.name, CUSTOMER | BUYER) and not names_key(seen.name))
     return of_people or not is_somebody

@@ -262,7 +262,9 @@ def find_lines(columns: Sequence[Seen], rows: Sequence[Row]) -> OrderLines | Non
     code = _best(rest, lambda one: 0 if names_number_of(one.name, "product") and one.name else None)
     code = _best(rest, lambda one: called(one.name, "code", "product")) or code
     rest = [one for one in rest if one is not code and one.kind == "text" and WHOSE.isdisjoint(tokens(one.name))]
+    rest = [one for one in rest if not _is_of_invoice(groups.values(), places, one, code)]
     name = _best(rest, lambda one: called(one.name, "name", "product"))
+    name = name or _best(rest, lambda one: 0 if names_number_of(one.name, "product") else None)
     return OrderLines(
         invoice=seen,
         amounts=amounts,
@@ -301,6 +303,14 @@ def _steady(groups: Iterable[list[Row]], at: int) -> Fraction:
         len({cell for row in rows[1:] if (cell := row[at].strip())} - {rows[0][at].strip()}) == 0 for rows in groups
     ]
     return Fraction(sum(found), len(found) or 1)
+
+
+def _is_of_invoice(groups: Iterable[list[Row]], places: Mapping[str, int], seen: Seen, code: Seen | None) -> bool:
+    """Say whether a column has one value in invoices that have several products: it names none of these."""
+    if code is None:
+        return False
+    several = [rows for rows in groups if len({row[places[code.name]].strip() for row in rows}) > 1]
+    return bool(several) and steadiness(several, places[seen.name]) == 1
 
 
 def _best(columns: Sequence[Seen], rank: Callable[[Seen], int | None]) -> Seen | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import attrs
@@ -11,20 +11,26 @@ from crm_core.records.registry import Field
 from crm_transfer.guess.columns import Seen
 from crm_transfer.guess.drafting import Sheet, given
 from crm_transfer.guess.toml import Block, inline, listed, source, texts
-from crm_transfer.guess.values import Matched, match_records
+from crm_transfer.guess.values import Matched, brought_before, match_records
 from crm_transfer.guess.words import (
     BUYER,
     COMPANY,
     CUSTOMER,
+    NAME,
     OWNER,
     PARENT,
+    called,
     is_called,
     names_email,
     names_id_of,
     names_key,
+    remark_of,
+    tokens,
 )
 from crm_transfer.toml import quoted
 
+_BELONGS: Final = {"person": "works for"}
+"""How a customer that is no organisation belongs to one."""
 _POINTING: Final = {"owner_id": OWNER, "author_id": OWNER, "customer_id": CUSTOMER}
 
 
@@ -52,7 +58,8 @@ def unnamed(sheet: Sheet) -> None:
 def _point(sheet: Sheet, field: Field, columns: list[Seen]) -> None:
     """Point by the column whose values are known; where none is, by one that names records to be made."""
     target = field.declaration.references
-    for seen in columns:
+    is_known_here = any(brought_before(sheet.crm, target, seen, sheet.system) for seen in columns)
+    for seen in [] if is_known_here else columns:  # what earlier files of this source brought, this one brings as well
         matched = match_records(sheet.crm, target, seen)
         if matched.system:
             more = {"ref": quoted(target), "system": quoted(matched.system)}
@@ -69,7 +76,7 @@ def _point(sheet: Sheet, field: Field, columns: list[Seen]) -> None:
         if mine == "deal" and target == "customer" and _company_and_person(sheet, field, names):
             return
         ranked = (BUYER, COMPANY, CUSTOMER | OWNER)
-        name = min(names, key=lambda s: (s.empty, [is_called(s.name, words, mine) for words in ranked].index(True)))
+        name = min(names, key=lambda s: (s.empty, *(not is_called(s.name, words, mine) for words in ranked)))
         by_number = (
             number is not None and number.empty <= name.empty and not is_called(name.name, COMPANY, sheet.kind.name)
         )
@@ -140,17 +147,24 @@ def parent(sheet: Sheet) -> None:
         what = f"{len(missing):,} of its cells are no key of this file, such as {missing[0][:80]!r}"
         sheet.ask(seen, f"does it name the company that another one belongs to? {what}: kept as a text")
         return
+    told = next((guess for guess in sheet.out.guesses if guess.target == "customer.kind" and guess.values), None)
+    relation = '{ const = "subsidiary of" }'
+    if told is not None:
+        kinds = {word: _BELONGS.get(kind, "subsidiary of") for word, kind in told.values.items()}
+        relation = source(told.column, map=inline(kinds))
     block = Block("relation", [f'key = [{sheet.mine}, {{ const = "subsidiary of" }}]', given(seen)])
     block.fields += [
         ("customer_id", f'{{ column = {listed(sheet.key.columns)}, ref = "customer" }}', ""),
         ("other_id", f'{{ column = {quoted(seen.name)}, ref = "customer", later = true }}', "high: keys of this file"),
-        ("kind", '{ const = "subsidiary of" }', f"medium: the column is called {seen.name}"),
+        ("kind", relation, f"medium: the column is called {seen.name}"),
     ]
     sheet.after.append(block)
     sheet.done(seen, "relation.subsidiary of", "high", "its cells are keys of other rows")
 
 
 def _is_number(seen: Seen) -> bool:
+    if seen.distinct and all(" " in value.strip() for value in seen.distinct):
+        return False  # Odoo calls a column of names "partner_id"
     return names_key(seen.name) or seen.kind in ("integer", "decimal") or all(map(str.isdecimal, seen.distinct))
 
 
@@ -197,10 +211,34 @@ def _pointing(
     sheet.done(seen, f"{sheet.kind.name}.{field.path}", confidence, why, values)
 
 
+def names_company(seen: Seen) -> bool:
+    """Say whether a column has the names of companies: "Firma", or "Name (Unternehmen)"."""
+    is_firm = is_called(seen.name, COMPANY, "customer")
+    is_firm = is_firm or (is_called(seen.name, NAME) and not COMPANY.isdisjoint(tokens(remark_of(seen.name))))
+    return is_firm and bool(seen.values) and seen.is_short
+
+
+def person_or_company(sheet: Sheet, parts: Sequence[Seen], firm: Seen) -> None:
+    """Let rows without a person be of the company: only a person works for one."""
+    sheet.persons = tuple(seen.name for seen in parts)
+    if not any(seen.kind == "text" and called(seen.name, "kind", "customer") is not None for seen in sheet.left):
+        choice = f'[{{ when = {_a_person(sheet)}, then = {{ const = "person" }} }}]'
+        value = f'{{ value = {{ choose = {choice}, else = {{ const = "organisation" }} }} }}'
+        sheet.put("kind", value, "medium: rows without a person are of the company")
+    at, places = sheet.place_of(firm.name), [sheet.place_of(seen.name) for seen in parts]
+    if not any(row[at].strip() and any(row[place].strip() for place in places) for row in sheet.rows):
+        sheet.done(firm, "customer.name", "high", "each row has either a person or a company")
+
+
+def _a_person(sheet: Sheet) -> str:
+    said = ", ".join(f"{{ column = {quoted(name)}, given = true }}" for name in sheet.persons)
+    return f"{{ any = [{said}] }}"
+
+
 def company(sheet: Sheet) -> None:
     """Make the company a person works for an organisation of its own; without a person it is the customer."""
     mine = sheet.kind.name
-    seen = next((s for s in sheet.left if is_called(s.name, COMPANY, mine) and s.values and s.is_short), None)
+    seen = next((s for s in sheet.left if names_company(s)), None)
     if mine != "customer" or seen is None:
         return
     if "name" not in sheet.taken:
@@ -211,9 +249,13 @@ def company(sheet: Sheet) -> None:
         return
     firm = first_of(sheet, seen)
     key = f'[{{ const = "company" }}, {quoted(firm.name)}]'
-    block = Block("customer", [f"key = {key}", "repeats = true", given(firm)])
+    there = given(firm)
+    if sheet.persons:
+        there = f"when = [{there.removeprefix('when = ')}, {_a_person(sheet)}]"
+    block = Block("customer", [f"key = {key}", "repeats = true", there])
     block.fields += [("name", quoted(firm.name), ""), ("kind", '{ const = "organisation" }', "")]
-    relation = Block("relation", [f'key = [{sheet.mine}, {{ const = "works for" }}]', given(seen)])
+    when = there if sheet.persons else given(seen)
+    relation = Block("relation", [f'key = [{sheet.mine}, {{ const = "works for" }}]', when])
     relation.fields += [
         ("customer_id", f'{{ column = {listed(sheet.key.columns)}, ref = "customer" }}', ""),
         ("other_id", f'{{ column = {key}, ref = "customer" }}', ""),

@@ -15,7 +15,15 @@ from crm_transfer.guess.buyers import buyers
 from crm_transfer.guess.columns import Seen
 from crm_transfer.guess.drafting import Draft, Sheet
 from crm_transfer.guess.keys import KeyGuess
-from crm_transfer.guess.links import company, contact_points, parent, references, unnamed
+from crm_transfer.guess.links import (
+    company,
+    contact_points,
+    names_company,
+    parent,
+    person_or_company,
+    references,
+    unnamed,
+)
 from crm_transfer.guess.money import currency_of, quantity_by_price, separators
 from crm_transfer.guess.ownfields import currency_used, open_fields, own_field
 from crm_transfer.guess.stages import closing, expected_closing, stages
@@ -36,6 +44,7 @@ from crm_transfer.guess.words import (
     called,
     is_called,
     plain,
+    remark_of,
     tokens,
 )
 from crm_transfer.serial import SERIAL, SERIAL_1904, read_serial
@@ -256,11 +265,16 @@ def _boolean(sheet: Sheet, field: Field, seen: Seen) -> dict[str, Any] | None:
 
 
 def _full_name(sheet: Sheet) -> None:
-    """Put a first and a last name together; beside a first name, what is only called "name" is the last one."""
+    """Put a first and a last name together; beside a first name, what is only called "name" is the last one.
+
+    Where a remark in brackets stands behind the first name ("Vorname (natürl. Person)"), the last one has it as well.
+    """
     first = next((s for s in sheet.left if is_called(s.name, FIRST)), None)
     rest = [seen for seen in sheet.left if seen is not first]
-    last = next((s for s in rest if is_called(s.name, LAST)), None)
-    whole = next((s for s in rest if s is not last and is_called(s.name, NAME)), None)
+    remark = remark_of(first.name) if first is not None else ""
+    named = [seen for seen in rest if remark and remark_of(seen.name) == remark] or rest
+    last = next((s for s in named if is_called(s.name, LAST)), None)
+    whole = next((s for s in named if s is not last and is_called(s.name, NAME)), None)
     if first is not None and last is None and not is_called(first.name, NAME):
         last, whole = whole, None
     if first is None or last is None or whole is not None or "name" not in sheet.kind.fields:
@@ -270,7 +284,13 @@ def _full_name(sheet: Sheet) -> None:
     joined = f'{{ concat = {texts(seen.name for seen in parts)}, separator = " " }}'
     address = next((seen for seen in rest if seen.kind == "email"), None)
     places = [sheet.place_of(seen.name) for seen in parts]
-    if address is not None and not all(any(row[at].strip() for at in places) for row in sheet.rows):
+    missing = [row for row in sheet.rows if not any(row[at].strip() for at in places)]
+    firms = (seen for seen in rest if seen not in parts and names_company(seen))
+    firm = next(firms, None) if missing and sheet.kind.name == "customer" else None
+    if firm is not None and all(row[sheet.place_of(firm.name)].strip() for row in missing):
+        joined = f"{{ first = [{joined}, {quoted(firm.name)}] }}"
+        person_or_company(sheet, parts, firm)
+    elif address is not None and missing:
         joined = f"{{ first = [{joined}, {quoted(address.name)}] }}"
         sheet.ask(address, "rows without a name get the address for one")
     sheet.put("name", f"{{ value = {joined} }}", "high: first and last name")

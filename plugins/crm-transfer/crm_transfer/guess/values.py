@@ -77,10 +77,7 @@ def match_records(crm: CRM, type_name: str, seen: Seen) -> Matched:
     """Find out whether the values of a column are names, e-mails or external ids of records that exist."""
     values = seen.distinct[:_MOST]
     kind = crm.registry.types[type_name]
-    entries: dict[str, dict[str, None]] = {}
-    where = And((Compare("record_type", "=", type_name), In("external", tuple(values)), Compare("state", "=", "live")))
-    for entry in crm.external_ids.find(where, limit=None):
-        entries.setdefault(entry.system, {})[entry.external] = None
+    entries = _systems(crm, type_name, values)
     if entries:
         system = max(entries, key=lambda name: len(entries[name]))
         if 10 * len(entries[system]) >= 9 * len(values):
@@ -89,6 +86,20 @@ def match_records(crm: CRM, type_name: str, seen: Seen) -> Matched:
     if by not in ("name", "email") or len(seen.distinct) > _MOST:
         return Matched(of=len(values))
     return _by_name(crm, type_name, by, values)
+
+
+def brought_before(crm: CRM, type_name: str, seen: Seen, system: str) -> bool:
+    """Say whether an earlier file of a source brought records that are known by values of a column."""
+    return system in _systems(crm, type_name, seen.distinct[:_MOST])
+
+
+def _systems(crm: CRM, type_name: str, values: Sequence[str]) -> dict[str, dict[str, None]]:
+    """Return the sources that know records by these values, and by which of them."""
+    entries: dict[str, dict[str, None]] = {}
+    where = And((Compare("record_type", "=", type_name), In("external", tuple(values)), Compare("state", "=", "live")))
+    for entry in crm.external_ids.find(where, limit=None):
+        entries.setdefault(entry.system, {})[entry.external] = None
+    return entries
 
 
 def _by_name(crm: CRM, type_name: str, by: str, values: Sequence[str]) -> Matched:

@@ -18,39 +18,39 @@ _ENGLISH: Final[Phrases] = {
     "kind": "kind, type, entity type",
     "role": "role, relationship",
     "source": "source, origin, lead source, original source, channel, utm source, referrer, acquisition channel",
-    "tags": "tags, labels, keywords",
+    "tags": "tags, labels, keywords, category id, category ids, tag ids",
     "first_contact_at": "first contact, first contact date, created, created at, created on, create date, "
     "creation date, created date, date created, created time, add time, registered, registered at, "
     "registration date, "
     "date registered, since, customer since, signup date, joined, date added, added on",
     "birth_date": "birthday, birth date, date of birth, dob",
     "language": "language, lang, preferred language, locale",
-    "country": "country, nation, country code, billing country, mailing country, country or region",
-    "region": "region, state, province, province code, state code, county, state or region, billing state, "
+    "country": "country, country id, nation, country code, billing country, mailing country, country or region",
+    "region": "region, state, state id, province, province code, state code, county, state or region, billing state, "
     "mailing state",
     "city": "city, town, billing city, mailing city",
     "industry": "industry, sector, branch, business segment, line of business",
     "title": "title, subject, topic, name, description",
-    "stage": "stage, stage name, sales stage, status, phase, pipeline stage, state, step",
+    "stage": "stage, stage name, stage id, sales stage, status, phase, pipeline stage, state, step",
     "pipeline": "pipeline, funnel, sales pipeline, board",
-    "amount": "amount, value, close value, total, total amount, total price, price, revenue, sum, net amount, "
-    "net total, "
+    "amount": "amount, value, close value, total, total amount, amount total, total price, price, revenue, sum, "
+    "net amount, net total, "
     "gross amount, gross total, grand total, line total, line amount, subtotal, budget, expected revenue, turnover",
     "list_amount": "list amount, list price, price before discount",
     "planned_amount": "planned amount, forecast amount, target amount",
     "margin": "margin, profit, gross profit",
-    "price": "price, sales price, unit price, price each, list price, selling price, regular price, retail price, "
-    "lineitem price, item price, item cost",
+    "price": "price, sales price, unit price, price unit, price each, list price, selling price, regular price, "
+    "retail price, lineitem price, item price, item cost",
     "opened_at": "opened, opened at, open date, engage date, created, created at, created on, create date, "
     "creation date, created date, date created, created time, add time, start date, date",
     "closed_at": "closed, closed at, close date, closed date, date closed, won date, won time, closing date, "
     "end date, actual close date",
-    "expected_close_on": "expected close, expected close date, expected closing date, forecast date, "
+    "expected_close_on": "expected close, date deadline, expected close date, expected closing date, forecast date, "
     "estimated close date, forecast close date, planned close date",
     "lost_reason": "lost reason, loss reason, reason lost, reason for loss, closed lost reason",
     "next_step": "next step, next action, next activity, follow up",
     "next_step_on": "next step date, next activity date, next action date, follow up date, next contact",
-    "sold_at": "date, date time, datetime, time, sale date, sold date, sold at, order date, ordered at, "
+    "sold_at": "date, date time, datetime, time, sale date, sold date, sold at, order date, date order, ordered at, "
     "invoice date, purchase date, paid at, "
     "created at, created, created date, date created, transaction date, document date, posting date, payment date, "
     "booking date",
@@ -62,9 +62,9 @@ _ENGLISH: Final[Phrases] = {
     "duration": "duration, call duration",
     "email": "email, mail, email address",
     "quantity": "quantity, qty, quantity ordered, quantity sold, order quantity, units, units sold, pieces, pcs, "
-    "lineitem quantity",
+    "lineitem quantity, product uom qty, product qty",
     "code": "code, sku, product code, stock code, item number, item no, part number, article number, barcode, ean, "
-    "lineitem sku",
+    "lineitem sku, default code, product default code, internal reference",
     "value": "value",
     "series": "series, collection, product line, range",
     "category": "category, categories, group, product group, product category, product type, item group",

@@ -12,6 +12,7 @@ import attrs
 
 from crm_core.values import text_key
 from crm_transfer.guess import headings, terms, vocabulary
+from crm_transfer.guess.nested import without_path
 from crm_transfer.guess.scripts import in_two_scripts
 
 _CAMEL: Final = re.compile(r"(?<=[a-zа-яё0-9])(?=[A-ZА-ЯЁ][a-zа-яё])|(?<=[a-z])(?=I[Dd]\b)")
@@ -35,7 +36,7 @@ def tokens(name: str) -> list[str]:
     >>> tokens("dealName"), tokens("№ заказа, руб."), tokens("پیش\u200cبینی")
     (['deal', 'name'], ['no', 'заказа', 'руб'], ['پیش', 'بینی'])
     """
-    parted = spaced(name[:_LONGEST]).replace("\u200c", " ")
+    parted = spaced(without_path(name[:_LONGEST])).replace("\u200c", " ")
     for number in ("№", "n°", "N°"):
         parted = parted.replace(number, " no ")
     return [word for word in re.split(r"[\W_]+", _bare(text_key(parted))) if word]
@@ -127,6 +128,15 @@ def _ranked(listed: Iterable[str]) -> dict[str, int]:
 @cache
 def _known(field: str) -> Mapping[str, int]:
     return _ranked(language.get(field, "") for language in vocabulary.LANGUAGES.values())
+
+
+def remark_of(name: str) -> str:
+    """Return what stands in brackets behind a name.
+
+    >>> remark_of("Vorname (natürl. Person)"), remark_of("Vorname")
+    ('natürl. Person', '')
+    """
+    return name.partition("(")[2].partition(")")[0].strip()
 
 
 def called(name: str, field: str, type_name: str = "") -> int | None:
