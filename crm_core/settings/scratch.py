@@ -9,7 +9,6 @@ import os
 import shutil
 import stat
 import sys
-import tempfile
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -39,6 +38,8 @@ class ScratchFolder:
         Raises:
             OSError: there is no room, or no such folder.
         """
+        import tempfile  # few commands make one, and all of them read settings
+
         prefix = f"crm-{kind}-"
         _sweep(Path(tempfile.gettempdir()), prefix)
         for _ in range(_ATTEMPTS):

@@ -28,6 +28,7 @@ from crm_transfer.guess.keys import KeyGuess, guess_key
 from crm_transfer.guess.lines import find_lines
 from crm_transfer.guess.nested import find_nested
 from crm_transfer.guess.orders import draft_orders
+from crm_transfer.guess.outline import Outline, find_outline
 from crm_transfer.guess.records import draft_records
 from crm_transfer.guess.systems import system_of
 from crm_transfer.guess.toml import listed, texts
@@ -102,8 +103,10 @@ def suggest(
         return _brought(kind.name, importer, source, importer.mapping(source.columns))
     found = list(islice(source.rows, _SAMPLE))
     nested = find_nested(source.columns, found)
-    found = list(fill(found, nested.places))
+    outline = Outline() if nested.shared else find_outline(source.columns, found)
+    found = list(fill(found, nested.places or outline.places))
     whole = [row for row in found if isinstance(row, SourceRow) or only_failed(row)]
+    whole = [row for row in whole if row.number not in outline.others]
     rows = [row.cells for row in whole]
     head, file = _file_lines(importer, source, guessed, encoding, header)
     if is_export(source.columns):
@@ -114,7 +117,7 @@ def suggest(
     rows = [row.cells for row in kept]
     columns = _look(source.columns, rows)
     lines = find_lines(columns, rows) if kind.name == "sale" else None
-    rules = [*(nested.filled() if lines is not None else []), *asides.lines]
+    rules = [*(nested.filled() if lines is not None else []), *outline.filled(), *asides.lines, *outline.left_out()]
     if nested.shared and lines is None:
         rows = [[row.cells[at] for at in nested.places] for row in kept if row.number not in nested.going_on]
         columns, rules = _look(nested.shared, rows), [*asides.lines, *nested.left_out()]
@@ -131,6 +134,7 @@ def suggest(
         *_header_question(header),
         *_unread(found),
         *asides.questions,
+        *outline.questions(),
         *([nested.question(source.columns)] if nested.shared and lines is None else []),
         *_failed(columns, draft),
         *([key.advice] if key.advice else []),

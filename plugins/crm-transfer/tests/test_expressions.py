@@ -310,7 +310,7 @@ def test_a_sort_is_stable_in_memory_and_on_disk() -> None:
         tracemalloc.stop()
         assert (count, True) == (seen, peak < 25_000_000), peak
         assert sorter.largest < count * 140
-    assert not Path(sorter._folder.name).exists()
+    assert not sorter._folder.path.exists()
 
 
 def test_many_runs_are_merged_a_few_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -78,3 +78,33 @@ def test_who_paid_is_the_customer_of_a_payment(crm: CRM, tmp_path: Path) -> None
     found = bring(crm, tmp_path, "sales", STATEMENT)
     assert ("Գործարքի համար",) == found.key.columns
     assert {"«Արարատ» ՍՊԸ", "Արամ Պետրոսյան"} == {customer.name for customer in crm.customers.iterate()}
+
+
+GROUPS = (
+    'Sales by Customer Detail,,,,\n"January 1 - January 31, 2026",,,,\n,,,,\n,Date,Transaction Type,Num,Amount\n'
+    "Amy's Birds,,,,\n,01/13/2026,Invoice,1001,35.00\n,01/15/2026,Invoice,1021,375.00\n"
+    "Total for Amy's Birds,,,,$410.00\nBill's Surf,,,,\n,01/14/2026,Invoice,1027,\"2,085.00\"\n"
+    'Total for Bill\'s Surf,,,,"$2,085.00"\nTOTAL,,,,"$2,495.00"\n"Accrual basis  Friday, January 31",,,,\n'
+)
+
+
+def test_sales_below_the_name_of_their_customer_are_of_that_one(crm: CRM, tmp_path: Path) -> None:
+    found = bring(crm, tmp_path, "sales", GROUPS)
+    assert 'fill_down = ["Customer"]' in found.toml
+    assert any('the rows stand in groups, such as "Amy\'s Birds"' in question for question in found.questions)
+    customers = {customer.id: customer.name for customer in crm.customers.iterate()}
+    sold = sorted((customers[sale.customer_id or 0], str(sale.amount)) for sale in crm.sales.iterate())
+    assert [("Amy's Birds", "35.00 EUR"), ("Amy's Birds", "375.00 EUR"), ("Bill's Surf", "2,085.00 EUR")] == sold
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Group,No,Sum\nA,1,5\n,2,6\nB,3,7\n,4,8\n",  # the first row of a group is a record as well
+        "Remark,No,Sum\n,1,5\nlate,,\n,2,6\n",  # a remark below a record
+        "Name,No,Sum\nAnn,,\nBob,,\n,1,5\n",
+    ],
+)
+def test_a_first_column_that_is_empty_here_and_there_makes_no_groups(crm: CRM, tmp_path: Path, text: str) -> None:
+    (tmp_path / "sheet.csv").write_text(text, encoding="utf-8")
+    assert "fill_down" not in suggest(crm, "sales", tmp_path / "sheet.csv").toml

@@ -99,14 +99,14 @@ def _is_sum(sheet: _Sheet, at: int, sums: set[int], *, is_last: bool) -> bool:
         return False
     if is_number(text):  # a sum without a word, in the last row alone
         return ends and 2 * len(filled) <= sheet.usual and _adds_up(sheet, at, sums)
-    if not _says_sum(words):
+    if not says_sum(words):
         return False
     if len(filled) == 1:
         return is_last and sheet.usual > 2  # "Total: 19 customers"
     return is_sum(text) or _names_group(sheet, at, sums) or _adds_up(sheet, at, sums)
 
 
-def _says_sum(words: list[str]) -> bool:
+def says_sum(words: list[str]) -> bool:
     """Say whether a text begins or ends as a sum does: "Subtotal North", "North Total", "Итого по складу"."""
     phrases = [part for size in range(1, _PHRASE + 1) for part in (words[:size], words[-size:])]
     return any("".join(phrase) in TOTALS for phrase in phrases)

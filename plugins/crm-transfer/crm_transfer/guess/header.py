@@ -20,7 +20,7 @@ from crm_transfer.cells import key_text
 from crm_transfer.form import examine, open_text
 from crm_transfer.guess.dates import is_date
 from crm_transfer.guess.numbers import is_number
-from crm_transfer.guess.words import is_any_field
+from crm_transfer.guess.words import BUYER, is_any_field, tokens
 from crm_transfer.layout import separator_line
 from crm_transfer.refusals import DELIMITERS
 
@@ -101,7 +101,7 @@ def find_header(rows: Sequence[Row], *, first: int = 1) -> HeaderGuess | None:
     if parted is not None:
         return parted
     number, cells = given[at]
-    columns = _told_apart(_with_groups(given, at))
+    columns = _told_apart(_named_by_title(given, at))
     if columns == tuple(map(_one_line, cells)):
         columns = ()
     if number == first and not columns:
@@ -135,6 +135,16 @@ def _with_groups(given: Sequence[Row], at: int) -> list[str]:
             f"{group} {name}" if name and group and is_vague else name
             for name, group, is_vague in zip(names, groups, vague, strict=True)
         ]
+    return names
+
+
+def _named_by_title(given: Sequence[Row], at: int) -> list[str]:
+    """Return the names of a header; a first column without one is what a title says: "Sales by Customer Detail"."""
+    names = _with_groups(given, at)
+    titles = (tokens(cell) for _, cells in given[:at] for cell in cells)
+    buyer = next((word for words in titles for word in words if word in BUYER), "")
+    if names and not names[0] and buyer:
+        names[0] = buyer.capitalize()
     return names
 
 
