@@ -53,6 +53,7 @@ _STATUSES: Final[Mapping[int, Status]] = {
 """Those in a queue (1, 2) say nothing new, and 100 is a message that is not known, or not any more (after 48 hours)."""
 _BLOCKED: Final = 14
 """The recipient ended the messages of the line."""
+_SEND: Final = "sms/send"
 _UNREAD: Final = 100
 """Unread messages of one answer at most."""
 _TURNS: Final = 50
@@ -134,7 +135,7 @@ class Kavenegar(Channel):
             "message": message.text,
             "localid": str(int(digest[:15], 16)),
         }
-        entries = self._call("sms/send", content).content.get("entries")
+        entries = self._call(_SEND, content).content.get("entries")
         if not isinstance(entries, list) or not entries or not isinstance(entries[0], dict):
             raise TryLater("Kavenegar answered without an entry")
         entry = entries[0]
@@ -224,7 +225,9 @@ class Kavenegar(Channel):
             raise CredentialsWrong(
                 f"Kavenegar does not serve the account: {told}", hint="its panel shows key and credit"
             )
-        raise MessageRejected(f"Kavenegar refuses the message: {told}")
+        if method == _SEND:
+            raise MessageRejected(f"Kavenegar refuses the message: {told}")
+        raise TryLater(f"Kavenegar refuses the question {method}: {told}", delay=reply.delay)
 
 
 def _place(cursor: str, now: int) -> tuple[int, int, int]:

@@ -256,6 +256,7 @@ class TestKavenegar(OfAFake):
     fake: FakeKavenegar
     faulty = (
         (TryLater, "poll", (200, {"return": {"status": 451, "message": "too many calls"}, "entries": None}, {})),
+        (TryLater, "poll", (200, {"return": {"status": 417, "message": "no such date"}, "entries": None}, {})),
         (CredentialsWrong, "poll", (200, {"return": {"status": 407, "message": "not from here"}, "entries": None}, {})),
         (TryLater, "send", (409, {"return": {"status": 409, "message": "busy"}, "entries": None}, {})),
         (MessageRejected, "send", (411, {"return": {"status": 411, "message": "no such number"}, "entries": None}, {})),

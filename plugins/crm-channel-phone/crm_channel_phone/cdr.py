@@ -22,6 +22,8 @@ _PAGE: Final = 200
 _AHEAD: Final = 50
 """Rows behind a page in which the other legs of its calls are looked for."""
 _FEWEST: Final = 16
+_IN_TABLES: Final = {"calldate": "start"}
+"""What the table of calls of FreePBX and Issabel calls a column, and what the file of Asterisk does."""
 
 
 def _zone(instance: Any, attribute: attrs.Attribute[str], value: str) -> None:
@@ -171,6 +173,8 @@ class CallRecords(Channel):
         title = next(rows_in(piece.title, delimiter=given.delimiter, encoding=given.encoding, columns=1), None)
         mapped = {theirs.strip().casefold(): ours.strip() for ours, _, theirs in map(_pair, given.columns)}
         names = [each.strip().casefold() for each in (title.values if title is not None else None) or []]
+        if "start" not in (*names, *mapped.values()):
+            mapped |= _IN_TABLES
         return [mapped.get(name, "" if name in mapped.values() else name) for name in names]
 
     def _leg(self, row: Row, names: Sequence[str] | None) -> Leg | None:

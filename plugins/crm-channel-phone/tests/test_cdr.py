@@ -205,6 +205,26 @@ def test_a_file_with_a_header_names_its_columns(tmp_path: Path) -> None:
     assert "3 of the first 4 rows are calls" in channel.check()
 
 
+def test_an_export_of_freepbx_or_issabel_is_read_by_the_names_of_its_table_and_twice_changes_nothing(
+    tmp_path: Path,
+) -> None:
+    header = "calldate,clid,src,dst,dcontext,channel,dstchannel,lastapp,lastdata,duration,billsec,disposition,amaflags,"
+    header += "accountcode,uniqueid,userfield,did,recordingfile,cnum,cnam,linkedid,peeraccount,sequence\n"
+    lines = [
+        '2026-11-22 09:30:00,"""Sara"" <09123456789>",09123456789,600,ext-queues,PJSIP/trunk-1,PJSIP/101-2,Queue,600,'
+        "80,75,ANSWERED,3,,1795330800.1,,982188776655,,09123456789,Sara,1795330800.1,,1\n",
+        '2026-11-22 09:40:00,"""x"" <09123456789>",09123456789,101,from-trunk,PJSIP/trunk-3,PJSIP/101-4,Dial,x,'
+        "20,0,NO ANSWER,3,,1795331400.2,,982188776655,,09123456789,Sara,1795331400.2,,2\n",
+    ]
+    append(tmp_path, (header + "".join(lines)).encode())
+    channel = opened(tmp_path, header=True)
+    first, cursor = all_of(channel)
+    assert [("1795330800.1", 75), ("1795331400.2", None)] == [(each.external_id, each.duration) for each in first]
+    assert (datetime(2026, 11, 22, 6, tzinfo=UTC), "Sara") == (first[0].at, first[0].sender.name)
+    append(tmp_path, "".join(lines).encode())  # exported once more
+    assert {each.external_id for each in first} == {each.external_id for each in all_of(channel, cursor)[0]}
+
+
 def test_an_hour_that_the_clock_shows_twice_is_told_by_the_id(tmp_path: Path) -> None:
     for number, epoch in enumerate((1792888200, 1792891800)):  # 2026-10-25 02:30 in Berlin, before and after the change
         append(tmp_path, row(f"{epoch}.{number}", start="2026-10-25 02:30:00"))
