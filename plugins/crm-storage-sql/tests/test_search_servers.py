@@ -64,6 +64,19 @@ def test_addresses_of_several_words_have_an_index_that_is_missed_and_made_anew(t
 
 
 @pytest.mark.database("postgresql")
+def test_an_index_of_several_words_goes_with_what_is_searched_and_those_that_others_made_stay(tmp_path: Path) -> None:
+    url = new_url("postgresql", tmp_path)
+    with CRM.open(url) as crm, closing(postgresql_connection(url)) as raw:
+        raw.execute("CREATE INDEX ours ON contact_points (customer_id) WHERE kind = 'email'")
+        raw.execute("CREATE INDEX old ON contact_points (customer_id) WHERE strpos(value, ' ') > 0")
+        raw.commit()
+        crm.storage.reindex()
+        there = "SELECT relname FROM pg_class WHERE relname IN ('ours', 'old') AND relnamespace = %s::regnamespace"
+        schema = raw.execute("SELECT current_schema()").fetchone()
+        assert [("ours",)] == raw.execute(there, schema).fetchall()
+
+
+@pytest.mark.database("postgresql")
 def test_the_first_search_after_many_inserts_puts_them_into_the_trigram_index(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
