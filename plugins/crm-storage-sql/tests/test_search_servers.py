@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 
 from crm_core import CRM, Customer
+from crm_core.errors import StorageError
 from crm_core.ledger.evolution import upgrade
 from crm_core.query.ast import Contains
 from crm_core.query.search import INSIDE, WORDS, Hit, question_of
 from crm_core.testing.searching import ADDRESSES, PEOPLE, SEARCHED
-from crm_storage_sql import room
+from crm_storage_sql import room, server_lookup
 from crm_storage_sql.postgresql import ddl
 from crm_storage_sql.postgresql.storage import PostgresqlStorage
 from tests.databases import OPENERS, SERVERS, drop_all, new_url, postgresql_connection
@@ -127,6 +128,32 @@ def test_what_stands_inside_words_of_a_text_that_an_index_cuts_off_is_found_on_t
         there, before = Hit(INSIDE, "n2", 2), Hit(INSIDE, "n1", 1)
         assert [there] == storage.search("people", question_of("adam"), limit=5)
         assert [there] == storage.search("people", question_of("adam"), after=before, limit=5)
+
+
+@pytest.mark.parametrize("database", [pytest.param(name, marks=pytest.mark.database(name)) for name in SERVERS])
+def test_a_search_that_the_server_breaks_off_leaves_no_transaction_open(
+    tmp_path: Path, database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with closing(OPENERS[database](new_url(database, tmp_path), {})) as storage:
+        upgrade(storage, SEARCHED)
+        storage.begin()
+        storage.insert_many("people", PEOPLE.column_names, [(1, 1, 1, 1, "madam", None, None)])
+        storage.commit()
+        asked = question_of("adam")
+        with monkeypatch.context() as patched:
+            patched.setattr(server_lookup.ServerLookup, "_look", _fails)
+            with pytest.raises(StorageError, match="nowhere"):
+                storage.search("people", asked, limit=5)
+        # Could not begin inside another one, nor write in one that only reads.
+        storage.begin()
+        storage.insert_many("people", PEOPLE.column_names, [(2, 1, 1, 1, "madam", None, None)])
+        assert [Hit(INSIDE, "madam", 1), Hit(INSIDE, "madam", 2)] == storage.search("people", asked, limit=5)
+        storage.rollback()
+        assert [Hit(INSIDE, "madam", 1)] == storage.search("people", asked, limit=5)
+
+
+def _fails(lookup: server_lookup.ServerLookup, _: Hit) -> None:
+    lookup._read("SELECT 1 FROM nowhere", ())
 
 
 @pytest.mark.database("mariadb")
