@@ -126,6 +126,11 @@ class ServerLookup:
 
     def _by_words(self, start: Hit, limit: int) -> list[Hit]:
         """Return those of the two last ranks."""
+        fragments = {one for term in self._question.terms for way in term for one in way}
+        # Short ones are found where they begin a word, and nowhere else.
+        last = WORDS if all(len(one) < SHORT for one in fragments) else INSIDE
+        if start.rank > last:
+            return []
         look = self._look(start)
         if start.rank == WORDS and not look.is_frequent(WORDS) and not look.is_frequent(INSIDE):
             candidates = self._candidates((WORDS, INSIDE), look)
@@ -133,7 +138,7 @@ class ServerLookup:
                 return self._ranked(candidates, start, INSIDE, limit)
         found: list[Hit] = []
         for rank in (WORDS, INSIDE):
-            if start.rank <= rank and len(found) < limit:
+            if start.rank <= rank <= last and len(found) < limit:
                 found += self._of_rank(max(start, Hit(rank, "", _FIRST)), look, limit - len(found))
         return found
 

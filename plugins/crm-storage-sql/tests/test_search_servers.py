@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -150,6 +151,31 @@ def test_a_search_that_the_server_breaks_off_leaves_no_transaction_open(
         assert [Hit(INSIDE, "madam", 1), Hit(INSIDE, "madam", 2)] == storage.search("people", asked, limit=5)
         storage.rollback()
         assert [Hit(INSIDE, "madam", 1)] == storage.search("people", asked, limit=5)
+
+
+@pytest.mark.parametrize("database", [pytest.param(name, marks=pytest.mark.database(name)) for name in SERVERS])
+def test_words_that_must_begin_a_word_are_not_looked_for_inside_words(
+    tmp_path: Path, database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with closing(OPENERS[database](new_url(database, tmp_path), {})) as storage:
+        upgrade(storage, SEARCHED)
+        storage.begin()
+        people = [(n, 1, 1, 1, f"bo {n} ada", None, None) for n in range(1, 4)]
+        storage.insert_many("people", PEOPLE.column_names, people)
+        storage.commit()
+        hits = [Hit(WORDS, f"bo {n} ada", n) for n in range(1, 4)]
+        asked: list[int] = []
+        of_rank = server_lookup.ServerLookup._of_rank
+
+        def noted(lookup: server_lookup.ServerLookup, start: Hit, *others: Any) -> list[Hit]:
+            asked.append(start.rank)
+            return of_rank(lookup, start, *others)
+
+        monkeypatch.setattr(server_lookup.ServerLookup, "_of_rank", noted)
+        assert hits == storage.search("people", question_of("ad b"), limit=5)
+        assert [WORDS] == asked
+        monkeypatch.setattr(server_lookup.ServerLookup, "_look", _fails)
+        assert [] == storage.search("people", question_of("ad b"), after=Hit(INSIDE, "", 0), limit=5)
 
 
 def _fails(lookup: server_lookup.ServerLookup, _: Hit) -> None:
