@@ -33,6 +33,7 @@ Term = tuple[Alternative, ...]
 """A word, or a number, in the ways in which it may be written; one of them must occur."""
 
 _LONGEST: Final = 400
+_LAST_CHARACTER: Final = "\U0010ffff"
 _NEVER_STORED: Final = re.compile("[\0\ud800-\udfff]")
 """NUL, and what a byte that is not UTF-8 becomes on its way from the command line."""
 _NUMBER: Final = re.compile(r"[+(]*[0-9][0-9()+./x\-\u2010-\u2015\u2212]*")
@@ -150,6 +151,16 @@ def rank_of(question: Question, name: str, texts: Iterable[str]) -> int | None:
     if name.startswith(question.whole):
         return BEGINS
     return WORDS if _answers(question, there, begin=True) else INSIDE
+
+
+def behind(text: str) -> str:
+    """Return the first text that stands behind all that begin with this one."""
+    head = text.rstrip(_LAST_CHARACTER)
+    if not head:
+        return text + _LAST_CHARACTER * _LONGEST  # there is none; no name begins so
+    last = ord(head[-1]) + 1
+    # A text has no surrogates.
+    return head[:-1] + chr(0xE000 if last == 0xD800 else last)
 
 
 def best_text(question: Question, texts: Sequence[str]) -> int:

@@ -11,7 +11,7 @@ from crm_core.errors import UsageError
 from crm_core.extend import Storage
 from crm_core.query.ast import And, Compare, Contains, Expression, In, Or, SortKey
 from crm_core.query.page import decode_cursor, encode_cursor
-from crm_core.query.search import BEGINS, EXACT, SHORT, Hit, Question, Searched, Term, best_text, rank_of
+from crm_core.query.search import BEGINS, EXACT, SHORT, Hit, Question, Searched, Term, behind, best_text, rank_of
 
 _CURSOR: Final = (SortKey("rank"), SortKey("name"))
 _FEW: Final = 1_000
@@ -21,8 +21,6 @@ _PAGE: Final = 50
 """Names that are read together."""
 _PAGES: Final = 4
 """So many pages of names at most: of some that begin so, the words are counted otherwise (a number)."""
-_BEYOND: Final = "\U0010ffff"
-"""Behind every text that begins alike."""
 
 
 def places_of(storage: Storage, searched: Searched, question: Question, *, after: Hit | None, limit: int) -> list[Hit]:
@@ -72,7 +70,7 @@ def _best_places(
         return None
     found = [one for one in _ranked(storage, searched, question, exact, after) if one.rank == EXACT]
     name, whole = searched.own[0].column, question.whole
-    begins = And((Compare(name, ">=", whole), Compare(name, "<", whole + _BEYOND)))
+    begins = And((Compare(name, ">=", whole), Compare(name, "<", behind(whole))))
     place = (after.name, after.id) if after is not None and after.rank == BEGINS else ()
     for _ in range(_PAGES):
         if len(found) >= limit:
@@ -128,7 +126,7 @@ def _having_all(storage: Storage, searched: Searched, fragments: Sequence[str]) 
 def _has(fragment: str, column: str) -> Expression:
     if len(fragment) >= SHORT:
         return Contains(column, fragment)
-    begins = And((Compare(column, ">=", fragment), Compare(column, "<", fragment + _BEYOND)))
+    begins = And((Compare(column, ">=", fragment), Compare(column, "<", behind(fragment))))
     return Or((begins, Contains(column, f" {fragment}")))
 
 

@@ -107,6 +107,16 @@ class SearchContract:
         for at, place in enumerate(whole, 1):
             assert whole[at : at + 2] == _asked(searched, "ick", after=place, limit=2)
 
+    def test_names_go_on_with_any_character_behind_what_they_begin_with(self, searched: Storage) -> None:
+        names = ["a\U0010ffffz", "a\U0010ffff", "b", "\ud7ffx", "\U0010ffff a"]
+        rows = [_person(n, name) for n, name in enumerate(names, 1)]
+        _write(searched, lambda: _insert(searched, rows))
+        for typed in ("a", "a\U0010ffff", "\ud7ff", "\U0010ffff"):
+            whole = _by_model(typed, {row[0]: row for row in rows}, {})
+            assert whole == _asked(searched, typed)
+            assert whole[:1] == _asked(searched, typed, limit=1)
+            assert whole[1:] == _asked(searched, typed, after=whole[0])
+
     def test_a_search_follows_every_write(self, searched: Storage) -> None:
         _write(searched, lambda: _insert(searched, [_person(1, "ada"), _person(2, "bo")]))
         _write(searched, lambda: _insert_addresses(searched, [(1, 1, "ada@example.org")]))

@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable
 from typing import Any, Final
 
-from crm_core.query.search import BEGINS, EXACT, INSIDE, WORDS, Hit, Question
+from crm_core.query.search import BEGINS, EXACT, INSIDE, WORDS, Hit, Question, behind
 from crm_core.records.schema import Row
 from crm_storage_sql.dialect import quote
 from crm_storage_sql.trigram import TrigramIndex, expression, loose_expression, needle, rough_expression, whole_line
@@ -17,7 +17,6 @@ _SAMPLE: Final = 32
 """Documents by which is told what most of them have."""
 _FIRST, _LAST = -(2**63), 2**63 - 1
 """Before and behind all ids and all places."""
-_BEYOND: Final = "\U0010ffff"
 
 Read = Callable[[str, dict[str, Any]], list[Row]]
 
@@ -70,7 +69,7 @@ class Lookup:
             f"SELECT {BEGINS}, d.name, d.id FROM {self._index.documents} d WHERE (d.name, d.id) > (:name, :id) "
             f"AND {condition} ORDER BY d.name, d.id LIMIT :limit"
         )
-        return self._hits(statement, {**self._given(first, limit), "beyond": self._question.whole + _BEYOND})
+        return self._hits(statement, {**self._given(first, limit), "beyond": behind(self._question.whole)})
 
     def _by_words(self, start: Hit, limit: int) -> list[Hit]:
         """Return those of the two last ranks, all of which have a trigram of every word."""
@@ -119,14 +118,14 @@ class Lookup:
         if start.rank == EXACT or not self._many_begin():
             return [(first, _LAST)]
         begin = self._place_behind(self._question.whole, _FIRST)
-        end = self._place_behind(self._question.whole + _BEYOND, _FIRST)
+        end = self._place_behind(behind(self._question.whole), _FIRST)
         return [(first, begin - 1), (max(first, end), _LAST)]
 
     def _many_begin(self) -> bool:
         """Say whether the names that begin with the question are many."""
         names = f"SELECT 1 FROM {self._index.documents} d WHERE d.name >= :whole AND d.name < :beyond LIMIT {MANY + 1}"
         ((found,),) = self._read(
-            f"SELECT count(*) FROM ({names})", {**self._values, "beyond": self._question.whole + _BEYOND}
+            f"SELECT count(*) FROM ({names})", {**self._values, "beyond": behind(self._question.whole)}
         )
         return found == MANY + 1
 

@@ -14,7 +14,19 @@ from typing import Any, Final
 import attrs
 
 from crm_core.query.ast import And, Compare, Contains, Expression, SortKey
-from crm_core.query.search import BEGINS, EXACT, INSIDE, SHORT, WORDS, Hit, Question, Searched, SearchedText, Term
+from crm_core.query.search import (
+    BEGINS,
+    EXACT,
+    INSIDE,
+    SHORT,
+    WORDS,
+    Hit,
+    Question,
+    Searched,
+    SearchedText,
+    Term,
+    behind,
+)
 from crm_core.records.schema import Primitive, Row
 from crm_storage_sql.dialect import PREFIX, quote
 from crm_storage_sql.trigram import needle, telling_part, whole_line
@@ -33,7 +45,6 @@ _MOST: Final = 2_000
 _USUAL: Final = 10
 """What one of so many records has tells little: it is looked for among the candidates alone."""
 _FIRST: Final = -(2**63)
-_BEYOND: Final = "\U0010ffff"
 _WHOLE: Final = f"LIMIT {2**63 - 1}"
 """Keeps a server from working out what a derived row says once more for each time that it is named."""
 
@@ -110,11 +121,16 @@ class ServerLookup:
     def _beginning(self, start: Hit, limit: int) -> list[Hit]:
         """Return those whose name begins with the question."""
         whole = self._question.whole
-        stretch = _names_between(self._name, whole, whole + _BEYOND)
+        stretch = _names_between(self._name, whole, behind(whole))
         return self._in_order(start, [stretch], limit, size=limit, patience=None) or []
 
     def _by_words(self, start: Hit, limit: int) -> list[Hit]:
         """Return those of the two last ranks."""
+        fragments = {one for term in self._question.terms for way in term for one in way}
+        # Short ones are found where they begin a word, and nowhere else.
+        last = WORDS if all(len(one) < SHORT for one in fragments) else INSIDE
+        if start.rank > last:
+            return []
         look = self._look(start)
         if start.rank == WORDS and not look.is_frequent(WORDS) and not look.is_frequent(INSIDE):
             candidates = self._candidates((WORDS, INSIDE), look)
@@ -122,7 +138,7 @@ class ServerLookup:
                 return self._ranked(candidates, start, INSIDE, limit)
         found: list[Hit] = []
         for rank in (WORDS, INSIDE):
-            if start.rank <= rank and len(found) < limit:
+            if start.rank <= rank <= last and len(found) < limit:
                 found += self._of_rank(max(start, Hit(rank, "", _FIRST)), look, limit - len(found))
         return found
 
@@ -147,7 +163,7 @@ class ServerLookup:
         None stands for the records without a name, which come first.
         """
         name, whole = self._name, self._question.whole
-        return [None, _names_between(name, "", whole), Compare(name, ">=", whole + _BEYOND)]
+        return [None, _names_between(name, "", whole), Compare(name, ">=", behind(whole))]
 
     def _in_order(
         self, start: Hit, stretches: Sequence[Expression | None], limit: int, *, size: int, patience: int | None
@@ -275,7 +291,7 @@ class ServerLookup:
         clauses, name = self._clauses(text.table), text.column
         if not begin and len(fragment) >= SHORT:
             return _Sql(f"({clauses.condition(Contains(name, telling_part(fragment)))})", tuple(clauses.parameters))
-        first = clauses.condition(And((Compare(name, ">=", fragment), Compare(name, "<", fragment + _BEYOND))))
+        first = clauses.condition(And((Compare(name, ">=", fragment), Compare(name, "<", behind(fragment)))))
         later = clauses.condition(Contains(name, f" {fragment}"))
         if text.table != self._searched.table and self._dialect.several_words:
             later = f"{self._dialect.several_words.format(clauses.column(name))} AND {later}"

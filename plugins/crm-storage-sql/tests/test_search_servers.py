@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from crm_core import CRM, Customer
+from crm_core.errors import StorageError
 from crm_core.ledger.evolution import upgrade
 from crm_core.query.ast import Contains
 from crm_core.query.search import INSIDE, WORDS, Hit, question_of
 from crm_core.testing.searching import ADDRESSES, PEOPLE, SEARCHED
-from crm_storage_sql import room
+from crm_storage_sql import room, server_lookup
 from crm_storage_sql.postgresql import ddl
 from crm_storage_sql.postgresql.storage import PostgresqlStorage
 from tests.databases import OPENERS, SERVERS, drop_all, new_url, postgresql_connection
@@ -61,6 +63,19 @@ def test_addresses_of_several_words_have_an_index_that_is_missed_and_made_anew(t
         crm.storage.reindex()
         assert [] == crm.storage.check_indexes()
         assert ["Ada Lovelace"] == names(crm, "ada@ lov")
+
+
+@pytest.mark.database("postgresql")
+def test_an_index_of_several_words_goes_with_what_is_searched_and_those_that_others_made_stay(tmp_path: Path) -> None:
+    url = new_url("postgresql", tmp_path)
+    with CRM.open(url) as crm, closing(postgresql_connection(url)) as raw:
+        raw.execute("CREATE INDEX ours ON contact_points (customer_id) WHERE kind = 'email'")
+        raw.execute("CREATE INDEX old ON contact_points (customer_id) WHERE strpos(value, ' ') > 0")
+        raw.commit()
+        crm.storage.reindex()
+        there = "SELECT relname FROM pg_class WHERE relname IN ('ours', 'old') AND relnamespace = %s::regnamespace"
+        schema = raw.execute("SELECT current_schema()").fetchone()
+        assert [("ours",)] == raw.execute(there, schema).fetchall()
 
 
 @pytest.mark.database("postgresql")
@@ -114,6 +129,57 @@ def test_what_stands_inside_words_of_a_text_that_an_index_cuts_off_is_found_on_t
         there, before = Hit(INSIDE, "n2", 2), Hit(INSIDE, "n1", 1)
         assert [there] == storage.search("people", question_of("adam"), limit=5)
         assert [there] == storage.search("people", question_of("adam"), after=before, limit=5)
+
+
+@pytest.mark.parametrize("database", [pytest.param(name, marks=pytest.mark.database(name)) for name in SERVERS])
+def test_a_search_that_the_server_breaks_off_leaves_no_transaction_open(
+    tmp_path: Path, database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with closing(OPENERS[database](new_url(database, tmp_path), {})) as storage:
+        upgrade(storage, SEARCHED)
+        storage.begin()
+        storage.insert_many("people", PEOPLE.column_names, [(1, 1, 1, 1, "madam", None, None)])
+        storage.commit()
+        asked = question_of("adam")
+        with monkeypatch.context() as patched:
+            patched.setattr(server_lookup.ServerLookup, "_look", _fails)
+            with pytest.raises(StorageError, match="nowhere"):
+                storage.search("people", asked, limit=5)
+        # Could not begin inside another one, nor write in one that only reads.
+        storage.begin()
+        storage.insert_many("people", PEOPLE.column_names, [(2, 1, 1, 1, "madam", None, None)])
+        assert [Hit(INSIDE, "madam", 1), Hit(INSIDE, "madam", 2)] == storage.search("people", asked, limit=5)
+        storage.rollback()
+        assert [Hit(INSIDE, "madam", 1)] == storage.search("people", asked, limit=5)
+
+
+@pytest.mark.parametrize("database", [pytest.param(name, marks=pytest.mark.database(name)) for name in SERVERS])
+def test_words_that_must_begin_a_word_are_not_looked_for_inside_words(
+    tmp_path: Path, database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with closing(OPENERS[database](new_url(database, tmp_path), {})) as storage:
+        upgrade(storage, SEARCHED)
+        storage.begin()
+        people = [(n, 1, 1, 1, f"bo {n} ada", None, None) for n in range(1, 4)]
+        storage.insert_many("people", PEOPLE.column_names, people)
+        storage.commit()
+        hits = [Hit(WORDS, f"bo {n} ada", n) for n in range(1, 4)]
+        asked: list[int] = []
+        of_rank = server_lookup.ServerLookup._of_rank
+
+        def noted(lookup: server_lookup.ServerLookup, start: Hit, *others: Any) -> list[Hit]:
+            asked.append(start.rank)
+            return of_rank(lookup, start, *others)
+
+        monkeypatch.setattr(server_lookup.ServerLookup, "_of_rank", noted)
+        assert hits == storage.search("people", question_of("ad b"), limit=5)
+        assert [WORDS] == asked
+        monkeypatch.setattr(server_lookup.ServerLookup, "_look", _fails)
+        assert [] == storage.search("people", question_of("ad b"), after=Hit(INSIDE, "", 0), limit=5)
+
+
+def _fails(lookup: server_lookup.ServerLookup, _: Hit) -> None:
+    lookup._read("SELECT 1 FROM nowhere", ())
 
 
 @pytest.mark.database("mariadb")

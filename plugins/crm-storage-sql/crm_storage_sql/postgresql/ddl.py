@@ -108,7 +108,7 @@ class PostgresqlDdl(ServerDdl):
             if whose == table and name not in wanted:
                 self.run(f"DROP INDEX IF EXISTS {quote(name)}")
         apart = {server_name(_SEVERAL_WORDS.format(table, one.column)): one for one in searched if one.owner != "id"}
-        for name, whose in self._partial:
+        for name, whose in self._several_words:
             if whose == table and name not in apart:
                 self.run(f"DROP INDEX IF EXISTS {quote(name)}")
         for name, one in apart.items():
@@ -127,9 +127,9 @@ class PostgresqlDdl(ServerDdl):
         return trigram_indexes(self.ask)
 
     @cached_property
-    def _partial(self) -> list[tuple[str, str]]:
-        """The indexes over some rows only that were there at first, each with its table."""
-        return partial_indexes(self.ask)
+    def _several_words(self) -> list[tuple[str, str]]:
+        """The indexes over texts of several words that were there at first, each with its table."""
+        return several_words_indexes(self.ask)
 
     @cached_property
     def _operators(self) -> str:
@@ -200,13 +200,13 @@ class PostgresqlDdl(ServerDdl):
         self.run(f"CREATE {unique}INDEX IF NOT EXISTS {name} ON {quote(table.name)} ({', '.join(parts)})")
 
 
-def partial_indexes(ask: Callable[[str, Sequence[Any]], list[Row]]) -> list[tuple[str, str]]:
-    """Return the names of all indexes over some rows of a table only, each with its table."""
+def several_words_indexes(ask: Callable[[str, Sequence[Any]], list[Row]]) -> list[tuple[str, str]]:
+    """Return the names of all indexes over texts that have a space, each with its table: not what others made there."""
     found = ask(
         "SELECT i.relname, t.relname FROM pg_index x JOIN pg_class i ON i.oid = x.indexrelid "
-        "JOIN pg_class t ON t.oid = x.indrelid WHERE x.indpred IS NOT NULL "
+        "JOIN pg_class t ON t.oid = x.indrelid WHERE pg_get_expr(x.indpred, x.indrelid) LIKE %s "
         "AND i.relnamespace = (SELECT oid FROM pg_namespace WHERE nspname = current_schema())",
-        (),
+        ("(strpos(%, ' '::text) > 0)",),
     )
     return [(str(name), str(table)) for name, table in found]
 
