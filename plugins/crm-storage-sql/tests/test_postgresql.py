@@ -1,4 +1,4 @@
-"""What PostgreSQL alone does in its own way: schema changes go to the server together."""
+"""What PostgreSQL alone does in its own way: schema changes go to the server together, and growth is told."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ import pytest
 
 from crm_core.ledger.evolution import upgrade
 from crm_core.records.schema import Manifest
-from crm_core.testing.tables import MANIFEST
+from crm_core.testing.tables import MANIFEST, thing
 from crm_storage_sql.plugin import open_postgresql
 from crm_storage_sql.postgresql.session import PostgresqlSession
+from crm_storage_sql.postgresql.storage import PostgresqlStorage
 from tests.databases import drop_all, new_url
 
 pytestmark = pytest.mark.database("postgresql")
@@ -23,6 +24,22 @@ pytestmark = pytest.mark.database("postgresql")
 def _cleaned_up() -> Iterator[None]:
     yield
     drop_all()
+
+
+def test_the_planner_is_told_of_a_table_that_grew_at_the_commit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(PostgresqlStorage, "_growth", 100)
+    storage = open_postgresql(new_url("postgresql", tmp_path), {})
+    upgrade(storage, MANIFEST)
+    counted = "SELECT count(*) FROM pg_stats WHERE schemaname = current_schema() AND tablename = 'things'"
+    for start, known in ((0, False), (50, True)):
+        storage.begin()
+        rows = [thing(number) for number in range(start + 1, start + 51)]
+        storage.insert_many("things", MANIFEST.tables["things"].column_names, rows)
+        storage.commit()
+        assert known is (storage._session().read(counted) != [(0,)])  # type: ignore[attr-defined]
+    storage.close()
 
 
 def test_ten_times_the_tables_are_made_in_as_many_ways_to_the_server(
