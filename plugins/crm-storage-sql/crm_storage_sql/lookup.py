@@ -9,19 +9,20 @@ from typing import Any, Final
 from crm_core.query.search import BEGINS, EXACT, INSIDE, WORDS, Hit, Question, behind
 from crm_core.records.schema import Row
 from crm_storage_sql.dialect import quote
+from crm_storage_sql.ranked import FIRST, RankedPages
 from crm_storage_sql.trigram import TrigramIndex, expression, loose_expression, needle, rough_expression, whole_line
 
 MANY: Final = 400
 """Matches from which on not all are ranked for one page: a millisecond's worth, and less than to find them again."""
 _SAMPLE: Final = 32
 """Documents by which is told what most of them have."""
-_FIRST, _LAST = -(2**63), 2**63 - 1
-"""Before and behind all ids and all places."""
+_LAST: Final = 2**63 - 1
+"""Behind all ids and all places."""
 
 Read = Callable[[str, dict[str, Any]], list[Row]]
 
 
-class Lookup:
+class Lookup(RankedPages):
     """The pages of one question over one index; `read` runs a statement within one snapshot."""
 
     def __init__(self, index: TrigramIndex, question: Question, read: Read) -> None:
@@ -36,17 +37,6 @@ class Lookup:
             f"WHEN substr(d.name, 1, :length) = :whole THEN {BEGINS} "
             f"WHEN {self._condition(begin=True)} THEN {WORDS} ELSE {INSIDE} END"
         )
-
-    def page(self, after: Hit | None, limit: int) -> list[Hit]:
-        """Return the places behind `after`, in order, at most `limit`."""
-        start = after or Hit(EXACT, "", _FIRST)
-        found: list[Hit] = []
-        for rank, some_of_rank in ((EXACT, self._exact), (BEGINS, self._beginning)):
-            if start.rank <= rank and len(found) < limit:
-                found += some_of_rank(max(start, Hit(rank, "", _FIRST)), limit - len(found))
-        if len(found) < limit:
-            found += self._by_words(max(start, Hit(WORDS, "", _FIRST)), limit - len(found))
-        return found
 
     def _exact(self, start: Hit, limit: int) -> list[Hit]:
         """Return those with a text that is the question: a few by the indexes over the texts themselves."""
@@ -86,10 +76,10 @@ class Lookup:
             found += self._in_order(loose_expression(terms, sample, begin=True), start, limit)
         if len(found) < limit:
             match = loose_expression(terms, sample, begin=False)
-            if start != Hit(WORDS, "", _FIRST):
+            if start != Hit(WORDS, "", FIRST):
                 # Those of the rank before match as well and may be many; where all of them are in `found` they are few.
                 match = f"({match}) NOT ({expression(terms, begin=True)})"
-            found += self._in_order(match, max(start, Hit(INSIDE, "", _FIRST)), limit - len(found))
+            found += self._in_order(match, max(start, Hit(INSIDE, "", FIRST)), limit - len(found))
         return found
 
     def _in_order(self, match: str, start: Hit, limit: int) -> list[Hit]:
@@ -117,8 +107,8 @@ class Lookup:
         first = self._place_behind(start.name, start.id)
         if start.rank == EXACT or not self._many_begin():
             return [(first, _LAST)]
-        begin = self._place_behind(self._question.whole, _FIRST)
-        end = self._place_behind(behind(self._question.whole), _FIRST)
+        begin = self._place_behind(self._question.whole, FIRST)
+        end = self._place_behind(behind(self._question.whole), FIRST)
         return [(first, begin - 1), (max(first, end), _LAST)]
 
     def _many_begin(self) -> bool:

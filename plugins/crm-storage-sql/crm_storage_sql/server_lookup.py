@@ -29,6 +29,7 @@ from crm_core.query.search import (
 )
 from crm_core.records.schema import Primitive, Row
 from crm_storage_sql.dialect import PREFIX, quote
+from crm_storage_sql.ranked import FIRST, RankedPages
 from crm_storage_sql.trigram import needle, telling_part, whole_line
 from crm_storage_sql.where import Clauses
 
@@ -44,7 +45,6 @@ _MOST: Final = 2_000
 """Records that are ranked together while a page is read in order."""
 _USUAL: Final = 10
 """What one of so many records has tells little: it is looked for among the candidates alone."""
-_FIRST: Final = -(2**63)
 _WHOLE: Final = f"LIMIT {2**63 - 1}"
 """Keeps a server from working out what a derived row says once more for each time that it is named."""
 
@@ -79,7 +79,7 @@ class _Look:
         return self.matches[rank] >= FREQUENT
 
 
-class ServerLookup:
+class ServerLookup(RankedPages):
     """The pages of one question; `find` and `read` read one snapshot, `clauses` begins those of a table."""
 
     def __init__(
@@ -90,17 +90,6 @@ class ServerLookup:
         self._clauses, self._find, self._read = clauses, find, read
         self._dialect = clauses(searched.table).dialect
         self._name = searched.own[0].column
-
-    def page(self, after: Hit | None, limit: int) -> list[Hit]:
-        """Return the places behind `after`, in order, at most `limit`."""
-        start = after or Hit(EXACT, "", _FIRST)
-        found: list[Hit] = []
-        for rank, some_of_rank in ((EXACT, self._exact), (BEGINS, self._beginning)):
-            if start.rank <= rank and len(found) < limit:
-                found += some_of_rank(max(start, Hit(rank, "", _FIRST)), limit - len(found))
-        if len(found) < limit:
-            found += self._by_words(max(start, Hit(WORDS, "", _FIRST)), limit - len(found))
-        return found
 
     def _exact(self, start: Hit, limit: int) -> list[Hit]:
         """Return those with a text that is the question."""
@@ -139,7 +128,7 @@ class ServerLookup:
         found: list[Hit] = []
         for rank in (WORDS, INSIDE):
             if start.rank <= rank <= last and len(found) < limit:
-                found += self._of_rank(max(start, Hit(rank, "", _FIRST)), look, limit - len(found))
+                found += self._of_rank(max(start, Hit(rank, "", FIRST)), look, limit - len(found))
         return found
 
     def _of_rank(self, start: Hit, look: _Look, limit: int) -> list[Hit]:
